@@ -1,0 +1,306 @@
+//! [`Collector`]: what a component emits into, and how it defers, sets timers and uses channels.
+//!
+//! Emitting is a push into a vector. Everything else an event needs (its root, its deliveries) is
+//! settled once per event by the stage's loop, and only where events are tracked.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::event::Event;
+use crate::api::token::{Answers, Token};
+use crate::error::{Cause, Failure};
+use crate::id::{InstanceName, Root};
+use crate::metrics::Counters;
+
+/// A named output beside the main one, with events of its own type.
+///
+/// ```
+/// use streamwork::{AtMostOnce, BoxError, Channel, Collector, Job, Operator};
+///
+/// const REJECTED: Channel<String> = Channel::new("rejected");
+///
+/// struct Parse;
+/// impl Operator for Parse {
+///     type In = String;
+///     type Out = i64;
+///     fn apply(&mut self, text: String, out: &mut Collector<i64>) -> Result<(), BoxError> {
+///         match text.parse() {
+///             Ok(number) => out.emit(number),
+///             Err(_) => out.emit_to(REJECTED, text),
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let job = Job::new("parse");
+/// let numbers = job.from_iter("texts", || ["1", "x"].map(String::from)).operator("parse", || Parse);
+/// numbers.channel(REJECTED).for_each(|text| println!("not a number: {text}"));
+/// numbers.for_each(|n| println!("{n}"));
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Channel<T> {
+    pub(crate) name: &'static str,
+    event: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T> Channel<T> {
+    /// A channel of this name. Operators and the streams that read them use the same constant.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, event: std::marker::PhantomData }
+    }
+}
+
+impl<T> Clone for Channel<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Channel<T> {}
+
+impl<T> std::fmt::Debug for Channel<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Channel({:?})", self.name)
+    }
+}
+
+/// What a component emits into.
+pub struct Collector<T> {
+    pub(crate) events: Vec<T>,
+    /// One per event where events are tracked, else empty.
+    pub(crate) roots: Vec<Root>,
+    pub(crate) sides: Vec<Box<dyn SideOutput>>,
+    pub(crate) timers: Vec<(Duration, u64)>,
+    pub(crate) watermark: Option<i64>,
+    pub(crate) desk: Desk,
+    pub(crate) copies: u32,
+    pub(crate) room: usize,
+    current: Current,
+}
+
+/// Where answers go, and in whose name.
+pub(crate) struct Desk {
+    pub(crate) answers: Arc<dyn Answers>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) instance: InstanceName,
+    /// Whether events carry roots.
+    pub(crate) tracked: bool,
+}
+
+/// The event at hand.
+struct Current {
+    root: Root,
+    ordinal: u64,
+    first_output: usize,
+    first_timer: usize,
+    anchored: usize,
+    side_deliveries: i64,
+    deferred: bool,
+}
+
+impl<T> Collector<T> {
+    pub(crate) fn new(desk: Desk, copies: u32, sides: Vec<Box<dyn SideOutput>>) -> Self {
+        Self {
+            events: Vec::new(),
+            roots: Vec::new(),
+            sides,
+            timers: Vec::new(),
+            watermark: None,
+            desk,
+            copies,
+            room: 0,
+            current: Current {
+                root: Root::NONE,
+                ordinal: 0,
+                first_output: 0,
+                first_timer: 0,
+                anchored: 0,
+                side_deliveries: 0,
+                deferred: false,
+            },
+        }
+    }
+
+    /// Emits an event on the main output. Never waits: what the next queue cannot take is kept, and
+    /// the instance is given no more input until it could.
+    #[inline]
+    pub fn emit(&mut self, event: T) {
+        self.events.push(event);
+    }
+
+    /// Emits an event on a channel. If the job does not read the channel, the event goes nowhere.
+    pub fn emit_to<E: Event>(&mut self, channel: Channel<E>, event: E) {
+        let Some(side) = self.sides.iter_mut().find(|side| side.name() == channel.name) else {
+            return;
+        };
+        let ordinal = self.current.ordinal;
+        if let Some(batch) = side.as_any().downcast_mut::<SideBatch<E>>() {
+            if batch.ordinal != ordinal {
+                batch.ordinal = ordinal;
+                batch.first_output = batch.events.len();
+            }
+            batch.events.push(event);
+            if self.desk.tracked {
+                batch.roots.push(self.current.root);
+                self.current.side_deliveries += i64::from(batch.copies);
+            }
+        }
+    }
+
+    /// How many more events are welcome before the call returns. A hint for sources; emitting more
+    /// is allowed and is kept.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.room.saturating_sub(self.events.len())
+    }
+
+    /// Takes over the answer for the event at hand: returning `Ok(())` no longer acknowledges it.
+    pub fn defer(&mut self) -> Token {
+        self.current.deferred = true;
+        let desk = &self.desk;
+        Token::new(
+            self.current.root,
+            Arc::clone(&desk.answers),
+            Arc::clone(&desk.counters),
+            desk.instance.clone(),
+        )
+    }
+
+    /// Emits an event that stands for all those tokens: their events are done when it is done, and
+    /// fail when it fails.
+    pub fn emit_anchored(&mut self, event: T, tokens: impl IntoIterator<Item = Token>) {
+        let mut members: Vec<Root> = tokens.into_iter().map(Token::anchor).collect();
+        members.retain(|root| !root.is_none());
+        let root = match members[..] {
+            _ if !self.desk.tracked => return self.emit(event),
+            [] => return self.emit(event),
+            [root] => {
+                self.desk.answers.change(root, i64::from(self.copies) - 1);
+                root
+            }
+            _ => self.desk.answers.group(members, self.copies),
+        };
+        self.fill_roots();
+        self.events.push(event);
+        self.roots.push(root);
+        self.current.anchored += 1;
+    }
+
+    /// Calls `on_timer(tag)` on this instance after this much (processing) time. Several timers may
+    /// have one tag; a timer cannot be taken back, so let `on_timer` ignore what no longer matters.
+    pub fn set_timer(&mut self, after: Duration, tag: u64) {
+        self.timers.push((after, tag));
+    }
+
+    /// Promises that no event older than this (milliseconds since the epoch, event time) follows
+    /// from here. For sources; operators pass the least of their inputs on by themselves.
+    pub fn advance_watermark(&mut self, unix_ms: i64) {
+        self.watermark = self.watermark.max(Some(unix_ms));
+    }
+
+    /// Opens the account of the next event.
+    #[inline]
+    pub(crate) fn begin(&mut self, root: Root) {
+        self.current.root = root;
+        self.current.ordinal += 1;
+        self.current.first_output = self.events.len();
+        self.current.first_timer = self.timers.len();
+        self.current.anchored = 0;
+        self.current.side_deliveries = 0;
+        self.current.deferred = false;
+    }
+
+    /// Whether the event at hand was deferred.
+    #[inline]
+    pub(crate) fn deferred(&self) -> bool {
+        self.current.deferred
+    }
+
+    /// Closes the account of a tracked event that went well: by how much its outstanding
+    /// deliveries change.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> i64 {
+        let own = self.events.len() - self.current.first_output - self.current.anchored;
+        self.fill_roots();
+        let made = own as i64 * i64::from(self.copies) + self.current.side_deliveries;
+        made - i64::from(!self.current.deferred)
+    }
+
+    /// Takes back what the event at hand emitted. Outputs that stood for other events fail those.
+    pub(crate) fn take_back(&mut self, cause: &Cause) {
+        let first = self.current.first_output;
+        self.events.truncate(first);
+        if self.desk.tracked && self.roots.len() > first {
+            let current = self.current.root;
+            for root in self.roots.drain(first..).filter(|r| *r != current && !r.is_none()) {
+                let failure = Failure {
+                    instance: self.desk.instance.clone(),
+                    callback: "apply",
+                    cause: cause.clone(),
+                };
+                self.desk.answers.fail(root, failure);
+            }
+        }
+        for side in &mut self.sides {
+            side.take_back(self.current.ordinal);
+        }
+        self.timers.truncate(self.current.first_timer);
+    }
+
+    /// Gives every event without an explicit root the current one.
+    #[inline]
+    fn fill_roots(&mut self) {
+        if self.desk.tracked {
+            self.roots.resize(self.events.len(), self.current.root);
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Collector<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("emitted", &self.events.len()).finish_non_exhaustive()
+    }
+}
+
+/// What has been emitted on one channel, its event type forgotten.
+pub(crate) trait SideOutput {
+    fn name(&self) -> &'static str;
+    fn as_any(&mut self) -> &mut dyn Any;
+    /// Takes back what the event of this ordinal emitted.
+    fn take_back(&mut self, ordinal: u64);
+}
+
+/// What has been emitted on one channel.
+pub(crate) struct SideBatch<T> {
+    pub(crate) name: &'static str,
+    pub(crate) copies: u32,
+    pub(crate) events: Vec<T>,
+    pub(crate) roots: Vec<Root>,
+    ordinal: u64,
+    first_output: usize,
+}
+
+impl<T> SideBatch<T> {
+    pub(crate) fn new(name: &'static str, copies: u32) -> Self {
+        Self { name, copies, events: Vec::new(), roots: Vec::new(), ordinal: 0, first_output: 0 }
+    }
+}
+
+impl<T: 'static> SideOutput for SideBatch<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn take_back(&mut self, ordinal: u64) {
+        if self.ordinal == ordinal {
+            self.events.truncate(self.first_output);
+            self.roots.truncate(self.first_output);
+        }
+    }
+}

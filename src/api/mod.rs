@@ -1,0 +1,15 @@
+//! Floor 1: what a user implements. Each trait's documentation is its contract: who calls what,
+//! when, how often, on which thread, and what an error means.
+//!
+//! Nothing here runs anything: the engine is on the floors above.
+
+pub(crate) mod collector;
+pub(crate) mod dead_letter;
+pub(crate) mod event;
+pub(crate) mod instance;
+pub(crate) mod operator;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod state;
+pub(crate) mod token;
+pub(crate) mod waker;

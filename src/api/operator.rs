@@ -1,0 +1,204 @@
+//! [`Operator`] and [`StatefulOperator`]: what happens to events.
+
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::state::State;
+use crate::error::BoxError;
+
+/// What happens to an event, when nothing has to be remembered across a failure.
+///
+/// All calls are made on the instance's own thread, one at a time: `setup` once after the factory
+/// has built the value, then `apply` per event, `on_timer` per timer, `finish` when the input is
+/// over, then the value is dropped. It need not be `Send`.
+///
+/// `Ok(())` from `apply` acknowledges the event, `Err` fails it: what it emitted for that event is
+/// taken back, and the guarantee decides what follows (drop and count, replay, go back to a
+/// checkpoint). A panic is a failure too; after it the value is dropped and built anew by its
+/// factory.
+///
+/// ```
+/// use streamwork::{AtMostOnce, BoxError, Collector, Job, Operator};
+///
+/// struct Words;
+///
+/// impl Operator for Words {
+///     type In = String;
+///     type Out = String;
+///     fn apply(&mut self, line: String, out: &mut Collector<String>) -> Result<(), BoxError> {
+///         for word in line.split_whitespace() {
+///             out.emit(word.to_lowercase());
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let job = Job::new("words");
+/// job.from_iter("lines", || ["To be", "or not to be"].map(String::from))
+///     .operator("words", || Words)
+///     .for_each(|word| println!("{word}"));
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an operator",
+    note = "implement `streamwork::Operator`: `type In`, `type Out` and `fn apply`"
+)]
+pub trait Operator: 'static {
+    /// The events it takes.
+    type In: Event;
+    /// The events it emits.
+    type Out: Event;
+
+    /// Opens what it needs. Called once, before the first event.
+    ///
+    /// # Errors
+    /// An error counts as a failure of the instance and is tried again by the restart policy.
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        let _ = instance;
+        Ok(())
+    }
+
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// An error fails this event, and this event only.
+    fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
+
+    /// A timer set by [`Collector::set_timer`] is due.
+    ///
+    /// # Errors
+    /// An error is counted as failed; under a guarantee that goes back, the job goes back.
+    fn on_timer(&mut self, tag: u64, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        let _ = (tag, out);
+        Ok(())
+    }
+
+    /// No event older than `unix_ms` (event time, milliseconds since the epoch) will come.
+    ///
+    /// # Errors
+    /// As [`on_timer`](Operator::on_timer).
+    fn on_watermark(
+        &mut self,
+        unix_ms: i64,
+        out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoxError> {
+        let _ = (unix_ms, out);
+        Ok(())
+    }
+
+    /// The input is over: emit what is still held. Called again if events come after it, which
+    /// happens when failed events are replayed. Not called on a stop that will be resumed from a
+    /// store.
+    ///
+    /// # Errors
+    /// As [`on_timer`](Operator::on_timer).
+    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        let _ = out;
+        Ok(())
+    }
+}
+
+/// What happens to an event, when something has to be remembered.
+///
+/// As [`Operator`], with two functions more: [`state`](StatefulOperator::state) gives the state
+/// away by value, and `setup` starts from it. What `apply` learned and `state` does not return is
+/// gone after a failure.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, StatefulOperator};
+///
+/// #[derive(Default)]
+/// struct Count { words: HashMap<String, u64> }
+///
+/// impl StatefulOperator for Count {
+///     type In = String;
+///     type Out = (String, u64);
+///     type State = HashMap<String, u64>;
+///
+///     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+///         self.words = state.unwrap_or_default();
+///         Ok(())
+///     }
+///     fn apply(&mut self, word: String, out: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
+///         let count = self.words.entry(word.clone()).or_default();
+///         *count += 1;
+///         out.emit((word, *count));
+///         Ok(())
+///     }
+///     fn state(&self) -> Self::State { self.words.clone() }
+/// }
+///
+/// let job = Job::new("count");
+/// job.from_iter("words", || ["a", "b", "a"].map(String::from))
+///     .key_by(|word| word.clone())
+///     .stateful("count", Count::default)
+///     .for_each(|(word, count)| println!("{word}: {count}"));
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stateful operator",
+    note = "implement `streamwork::StatefulOperator`: `type In`, `type Out`, `type State`, `setup`, `apply` and `state`"
+)]
+pub trait StatefulOperator: 'static {
+    /// The events it takes.
+    type In: Event;
+    /// The events it emits.
+    type Out: Event;
+    /// What it remembers.
+    type State: State;
+
+    /// Starts from `state`, or from nothing. Called once, before the first event.
+    ///
+    /// # Errors
+    /// An error counts as a failure of the instance and is tried again by the restart policy.
+    fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
+
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// An error fails this event, and this event only. Leave the state as it was before: the event
+    /// may come again.
+    fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
+
+    /// All that must survive a failure. Called between events, on the instance's thread; encoding
+    /// happens elsewhere. After a panic in `apply` it is called once more on the old value, to
+    /// carry over what it knew where the guarantee does not go back; so it should not panic.
+    fn state(&self) -> Self::State;
+
+    /// A timer set by [`Collector::set_timer`] is due. Timers are part of the state: they survive
+    /// a failure.
+    ///
+    /// # Errors
+    /// An error is counted as failed; under a guarantee that goes back, the job goes back.
+    fn on_timer(&mut self, tag: u64, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        let _ = (tag, out);
+        Ok(())
+    }
+
+    /// No event older than `unix_ms` (event time, milliseconds since the epoch) will come.
+    ///
+    /// # Errors
+    /// As [`on_timer`](StatefulOperator::on_timer).
+    fn on_watermark(
+        &mut self,
+        unix_ms: i64,
+        out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoxError> {
+        let _ = (unix_ms, out);
+        Ok(())
+    }
+
+    /// The input is over: emit what is still held, and forget it, since the state is taken once
+    /// more after this. Called again if events come after it. Not called on a stop that will be
+    /// resumed from a store.
+    ///
+    /// # Errors
+    /// As [`on_timer`](StatefulOperator::on_timer).
+    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        let _ = out;
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! [`Sink`], [`IdempotentSink`] and [`TransactionalSink`]: where events leave the job.
+//!
+//! Exactly-once *state* is not yet exactly-once *output*. What an outside reader sees after a
+//! failure depends on the kind of sink:
+//!
+//! | kind | after the job has gone back |
+//! |---|---|
+//! | plain | events since the last checkpoint are written again |
+//! | idempotent | written again, to no effect: the same key gets the same value |
+//! | transactional | what was not committed is discarded, what was is not repeated |
+
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::state::State;
+use crate::error::BoxError;
+use crate::id::CheckpointId;
+
+/// Where events leave the job.
+///
+/// All calls are made on the instance's own thread, one at a time. `write` per event, `flush`
+/// after every batch and before the events of that batch are acknowledged: so `write` may buffer
+/// (or open a database transaction) and `flush` makes it final.
+///
+/// ```
+/// use streamwork::{AtMostOnce, BoxError, Job, Sink};
+///
+/// struct Print;
+/// impl Sink for Print {
+///     type In = u64;
+///     fn write(&mut self, event: u64) -> Result<(), BoxError> {
+///         println!("{event}");
+///         Ok(())
+///     }
+/// }
+///
+/// let job = Job::new("print");
+/// job.from_iter("numbers", || 0..3).sink("print", || Print);
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sink",
+    note = "implement `streamwork::Sink`: `type In` and `fn write`"
+)]
+pub trait Sink: 'static {
+    /// The events it takes.
+    type In: Event;
+
+    /// Opens what it writes to. Called once, before the first event.
+    ///
+    /// # Errors
+    /// An error counts as a failure of the instance and is tried again by the restart policy.
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        let _ = instance;
+        Ok(())
+    }
+
+    /// Takes one event.
+    ///
+    /// # Errors
+    /// An error fails this event.
+    fn write(&mut self, event: Self::In) -> Result<(), BoxError>;
+
+    /// Makes what was written since the last call final.
+    ///
+    /// # Errors
+    /// An error fails every event written since the last call; take none of them as written.
+    fn flush(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// A [`Sink`] for which writing an event twice leaves what writing it once does: an upsert under a
+/// key that is in the event, a file named by its content.
+///
+/// A promise of yours that the engine relies on and cannot check;
+/// [`testkit::assert_idempotent`](crate::testkit::assert_idempotent) tests it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not promise to be idempotent",
+    note = "implement `streamwork::Sink`, then `impl IdempotentSink for {Self} {{}}` if writing an event twice changes nothing; otherwise use `.sink(…)`"
+)]
+pub trait IdempotentSink: Sink {}
+
+/// A sink that shows what it was given only when told to: two-phase commit with the engine's
+/// checkpoints (or, where there are none, with its batches) as the coordinator.
+///
+/// Per transaction: `write`…, then `prepare` once, then `commit` of the handle that `prepare`
+/// returned. The handle is stored inside the checkpoint; `commit` is called when the checkpoint is
+/// complete, and again after a restart from it, so it must be idempotent. Between `prepare` and
+/// `commit` of one transaction the `write`s of the next may come.
+///
+/// After `setup` the engine commits every handle that the checkpoint holds and then calls
+/// `abort_unfinished`. Source: Carbone et al., "State Management in Apache Flink", VLDB 2017, §4.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a transactional sink",
+    note = "implement `streamwork::TransactionalSink`: `type In`, `type Handle`, `write`, `prepare`, `commit`, `abort_unfinished`"
+)]
+pub trait TransactionalSink: 'static {
+    /// The events it takes.
+    type In: Event;
+    /// What finds a prepared transaction again, also in another process.
+    type Handle: State + Clone;
+
+    /// Opens what it writes to. Called once, before anything else.
+    ///
+    /// # Errors
+    /// An error counts as a failure of the instance and is tried again by the restart policy.
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        let _ = instance;
+        Ok(())
+    }
+
+    /// Takes one event into the open transaction.
+    ///
+    /// # Errors
+    /// An error fails this event.
+    fn write(&mut self, event: Self::In) -> Result<(), BoxError>;
+
+    /// Makes everything since the last call durable but invisible, and says how to find it. `None`
+    /// if nothing was written.
+    ///
+    /// # Errors
+    /// An error fails what was written since the last call.
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Self::Handle>, BoxError>;
+
+    /// Makes a prepared transaction visible. Doing so again changes nothing.
+    ///
+    /// # Errors
+    /// An error makes the job go back to the checkpoint that holds the handle, and commit again.
+    fn commit(&mut self, handle: Self::Handle) -> Result<(), BoxError>;
+
+    /// Discards everything of this instance that was begun or prepared and not committed. Called
+    /// after every start, when all handles of the checkpoint have been committed.
+    ///
+    /// # Errors
+    /// As `setup`.
+    fn abort_unfinished(&mut self) -> Result<(), BoxError>;
+}

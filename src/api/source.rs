@@ -1,0 +1,155 @@
+//! [`Source`] and [`StatefulSource`]: where events come from.
+
+use std::time::Duration;
+
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::state::State;
+use crate::error::BoxError;
+
+/// When the engine shall ask a source again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is (or may be) more right now.
+    Now,
+    /// Not before this much time has passed, or the instance is woken.
+    After(Duration),
+    /// When [`Waker::wake`](crate::Waker::wake) is called, however long that takes.
+    WhenWoken,
+    /// Never: the input is over.
+    End,
+}
+
+/// Where events come from, when nothing can be read twice: a socket, a clock, a queue that forgets.
+///
+/// All calls are made on the instance's own thread, one at a time: `setup` once after the factory
+/// has built the value, then [`get_events`](Source::get_events) until it says [`Next::End`] or the
+/// job stops, then the value is dropped. After a panic or an `Err` the instance is built anew by
+/// its factory, where the guarantee allows it; events emitted before it count as emitted.
+///
+/// Such a source is refused under guarantees that must go back. To be rewindable, implement
+/// [`StatefulSource`].
+///
+/// ```
+/// use streamwork::{BoxError, Collector, Job, Next, AtMostOnce, Source};
+///
+/// struct Countdown(u32);
+///
+/// impl Source for Countdown {
+///     type Out = u32;
+///     fn get_events(&mut self, out: &mut Collector<u32>) -> Result<Next, BoxError> {
+///         while self.0 > 0 && out.room() > 0 {
+///             out.emit(self.0);
+///             self.0 -= 1;
+///         }
+///         Ok(if self.0 == 0 { Next::End } else { Next::Now })
+///     }
+/// }
+///
+/// let job = Job::new("countdown");
+/// job.source("countdown", || Countdown(3)).for_each(|n| println!("{n}"));
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source",
+    note = "implement `streamwork::Source` (`type Out`, `fn get_events`), or `StatefulSource` if it can be rewound"
+)]
+pub trait Source: 'static {
+    /// The events it emits.
+    type Out: Event;
+
+    /// Opens what it reads. Called once, before the first `get_events`.
+    ///
+    /// # Errors
+    /// An error counts as a failure of the instance and is tried again by the restart policy.
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        let _ = instance;
+        Ok(())
+    }
+
+    /// Emits what is there, up to about [`Collector::room`] events, without waiting, and says when
+    /// to be asked again.
+    ///
+    /// # Errors
+    /// An error means that the source is broken: the instance is built anew.
+    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+
+    /// Bytes that one event occupies, for the byte bound of replay buffers. By default the size of
+    /// the type; say more if events own memory on the heap.
+    fn event_bytes(event: &Self::Out) -> usize {
+        size_of_val(event)
+    }
+}
+
+/// Where events come from, when it can go back: a file, an event log, anything with offsets.
+///
+/// As [`Source`], with two functions more: [`state`](StatefulSource::state) says where it is (a
+/// small value: offsets), and `setup` starts from such a value. From the same state the same
+/// events must follow; that is what makes a source *rewindable*.
+///
+/// After a panic or `Err` in `get_events` the events of that call are discarded and the new value
+/// starts from the state before the call.
+///
+/// ```
+/// use streamwork::{BoxError, Collector, Instance, Job, Next, AtMostOnce, StatefulSource};
+///
+/// struct Numbers { next: u64 }
+///
+/// impl StatefulSource for Numbers {
+///     type Out = u64;
+///     type State = u64;
+///     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+///         self.next = state.unwrap_or(0);
+///         Ok(())
+///     }
+///     fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+///         while self.next < 10 && out.room() > 0 {
+///             out.emit(self.next);
+///             self.next += 1;
+///         }
+///         Ok(if self.next == 10 { Next::End } else { Next::Now })
+///     }
+///     fn state(&self) -> u64 { self.next }
+/// }
+///
+/// let job = Job::new("numbers");
+/// job.stateful_source("numbers", || Numbers { next: 0 }).for_each(|n| println!("{n}"));
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stateful source",
+    note = "implement `streamwork::StatefulSource`: `type Out`, `type State`, `setup`, `get_events` and `state`"
+)]
+pub trait StatefulSource: 'static {
+    /// The events it emits.
+    type Out: Event;
+    /// Where it is: offsets, a count, a cursor.
+    type State: State;
+
+    /// Opens what it reads, at `state` if there is one. Called once, before the first
+    /// `get_events`.
+    ///
+    /// # Errors
+    /// An error counts as a failure of the instance and is tried again by the restart policy.
+    fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
+
+    /// Emits what is there, up to about [`Collector::room`] events, without waiting, and says when
+    /// to be asked again.
+    ///
+    /// # Errors
+    /// An error means that the source is broken: the instance is built anew, or the job goes back.
+    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+
+    /// The place after the last event that was emitted. Called between `get_events`, often: keep
+    /// it cheap.
+    fn state(&self) -> Self::State;
+
+    /// Bytes that one event occupies, for the byte bound of replay buffers. By default the size of
+    /// the type; say more if events own memory on the heap.
+    fn event_bytes(event: &Self::Out) -> usize {
+        size_of_val(event)
+    }
+}

@@ -1,0 +1,90 @@
+//! What travels through a queue: a batch of events, or a control frame between two batches.
+
+use crate::clock::Timestamp;
+use crate::id::{CheckpointId, Root};
+
+/// Events per batch at most; a batch is sent earlier when its sender runs out of input.
+pub(crate) const BATCH: usize = 1024;
+
+/// Events that travel together.
+#[derive(Debug)]
+pub(crate) struct Batch<T> {
+    pub(crate) events: Vec<T>,
+    /// One root per event where events are tracked, else empty.
+    pub(crate) roots: Vec<Root>,
+    /// When the oldest of them left its source.
+    pub(crate) born: Timestamp,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Self { events: Vec::new(), roots: Vec::new(), born: Timestamp(u64::MAX) }
+    }
+}
+
+impl<T> Batch<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.events.clear();
+        self.roots.clear();
+        self.born = Timestamp(u64::MAX);
+    }
+
+    /// Moves everything in `other` to the end of this batch.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        if self.is_empty() {
+            std::mem::swap(self, other);
+        } else {
+            self.events.append(&mut other.events);
+            self.roots.append(&mut other.roots);
+            self.born = self.born.min(other.born);
+        }
+        other.clear();
+    }
+}
+
+/// What travels in the streams between batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// Everything before this belongs to the checkpoint, nothing after it does.
+    Barrier(CheckpointId),
+    /// No event older than this (milliseconds since the epoch) follows.
+    Watermark(i64),
+    /// The source has emitted its last event; replays may still come.
+    Drain,
+    /// Nothing follows.
+    End(End),
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The input is over: what is held is to be emitted.
+    Finished,
+    /// The job stops and will be resumed: what is held stays in the state.
+    Suspended,
+}
+
+/// What a queue holds.
+#[derive(Debug)]
+pub(crate) enum Frame<T> {
+    Batch(Batch<T>),
+    Control(Control),
+}
+
+impl<T> Frame<T> {
+    pub(crate) fn events(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.len(),
+            Self::Control(_) => 0,
+        }
+    }
+}

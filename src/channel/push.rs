@@ -1,0 +1,156 @@
+//! [`Push`]: the only edge inside an instance, and the [`Context`] that goes along.
+//!
+//! A fused operator, a tee and an outbox to other threads all implement it, so that fusing is a
+//! choice of the plan and no type of a chain leaks. One dynamic call per batch and stage.
+
+use std::sync::Arc;
+
+use crate::channel::frame::{Batch, Control};
+use crate::channel::ledger::Ledger;
+use crate::checkpoint::PartName;
+use crate::checkpoint::Snapshot;
+use crate::clock::{Clock, Timestamp, earlier};
+use crate::error::Failure;
+use crate::id::CheckpointId;
+
+/// What a stage needs of its instance while it works, and what it leaves for it to act on.
+pub(crate) struct Context {
+    /// Read once per step.
+    pub(crate) now: Timestamp,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ledger: Ledger,
+    /// Snapshots taken in this step, to be sent to the supervisor.
+    pub(crate) snapshots: Vec<(PartName, Box<dyn Snapshot>)>,
+    /// A failure that the instance cannot get over by itself.
+    pub(crate) fatal: Option<Failure>,
+}
+
+impl Context {
+    pub(crate) fn new(clock: Arc<dyn Clock>, ledger: Ledger) -> Self {
+        Self { now: clock.now(), clock, ledger, snapshots: Vec::new(), fatal: None }
+    }
+
+    /// Keeps the first failure; what follows is its consequence.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.fatal.get_or_insert(failure);
+    }
+}
+
+/// A call to every component of an instance, never across a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// Take a snapshot now, without a barrier.
+    Snapshot(CheckpointId),
+    /// This checkpoint is complete: what was prepared up to it is to be committed.
+    Complete(CheckpointId),
+}
+
+/// The next stage, as the one before sees it.
+pub(crate) trait Push<T> {
+    /// Takes all events out of the batch; what cannot be handled now waits here.
+    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context);
+
+    /// Takes a control frame. Where something waits, the frame waits behind it: it has passed this
+    /// instance when the stage is no longer blocked.
+    fn control(&mut self, control: Control, context: &mut Context);
+
+    /// Passes a call to every component after this point in the same instance.
+    fn local(&mut self, call: Local, context: &mut Context);
+
+    /// Does what has become due: timers, restarts, events that had to wait.
+    fn tick(&mut self, context: &mut Context);
+
+    /// Sends partial batches. Whether anything moved.
+    fn flush(&mut self, context: &mut Context) -> bool;
+
+    /// Whether something waits that has to go before new input is taken.
+    fn blocked(&self) -> bool;
+
+    /// When `tick` has something to do, if at a known time.
+    fn deadline(&self) -> Option<Timestamp>;
+
+    /// Deliveries that one event makes.
+    fn copies(&self) -> u32;
+}
+
+/// The end of a stream that nothing reads.
+pub(crate) struct Nowhere;
+
+impl<T> Push<T> for Nowhere {
+    fn push(&mut self, batch: &mut Batch<T>, _: &mut Context) {
+        batch.clear();
+    }
+    fn control(&mut self, _: Control, _: &mut Context) {}
+    fn local(&mut self, _: Local, _: &mut Context) {}
+    fn tick(&mut self, _: &mut Context) {}
+    fn flush(&mut self, _: &mut Context) -> bool {
+        false
+    }
+    fn blocked(&self) -> bool {
+        false
+    }
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+    fn copies(&self) -> u32 {
+        0
+    }
+}
+
+/// Several readers of one stream: each gets every event.
+pub(crate) struct Tee<T> {
+    readers: Vec<Box<dyn Push<T>>>,
+    copy: Batch<T>,
+}
+
+impl<T: Clone + 'static> Tee<T> {
+    /// The cheapest stage that feeds all of these.
+    pub(crate) fn over(mut readers: Vec<Box<dyn Push<T>>>) -> Box<dyn Push<T>> {
+        match readers.len() {
+            0 => Box::new(Nowhere),
+            1 => readers.remove(0),
+            _ => Box::new(Self { readers, copy: Batch::default() }),
+        }
+    }
+}
+
+impl<T: Clone> Push<T> for Tee<T> {
+    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context) {
+        let (last, others) = self.readers.split_last_mut().expect("a tee has two readers or more");
+        for reader in others {
+            self.copy.events.extend_from_slice(&batch.events);
+            self.copy.roots.extend_from_slice(&batch.roots);
+            self.copy.born = batch.born;
+            reader.push(&mut self.copy, context);
+        }
+        last.push(batch, context);
+    }
+
+    fn control(&mut self, control: Control, context: &mut Context) {
+        self.readers.iter_mut().for_each(|reader| reader.control(control, context));
+    }
+
+    fn local(&mut self, call: Local, context: &mut Context) {
+        self.readers.iter_mut().for_each(|reader| reader.local(call, context));
+    }
+
+    fn tick(&mut self, context: &mut Context) {
+        self.readers.iter_mut().for_each(|reader| reader.tick(context));
+    }
+
+    fn flush(&mut self, context: &mut Context) -> bool {
+        self.readers.iter_mut().fold(false, |moved, reader| reader.flush(context) | moved)
+    }
+
+    fn blocked(&self) -> bool {
+        self.readers.iter().any(|reader| reader.blocked())
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.readers.iter().fold(None, |least, reader| earlier(least, reader.deadline()))
+    }
+
+    fn copies(&self) -> u32 {
+        self.readers.iter().map(|reader| reader.copies()).sum()
+    }
+}

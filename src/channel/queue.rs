@@ -1,0 +1,144 @@
+//! One bounded queue from one instance to another, and the way back for emptied buffers.
+//!
+//! ```text
+//!   sender                                  receiver
+//!   try_send ── frames (bounded) ─────────▶ try_recv
+//!      │ full: sender_waits := true            │ took one: sender_waits? wake the sender
+//!      ◀──────── emptied batches (bounded) ──── recycle
+//! ```
+//! The sender sets the flag *before* it tries once more, the receiver looks at it *after* it took:
+//! one of them sees the other, so nobody sleeps over a queue that moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::api::waker::Waker;
+use crate::channel::frame::{Batch, Frame};
+
+/// Frames per queue; with [`BATCH`](crate::channel::frame::BATCH) events each at most.
+pub(crate) const QUEUE_FRAMES: usize = 8;
+
+pub(crate) struct QueueSender<T> {
+    frames: Sender<Frame<T>>,
+    emptied: Receiver<Batch<T>>,
+    /// Used only to shed the oldest batch.
+    head: Receiver<Frame<T>>,
+    receiver: Waker,
+    sender_waits: Arc<AtomicBool>,
+}
+
+pub(crate) struct QueueReceiver<T> {
+    frames: Receiver<Frame<T>>,
+    emptied: Sender<Batch<T>>,
+    sender: Waker,
+    sender_waits: Arc<AtomicBool>,
+}
+
+/// A queue between two instances, each known by its waker.
+pub(crate) fn queue<T>(
+    frames: usize,
+    sender: Waker,
+    receiver: Waker,
+) -> (QueueSender<T>, QueueReceiver<T>) {
+    let (frames_in, frames_out) = bounded(frames);
+    let (emptied_in, emptied_out) = bounded(frames + 1);
+    let sender_waits = Arc::new(AtomicBool::new(false));
+    (
+        QueueSender {
+            frames: frames_in,
+            emptied: emptied_out,
+            head: frames_out.clone(),
+            receiver,
+            sender_waits: Arc::clone(&sender_waits),
+        },
+        QueueReceiver { frames: frames_out, emptied: emptied_in, sender, sender_waits },
+    )
+}
+
+impl<T> QueueSender<T> {
+    /// Gives the frame back if the queue is full; the sender is then woken when there is room.
+    pub(crate) fn try_send(&self, frame: Frame<T>) -> Result<(), Frame<T>> {
+        let frame = match self.offer(frame) {
+            Ok(()) => return Ok(()),
+            Err(frame) => frame,
+        };
+        self.sender_waits.store(true, Ordering::SeqCst);
+        self.offer(frame)
+    }
+
+    fn offer(&self, frame: Frame<T>) -> Result<(), Frame<T>> {
+        match self.frames.try_send(frame) {
+            Ok(()) => {
+                self.receiver.notify();
+                Ok(())
+            }
+            Err(TrySendError::Full(frame)) => Err(frame),
+            Err(TrySendError::Disconnected(_)) => {
+                unreachable!("the sender itself keeps the queue open")
+            }
+        }
+    }
+
+    /// Takes the oldest frame back out of the queue.
+    pub(crate) fn take_oldest(&self) -> Option<Frame<T>> {
+        self.head.try_recv().ok()
+    }
+
+    /// An emptied buffer that came back, or a new one.
+    pub(crate) fn buffer(&self) -> Batch<T> {
+        self.emptied.try_recv().unwrap_or_default()
+    }
+}
+
+impl<T> QueueReceiver<T> {
+    pub(crate) fn try_recv(&self) -> Option<Frame<T>> {
+        let frame = self.frames.try_recv().ok()?;
+        if self.sender_waits.load(Ordering::SeqCst)
+            && self.sender_waits.swap(false, Ordering::SeqCst)
+        {
+            self.sender.notify();
+        }
+        Some(frame)
+    }
+
+    /// Sends an emptied buffer home; if nobody needs it, it is freed.
+    pub(crate) fn recycle(&self, mut batch: Batch<T>) {
+        batch.clear();
+        let _ = self.emptied.try_send(batch);
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.frames.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::frame::Control;
+
+    #[test]
+    fn a_full_queue_gives_the_frame_back_and_wakes_the_sender_when_there_is_room() {
+        let (from, to) = (Waker::default(), Waker::default());
+        let (sender, receiver) = queue::<u8>(1, from.clone(), to);
+        assert!(sender.try_send(Frame::Control(Control::Drain)).is_ok());
+        assert!(sender.try_send(Frame::Control(Control::Watermark(1))).is_err());
+        let parked = std::thread::spawn(move || from.park(None));
+        assert!(matches!(receiver.try_recv(), Some(Frame::Control(Control::Drain))));
+        parked.join().expect("the sender was woken");
+        assert!(sender.try_send(Frame::Control(Control::Watermark(1))).is_ok());
+    }
+
+    #[test]
+    fn an_emptied_buffer_comes_back_with_its_memory() {
+        let (sender, receiver) = queue::<u8>(1, Waker::default(), Waker::default());
+        let mut batch = sender.buffer();
+        batch.events.reserve(100);
+        assert!(sender.try_send(Frame::Batch(batch)).is_ok());
+        let Some(Frame::Batch(batch)) = receiver.try_recv() else { panic!("a batch was sent") };
+        receiver.recycle(batch);
+        assert!(sender.buffer().events.capacity() >= 100);
+    }
+}

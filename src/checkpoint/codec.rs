@@ -1,0 +1,164 @@
+//! How a value becomes bytes and comes back: one codec today, named by an id in every file, so that a second can come.
+//!
+//! Never opens files and never checks checksums: whoever reads bytes back verifies them first and decodes them after.
+
+use std::{any::type_name, error::Error, fmt};
+
+use bincode::{
+    Decode,
+    config::{Configuration, Fixint, Limit, LittleEndian},
+    de::{
+        Decoder, DecoderImpl,
+        read::{Reader, SliceReader},
+    },
+    serde::Compat,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Encodes a value with the codec that new files use, [`Bincode`].
+///
+/// # Errors
+///
+/// [`CodecError::Encode`] if the value's own `Serialize` fails, or asks for what a binary format cannot do (a sequence
+/// of unknown length).
+///
+/// # Examples
+///
+/// ```
+/// use streamwork::checkpoint::{decode, encode};
+///
+/// let bytes = encode(&(7_u64, "seven")).unwrap();
+/// assert_eq!(decode::<(u64, String)>(&bytes).unwrap(), (7, "seven".to_owned()));
+/// ```
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    Bincode::encode(value)
+}
+
+/// Decodes what [`encode`] made. All bytes must be consumed.
+///
+/// No single buffer is ever larger than the input (or, for a collection's first guess, one mebibyte), whatever lengths the
+/// input claims.
+///
+/// # Errors
+///
+/// [`CodecError::Decode`] if the bytes do not hold a `T`, [`CodecError::TrailingBytes`] if they hold a `T` and more.
+///
+/// # Examples
+///
+/// ```
+/// use streamwork::checkpoint::decode;
+///
+/// let claims_a_string_of_64_tebibytes = (1_u64 << 46).to_le_bytes();
+/// assert!(decode::<String>(&claims_a_string_of_64_tebibytes).is_err());
+/// ```
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    Bincode::decode(bytes)
+}
+
+/// A way to write values as bytes. Called off the hot path, from any thread, and never twice at once for one value.
+///
+/// What `encode` made, `decode` of the same codec must give back equal, in every later version of this library: a change
+/// of the bytes is a new codec with a new id.
+pub trait Codec {
+    /// The number that stands for this codec in file headers.
+    const ID: CodecId;
+
+    /// Turns a value into bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Encode`] if the value cannot be expressed.
+    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError>;
+
+    /// Turns bytes into a value, with memory bounded by the length of `bytes`, consuming all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if `bytes` are not exactly one `T`.
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>;
+}
+
+/// Which codec wrote a file.
+///
+/// ```
+/// use streamwork::checkpoint::{Bincode, Codec, CodecId};
+///
+/// assert_eq!(Bincode::ID, CodecId(1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CodecId(pub u8);
+
+/// Bincode 2 with integers of fixed width, least significant byte first.
+///
+/// ```
+/// use streamwork::checkpoint::{Bincode, Codec};
+///
+/// assert_eq!(Bincode::encode(&258_u32).unwrap(), [2, 1, 0, 0]);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bincode;
+
+/// A value that could not be turned into bytes, or bytes that are not the value asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The value refused to be serialised.
+    #[error("cannot encode a {type_name}")]
+    Encode {
+        /// The Rust type of the value.
+        type_name: &'static str,
+        /// What the codec says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The bytes are not such a value.
+    #[error("cannot decode a {type_name}")]
+    Decode {
+        /// The Rust type that was asked for.
+        type_name: &'static str,
+        /// What the codec says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The bytes begin with such a value but go on after it, so they are something else.
+    #[error("a {type_name} is followed by bytes that do not belong to it")]
+    TrailingBytes {
+        /// The Rust type that was asked for.
+        type_name: &'static str,
+    },
+}
+
+impl Codec for Bincode {
+    const ID: CodecId = CodecId(1);
+
+    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+        bincode::serde::encode_to_vec(value, CONFIGURATION).map_err(|source| CodecError::Encode {
+            type_name: type_name::<T>(),
+            source: Box::new(source),
+        })
+    }
+
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+        let failed =
+            |source| CodecError::Decode { type_name: type_name::<T>(), source: Box::new(source) };
+        let mut decoder = DecoderImpl::new(SliceReader::new(bytes), CONFIGURATION, ());
+        // Bincode's limit is a constant of the type. Claiming all of it but the input's length leaves a limit that is the
+        // input's length: with integers of fixed width an honest value claims exactly the bytes it takes.
+        decoder.claim_bytes_read(usize::MAX - bytes.len()).map_err(failed)?;
+        let Compat(value) = Compat::<T>::decode(&mut decoder).map_err(failed)?;
+        match decoder.reader().peek_read(1) {
+            None => Ok(value),
+            Some(_) => Err(CodecError::TrailingBytes { type_name: type_name::<T>() }),
+        }
+    }
+}
+
+impl fmt::Display for CodecId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+const CONFIGURATION: Configuration<LittleEndian, Fixint, Limit<{ usize::MAX }>> =
+    bincode::config::standard()
+        .with_little_endian()
+        .with_fixed_int_encoding()
+        .with_limit::<{ usize::MAX }>();

@@ -1,0 +1,63 @@
+//! The commit point: the rename that makes a checkpoint complete, with everything before it durable before it.
+
+use std::path::Path;
+
+use super::{
+    super::{disk::DiskEntry, manifest::Manifest, store_error::StoreError},
+    files::Files,
+    layout::{self, Attempt},
+    part,
+};
+
+/// Makes a checkpoint complete.
+pub(super) fn commit(files: &Files, manifest: &Manifest) -> Result<(), StoreError> {
+    let attempt = Attempt::of(manifest);
+    let directory = attempt.path(files.root());
+    files.create_dir(&directory)?;
+    check_parts_written(files, attempt, manifest)?;
+
+    let path = directory.join(layout::MANIFEST);
+    let temporary = layout::temporary(&path);
+    files.write_synced(&temporary, &[&manifest.to_bytes()?])?;
+    // The names of the parts, and of the directory itself, must be durable before the manifest can be seen.
+    files.sync_dir(files.root())?;
+
+    files
+        .rename(&temporary, &path)
+        .and_then(|()| files.sync_dir(&directory))
+        .map_err(|error| undo(files, &directory, manifest, error))
+}
+
+fn check_parts_written(
+    files: &Files,
+    attempt: Attempt,
+    manifest: &Manifest,
+) -> Result<(), StoreError> {
+    let entries = files.list(&attempt.path(files.root()))?;
+    for record in &manifest.parts {
+        let bytes = part::file_bytes(attempt, record)?;
+        if !entries.iter().any(|entry| file_is(entry, &record.file, bytes)) {
+            return Err(StoreError::PartNotWritten {
+                checkpoint: manifest.checkpoint,
+                part: record.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn file_is(entry: &DiskEntry, name: &str, bytes: u64) -> bool {
+    !entry.is_dir && entry.name == name && entry.bytes == bytes
+}
+
+/// After a failure at the commit point: takes the manifest away again, durably, so that "it failed" is true. If that fails
+/// too, nobody knows.
+fn undo(files: &Files, directory: &Path, manifest: &Manifest, error: StoreError) -> StoreError {
+    let undone = files
+        .remove_file(&directory.join(layout::MANIFEST))
+        .and_then(|()| files.sync_dir(directory));
+    match undone {
+        Ok(()) => error,
+        Err(_) => StoreError::InDoubt { checkpoint: manifest.checkpoint, source: Box::new(error) },
+    }
+}

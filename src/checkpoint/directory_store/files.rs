@@ -1,0 +1,180 @@
+//! The disk, with errors that say what was done to which file, and the few sequences that several concerns share.
+
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    super::{
+        disk::{Disk, DiskEntry, DiskFile, DiskLock},
+        store_error::StoreError,
+    },
+    layout,
+};
+
+/// A directory on a disk.
+#[derive(Debug)]
+pub(super) struct Files {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(disk: Arc<dyn Disk>, root: &Path) -> Self {
+        Self { disk, root: root.to_owned() }
+    }
+
+    /// The store's directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn try_lock(&self, path: &Path) -> Result<Option<Box<dyn DiskLock>>, StoreError> {
+        self.disk.try_lock(path).map_err(failed("lock", path))
+    }
+
+    /// The content of a file, or `None` if there is no such file.
+    pub(super) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        found(self.disk.read(path)).map_err(failed("read", path))
+    }
+
+    pub(super) fn list(&self, path: &Path) -> Result<Vec<DiskEntry>, StoreError> {
+        self.disk.list(path).map_err(failed("list", path))
+    }
+
+    /// As `list`, where a directory that does not exist is an empty one.
+    pub(super) fn list_if_any(&self, path: &Path) -> Result<Vec<DiskEntry>, StoreError> {
+        found(self.disk.list(path)).map(Option::unwrap_or_default).map_err(failed("list", path))
+    }
+
+    /// Creates a directory in one that exists, unless it is there already.
+    pub(super) fn create_dir(&self, path: &Path) -> Result<(), StoreError> {
+        match self.disk.create_dir(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            created => created.map_err(failed("create directory", path)),
+        }
+    }
+
+    /// Creates a directory and those above it, as far as they are missing, each durably.
+    pub(super) fn create_dir_durably(&self, path: &Path) -> Result<(), StoreError> {
+        let Some(parent) = path.parent().map(or_here) else {
+            return Ok(());
+        };
+        match self.disk.create_dir(path) {
+            Ok(()) => {
+                self.sync_dir(parent)?;
+                self.sync_above(parent)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.sync_above(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.create_dir_durably(parent)?;
+                self.create_dir(path)?;
+                self.sync_dir(parent)
+            }
+            Err(error) => Err(failed("create directory", path)(error)),
+        }
+    }
+
+    /// Makes the name of a directory that is there already durable, and the names above it: the process that created them
+    /// may have died before they were.
+    fn sync_above(&self, path: &Path) -> Result<(), StoreError> {
+        for above in path.ancestors().skip(1).map(or_here) {
+            if_possible(self.disk.sync_dir(above))
+                .map_err(failed("synchronize directory", above))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file whose content is durable on return. Its name is not.
+    pub(super) fn write_synced(
+        &self,
+        path: &Path,
+        pieces: &[&[u8]],
+    ) -> Result<Box<dyn DiskFile>, StoreError> {
+        let mut file = self.disk.create(path).map_err(failed("create", path))?;
+        for piece in pieces {
+            file.append(piece).map_err(failed("write", path))?;
+        }
+        file.sync().map_err(failed("synchronize", path))?;
+        Ok(file)
+    }
+
+    /// Puts a file in the place of the old one, so that at any moment either is there as a whole. Durable on return.
+    pub(super) fn replace(
+        &self,
+        path: &Path,
+        pieces: &[&[u8]],
+    ) -> Result<Box<dyn DiskFile>, StoreError> {
+        let temporary = layout::temporary(path);
+        let file = self.write_synced(&temporary, pieces)?;
+        self.rename(&temporary, path)?;
+        self.sync_dir(path.parent().unwrap_or(&self.root))?;
+        Ok(file)
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.disk.rename(from, to).map_err(failed("rename", from))
+    }
+
+    /// Removes a file, unless there is none.
+    pub(super) fn remove_file(&self, path: &Path) -> Result<(), StoreError> {
+        found(self.disk.remove_file(path))
+            .map(Option::unwrap_or_default)
+            .map_err(failed("remove", path))
+    }
+
+    /// Removes an empty directory, unless there is none.
+    pub(super) fn remove_dir(&self, path: &Path) -> Result<(), StoreError> {
+        found(self.disk.remove_dir(path))
+            .map(Option::unwrap_or_default)
+            .map_err(failed("remove directory", path))
+    }
+
+    pub(super) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
+        self.disk.sync_dir(path).map_err(failed("synchronize directory", path))
+    }
+
+    /// The bytes in all files of a directory and of those in it.
+    pub(super) fn bytes_below(&self, path: &Path) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for entry in self.list_if_any(path)? {
+            bytes +=
+                if entry.is_dir { self.bytes_below(&path.join(&entry.name))? } else { entry.bytes };
+        }
+        Ok(bytes)
+    }
+}
+
+/// Turns an error of the disk into one that names what was done to which file.
+pub(super) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { operation, path, source }
+}
+
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who may not synchronize a directory, or on what cannot be synchronized, did not create anything in it either.
+fn if_possible(synced: io::Result<()>) -> io::Result<()> {
+    match synced.as_ref().map_err(io::Error::kind) {
+        Err(
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidInput
+            | ErrorKind::Unsupported,
+        ) => Ok(()),
+        _ => synced,
+    }
+}
+
+/// The parent of a relative path of one name is the current directory.
+fn or_here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}

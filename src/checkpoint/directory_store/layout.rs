@@ -1,0 +1,111 @@
+//! The names of files and directories: which exist, how they are made, what they tell. Pure; touches no disk.
+
+use std::{
+    fmt::{self, Write},
+    path::{Component, Path, PathBuf},
+};
+
+use super::super::manifest::{Manifest, PartName};
+use crate::id::{CheckpointId, ExecutionId};
+
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const EXECUTION: &str = "EXECUTION";
+pub(super) const MANIFEST: &str = "MANIFEST";
+pub(super) const POSITIONS: &str = "positions";
+
+/// One attempt at one checkpoint, which has a directory of its own: a checkpoint taken again by a later execution never
+/// meets what an earlier one left. Ordered by age: every attempt of an execution is older than any of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Attempt {
+    pub(super) execution: ExecutionId,
+    pub(super) checkpoint: CheckpointId,
+}
+
+impl Attempt {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self { execution: manifest.execution, checkpoint: manifest.checkpoint }
+    }
+
+    pub(super) fn path(self, root: &Path) -> PathBuf {
+        root.join(self.to_string())
+    }
+
+    /// The name that it gets when it is found damaged, the `nth` time that this name is needed.
+    pub(super) fn set_aside_name(self, nth: usize) -> String {
+        format!("{SET_ASIDE}{nth}-{self}")
+    }
+
+    /// Reads a directory's name; `None` for any name that is not exactly one given by `to_string`.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (checkpoint, execution) = name.strip_prefix("chk-")?.split_once("-x")?;
+        let attempt = Self {
+            execution: ExecutionId(execution.parse().ok()?),
+            checkpoint: CheckpointId(checkpoint.parse().ok()?),
+        };
+        (attempt.to_string() == name).then_some(attempt)
+    }
+
+    /// Reads the name of a directory that was set aside.
+    pub(super) fn parse_set_aside(name: &str) -> Option<Self> {
+        let (_nth, name) = name.strip_prefix(SET_ASIDE)?.split_once('-')?;
+        Self::parse(name)
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { execution: ExecutionId(execution), checkpoint: CheckpointId(checkpoint) } = self;
+        write!(f, "chk-{checkpoint:020}-x{execution}")
+    }
+}
+
+pub(super) fn part_file(name: &PartName) -> String {
+    format!("{}.part", stem(name))
+}
+
+pub(super) fn position_file(name: &PartName) -> String {
+    format!("{}.pos", stem(name))
+}
+
+/// The name under which a file is written before it is renamed into its place.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}
+
+/// Whether a file name that was read from a manifest stays within the checkpoint's directory.
+pub(super) fn is_plain(file: &str) -> bool {
+    let mut components = Path::new(file).components();
+    matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
+}
+
+/// A file name for any component name: readable as far as it is harmless, told apart by a hash where that is not enough
+/// (long names, file systems that do not tell capitals from small letters).
+fn stem(name: &PartName) -> String {
+    let mut stem = String::new();
+    for byte in name.component.bytes() {
+        if stem.len() >= READABLE_BYTES {
+            break;
+        }
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => stem.push(char::from(byte)),
+            _ => write!(stem, "%{byte:02x}").expect("a string takes all that is written"),
+        }
+    }
+    let hash = fnv_1a(name.component.as_bytes());
+    let instance = name.instance;
+    format!("{stem}-{hash:016x}-{instance}")
+}
+
+/// Fowler, Noll and Vo's hash: the same on every machine and in every version.
+fn fnv_1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+const SET_ASIDE: &str = "damaged-";
+
+/// With the hash, the instance and the extension this stays far below the 255 bytes that file systems allow.
+const READABLE_BYTES: usize = 80;

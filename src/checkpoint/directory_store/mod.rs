@@ -1,0 +1,222 @@
+//! The checkpoint store in a directory, the default.
+//!
+//! ```text
+//! LOCK                                        held by the live store, released by the kernel when its process ends
+//! EXECUTION                                   the newest execution id
+//! chk-00000000000000000007-x3/                checkpoint 7 as execution 3 took it
+//!     counter-9a3b…-0.part                    one instance's state, under its own header and checksum
+//!     MANIFEST                                its appearance by rename makes the checkpoint complete
+//! damaged-1-chk-00000000000000000006-x3/      set aside, for a person to look at
+//! positions/counter-9a3b…-0.pos               write-ahead positions of a source instance
+//! ```
+//!
+//! This file decides who may write (`admission`) and hands over to a file per concern. Nothing here retries, and nothing
+//! is deleted outside `retain` and `abandon`.
+
+mod admission;
+mod commit;
+mod files;
+mod layout;
+mod part;
+mod positions;
+mod recovery;
+mod retention;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use self::{admission::Admission, files::Files, layout::Attempt, positions::Positions};
+use super::{
+    disk::{Disk, RealDisk},
+    manifest::{Manifest, PartName, PartRecord},
+    store::{CheckpointStore, Recovered},
+    store_error::StoreError,
+};
+use crate::id::{CheckpointId, ExecutionId};
+
+/// Checkpoints in a directory on a local disk.
+///
+/// One store that has begun an execution owns the directory; others can look at it (`latest`, `list`, `read_part`) without
+/// changing anything. The owner is told by an advisory file lock, so the directory must be on a file system that has them.
+///
+/// ```
+/// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, StoreError};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let first = DirectoryStore::open(directory.path().join("checkpoints")).unwrap();
+/// first.begin_execution().unwrap();
+///
+/// let second = DirectoryStore::open(directory.path().join("checkpoints")).unwrap();
+/// assert!(matches!(second.begin_execution(), Err(StoreError::InUse { .. })));
+///
+/// drop(first);
+/// second.begin_execution().unwrap();
+/// ```
+#[derive(Debug)]
+pub struct DirectoryStore {
+    files: Files,
+    /// Read by those who write parts and positions, written by those who decide: a new execution waits until the old one's
+    /// calls are over, and then shuts them out.
+    admission: RwLock<Admission>,
+    positions: Positions,
+}
+
+impl DirectoryStore {
+    /// Opens the directory, creating it and its parents if need be. Takes no lock yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if it cannot be created or listed.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(RealDisk), dir)
+    }
+
+    /// Opens a directory on a disk of the caller's, for tests that let it fail.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use streamwork::checkpoint::{DirectoryStore, RealDisk};
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// DirectoryStore::open_on(Arc::new(RealDisk), directory.path()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if it cannot be created or listed.
+    pub fn open_on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let files = Files::new(disk, dir.as_ref());
+        files.create_dir_durably(files.root())?;
+        files.list(files.root())?;
+        Ok(Self { files, admission: RwLock::default(), positions: Positions::default() })
+    }
+
+    /// The directory.
+    ///
+    /// ```
+    /// use streamwork::checkpoint::DirectoryStore;
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let store = DirectoryStore::open(directory.path()).unwrap();
+    /// assert_eq!(store.path(), directory.path());
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.files.root()
+    }
+
+    /// Lets a writer of `execution` in, and keeps the next execution from beginning until the guard is dropped.
+    fn admit(&self, execution: ExecutionId) -> Result<RwLockReadGuard<'_, Admission>, StoreError> {
+        let admission = self.admission.read();
+        admission.admit(execution)?;
+        Ok(admission)
+    }
+
+    fn directory_of(&self, manifest: &Manifest) -> PathBuf {
+        Attempt::of(manifest).path(self.files.root())
+    }
+}
+
+impl CheckpointStore for DirectoryStore {
+    fn begin_execution(&self) -> Result<ExecutionId, StoreError> {
+        let mut admission = self.admission.write();
+        self.positions.close();
+        admission.begin(&self.files)
+    }
+
+    fn latest(&self) -> Result<Option<Recovered>, StoreError> {
+        let admission = self.admission.write();
+        if admission.is_begun() {
+            recovery::latest_for_owner(&self.files)
+        } else {
+            recovery::latest(&self.files)
+        }
+    }
+
+    fn read_part(
+        &self,
+        manifest: &Manifest,
+        name: &PartName,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(record) = manifest.part(name) else {
+            return Ok(None);
+        };
+        part::read(&self.files, Attempt::of(manifest), record)?.map(Some).map_err(|source| {
+            StoreError::unreadable(self.directory_of(manifest).join(&record.file), source)
+        })
+    }
+
+    fn write_part(
+        &self,
+        execution: ExecutionId,
+        checkpoint: CheckpointId,
+        name: &PartName,
+        bytes: &[u8],
+    ) -> Result<PartRecord, StoreError> {
+        let admission = self.admit(execution)?;
+        admission.admit_checkpoint(checkpoint)?;
+        let attempt = Attempt { execution, checkpoint };
+        part::write(&self.files, attempt, name, bytes)
+    }
+
+    fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let mut admission = self.admission.write();
+        admission.admit(manifest.execution)?;
+        admission.admit_checkpoint(manifest.checkpoint)?;
+        admission.fence(&self.files)?;
+        let committed = commit::commit(&self.files, manifest);
+        if matches!(committed, Ok(()) | Err(StoreError::InDoubt { .. })) {
+            admission.note_committed(manifest.checkpoint);
+        }
+        committed
+    }
+
+    fn abandon(&self, execution: ExecutionId, checkpoint: CheckpointId) -> Result<(), StoreError> {
+        let admission = self.admission.write();
+        admission.fence(&self.files)?;
+        let attempt = Attempt { execution, checkpoint };
+        retention::abandon(&self.files, attempt)
+    }
+
+    fn retain(
+        &self,
+        keep: usize,
+        in_use: Option<CheckpointId>,
+    ) -> Result<Vec<CheckpointId>, StoreError> {
+        let admission = self.admission.read();
+        admission.fence(&self.files)?;
+        retention::retain(&self.files, keep, in_use)
+    }
+
+    fn write_position(
+        &self,
+        execution: ExecutionId,
+        name: &PartName,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let _admission = self.admit(execution)?;
+        self.positions.write(&self.files, execution, name, bytes)
+    }
+
+    fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+        positions::read(&self.files, name)
+    }
+
+    fn list(&self) -> Result<Vec<Manifest>, StoreError> {
+        recovery::list(&self.files)
+    }
+
+    fn stored_bytes(&self) -> Result<u64, StoreError> {
+        self.files.bytes_below(self.files.root())
+    }
+
+    fn release(&self) {
+        let mut admission = self.admission.write();
+        self.positions.close();
+        *admission = Admission::default();
+    }
+}

@@ -1,0 +1,171 @@
+//! How the newest complete checkpoint is found again.
+//!
+//! Three answers are never mixed up: *there is none* (`None`), *it is damaged* (set aside, the one before is taken), and *it
+//! cannot be read* (an error, for the disk may be back tomorrow).
+
+use std::path::Path;
+
+use super::{
+    super::{
+        envelope::FormatError,
+        manifest::Manifest,
+        store::{Recovered, SetAside},
+        store_error::StoreError,
+    },
+    files::Files,
+    layout::{self, Attempt},
+    part,
+};
+
+/// The newest checkpoint that verifies, for the owner: damaged ones are renamed, and what is given out is durable.
+pub(super) fn latest_for_owner(files: &Files) -> Result<Option<Recovered>, StoreError> {
+    let recovered = latest(files)?;
+    if let Some(recovered) = &recovered {
+        // Its commit may have been cut off before the name of the manifest was durable. What a new execution builds upon
+        // must not go away with a power failure.
+        files.sync_dir(&Attempt::of(&recovered.manifest).path(files.root()))?;
+        set_aside(files, &recovered.set_aside)?;
+    }
+    Ok(recovered)
+}
+
+/// The newest checkpoint that verifies. Changes nothing.
+pub(super) fn latest(files: &Files) -> Result<Option<Recovered>, StoreError> {
+    let mut damaged = Vec::new();
+    for attempt in attempts(files)? {
+        match verify(files, attempt)? {
+            None => {}
+            Some(Err(reason)) => damaged.push(described(attempt, &reason)),
+            Some(Ok(manifest)) => {
+                return Ok(Some(Recovered { manifest, set_aside: damaged }));
+            }
+        }
+    }
+    // Those set aside before count as well: with them, an empty store is not a new one.
+    damaged.extend(set_aside_before(files)?);
+    if damaged.is_empty() { Ok(None) } else { Err(StoreError::NoneUsable { reasons: damaged }) }
+}
+
+/// All manifests that verify, newest first.
+pub(super) fn list(files: &Files) -> Result<Vec<Manifest>, StoreError> {
+    let mut manifests = Vec::new();
+    for attempt in attempts(files)? {
+        if let Some(Ok(manifest)) = read_manifest(files, attempt)? {
+            manifests.push(manifest);
+        }
+    }
+    Ok(manifests)
+}
+
+/// All attempts, newest first, complete or not.
+pub(super) fn attempts(files: &Files) -> Result<Vec<Attempt>, StoreError> {
+    let mut attempts: Vec<Attempt> = files
+        .list(files.root())?
+        .iter()
+        .filter(|entry| entry.is_dir)
+        .filter_map(|entry| Attempt::parse(&entry.name))
+        .collect();
+    attempts.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(attempts)
+}
+
+/// The manifest of an attempt: `None` if it is not complete, the inner error if it is damaged, the outer one if nobody
+/// can tell.
+pub(super) fn read_manifest(
+    files: &Files,
+    attempt: Attempt,
+) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
+    let path = attempt.path(files.root()).join(layout::MANIFEST);
+    let Some(bytes) = files.read(&path)? else {
+        return Ok(None);
+    };
+    let manifest = Manifest::from_bytes(&bytes).and_then(|manifest| in_place(attempt, manifest));
+    known(&path, manifest).map(Some)
+}
+
+/// Whether an attempt has a manifest, of whatever state.
+pub(super) fn is_complete(files: &Files, attempt: Attempt) -> Result<bool, StoreError> {
+    let entries = files.list_if_any(&attempt.path(files.root()))?;
+    Ok(entries.iter().any(|entry| entry.name == layout::MANIFEST))
+}
+
+fn verify(
+    files: &Files,
+    attempt: Attempt,
+) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
+    let manifest = match read_manifest(files, attempt)? {
+        Some(Ok(manifest)) => manifest,
+        other => return Ok(other),
+    };
+    for record in &manifest.parts {
+        let path = attempt.path(files.root()).join(&record.file);
+        if let Err(reason) = known(&path, part::read(files, attempt, record)?)? {
+            return Ok(Some(Err(reason)));
+        }
+    }
+    Ok(Some(Ok(manifest)))
+}
+
+/// A file of another version is whole: it must not be set aside for a newer library's checkpoint to be forgotten.
+fn known<T>(
+    path: &Path,
+    result: Result<T, FormatError>,
+) -> Result<Result<T, FormatError>, StoreError> {
+    match result {
+        Err(error) if error.is_unknown_format() => {
+            Err(StoreError::unreadable(path.to_owned(), error))
+        }
+        result => Ok(result),
+    }
+}
+
+fn in_place(attempt: Attempt, manifest: Manifest) -> Result<Manifest, FormatError> {
+    let found = Attempt::of(&manifest);
+    if found == attempt {
+        return Ok(manifest);
+    }
+    Err(FormatError::Misplaced {
+        expected: format!("manifest of {attempt}"),
+        found: format!("manifest of {found}"),
+    })
+}
+
+fn set_aside(files: &Files, damaged: &[SetAside]) -> Result<(), StoreError> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let taken = files.list(files.root())?;
+    for one in damaged {
+        tracing::warn!(checkpoint = %one.checkpoint, execution = %one.execution, reason = one.reason, "damaged checkpoint set aside");
+        let attempt = Attempt { execution: one.execution, checkpoint: one.checkpoint };
+        let name = (1..)
+            .map(|nth| attempt.set_aside_name(nth))
+            .find(|name| taken.iter().all(|entry| entry.name != *name))
+            .expect("a directory has fewer entries than there are numbers");
+        files.rename(&attempt.path(files.root()), &files.root().join(name))?;
+    }
+    files.sync_dir(files.root())
+}
+
+fn set_aside_before(files: &Files) -> Result<Vec<SetAside>, StoreError> {
+    let entries = files.list(files.root())?;
+    Ok(entries
+        .iter()
+        .filter_map(|entry| {
+            let attempt = Attempt::parse_set_aside(&entry.name)?;
+            Some(SetAside {
+                execution: attempt.execution,
+                checkpoint: attempt.checkpoint,
+                reason: format!("set aside before as {}", entry.name),
+            })
+        })
+        .collect())
+}
+
+fn described(attempt: Attempt, reason: &FormatError) -> SetAside {
+    SetAside {
+        execution: attempt.execution,
+        checkpoint: attempt.checkpoint,
+        reason: reason.to_string(),
+    }
+}

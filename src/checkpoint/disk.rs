@@ -1,0 +1,188 @@
+//! The one narrow place through which checkpoints reach a disk, so that tests can make every step of it fail.
+//!
+//! Holds no protocol and no retry: each method is one operation of the operating system, and its error is passed on.
+
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::Path,
+};
+
+/// The operations on files that a [`DirectoryStore`](super::DirectoryStore) is made of.
+///
+/// Nothing but `DiskFile::sync` makes content durable, and nothing but `sync_dir` makes a creation, a rename or a removal
+/// in a directory durable. An implementation for tests may lose everything else.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Creates one directory in a parent that exists.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::AlreadyExists`] if something of that name exists, or what the disk says.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates an empty file, in the place of an old one if there is one.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// The whole content of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// What lies in a directory, in any order.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says; never a part of the entries.
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>>;
+
+    /// Gives a file or directory another name, replacing a file that has it.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] only if there is no such directory, or what the disk says.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes a lock that ends with the value returned, and with the process however it ends; `None` if another has it.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+}
+
+/// A file that is open for appending.
+pub trait DiskFile: Send + fmt::Debug {
+    /// Writes at the end. After an error any part of `bytes` may be in the file.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the content durable. After an error nothing is known about it, also not after a later success.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A lock that is held until it is dropped.
+pub trait DiskLock: Send + Sync + fmt::Debug {}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskEntry {
+    /// Its name within the directory; names that are not Unicode are given lossily.
+    pub name: String,
+    /// Its length in bytes; without meaning for a directory.
+    pub bytes: u64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// The disk of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(fs::File::create(path)?))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        fs::read_dir(path)?
+            .map(|entry| described(&entry?))
+            // Another process may remove an entry between its being listed and its being looked at.
+            .filter(|entry| !matches!(entry, Err(e) if e.kind() == io::ErrorKind::NotFound))
+            .collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    #[cfg(unix)]
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path)?.sync_all()
+    }
+
+    /// Other systems offer no such operation; their file systems order the names themselves.
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+fn described(entry: &fs::DirEntry) -> io::Result<DiskEntry> {
+    let metadata = entry.metadata()?;
+    Ok(DiskEntry {
+        name: entry.file_name().to_string_lossy().into_owned(),
+        bytes: metadata.len(),
+        is_dir: metadata.is_dir(),
+    })
+}
+
+impl DiskFile for fs::File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+impl DiskLock for fs::File {}

@@ -1,0 +1,38 @@
+//! Floor 2: what a consistent cut is, and where it is kept.
+//!
+//! ```text
+//! hot path                 another thread                      disk
+//! state by value  ──►  Snapshot::encode  ──►  CheckpointStore::write_part   (fsync)
+//!                                             CheckpointStore::commit       (rename = it exists)
+//! restart         ◄──  decode            ◄──  CheckpointStore::latest, read_part
+//! ```
+//!
+//! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
+//! (`codec`, `snapshot`), what a checkpoint's table of contents says (`manifest`), how every file
+//! proves itself (`envelope`), what a store promises (`store`, `store_error`), and the store in a
+//! directory (`directory_store`), which reaches the disk only through `disk`.
+
+pub(crate) mod coordinator;
+
+mod codec;
+mod snapshot;
+
+mod manifest;
+
+mod envelope;
+
+mod store;
+mod store_error;
+
+mod directory_store;
+mod disk;
+
+pub use codec::{Bincode, Codec, CodecError, CodecId, decode, encode};
+pub use directory_store::DirectoryStore;
+pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
+pub use envelope::FormatError;
+pub use manifest::{Manifest, PartName, PartRecord};
+pub(crate) use snapshot::encoded;
+pub use snapshot::{Snapshot, snapshot};
+pub use store::{CheckpointStore, Recovered, SetAside};
+pub use store_error::StoreError;

@@ -1,0 +1,199 @@
+//! What a place for checkpoints promises. The rest of the engine knows only this file.
+//!
+//! ```text
+//! begin_execution ─► latest ─► read_part …                                   once per execution
+//!                    write_part … ─► commit ─► retain      or   abandon      once per checkpoint
+//!                    write_position                                          once per batch, sources that ask for it
+//! ```
+//!
+//! The order of the protocol, and why each step is durable before the next: Chandy and Lamport's consistent cut tells what
+//! to write; the manifest's rename as the only commit point is the usual way to make many files appear at once.
+
+use std::fmt;
+
+use super::{
+    manifest::{Manifest, PartName, PartRecord},
+    store_error::StoreError,
+};
+use crate::id::{CheckpointId, ExecutionId};
+
+/// A place where complete checkpoints survive the process.
+///
+/// Methods may be called from any thread. Parts of one checkpoint may be written by several threads at once; `commit` is
+/// called after all of them returned. Within one execution checkpoint ids only grow.
+///
+/// An error leaves what is complete as it was. A write that failed is never tried again by the store: the caller gives the
+/// checkpoint up and takes another.
+///
+/// ```
+/// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName};
+/// use streamwork::id::CheckpointId;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let store = DirectoryStore::open(directory.path()).unwrap();
+/// let execution = store.begin_execution().unwrap();
+/// assert!(store.latest().unwrap().is_none());
+///
+/// let counter = PartName::new("counter", 0);
+/// let part = store.write_part(execution, CheckpointId(1), &counter, b"42").unwrap();
+/// let manifest = Manifest {
+///     execution,
+///     checkpoint: CheckpointId(1),
+///     job: "count".to_owned(),
+///     cut: "aligned".to_owned(),
+///     parallelism: vec![("counter".to_owned(), 1)],
+///     taken_unix_ms: 0,
+///     parts: vec![part],
+/// };
+/// store.commit(&manifest).unwrap();
+///
+/// let recovered = store.latest().unwrap().unwrap();
+/// assert_eq!(recovered.manifest, manifest);
+/// assert_eq!(store.read_part(&manifest, &counter).unwrap().unwrap(), b"42");
+/// ```
+pub trait CheckpointStore: Send + Sync + fmt::Debug {
+    /// Begins an execution: takes the store for this process, and makes a new, higher execution id durable.
+    ///
+    /// Called again on a store that is already taken by this value (the job restarts within its process) it gives the next
+    /// id; every call still under way for the old id ends before, and every later one is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InUse`] if another live store has it, [`StoreError::Damaged`] or [`StoreError::UnknownFormat`] if the
+    /// last id cannot be read, [`StoreError::Io`]. No execution has begun then, and the store is let go.
+    fn begin_execution(&self) -> Result<ExecutionId, StoreError>;
+
+    /// The newest checkpoint whose manifest and parts all verify, or `None` if there never was a complete one.
+    ///
+    /// Damaged newer ones are set aside, never deleted, and reported. A store that has not begun an execution only reports.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoneUsable`] if there are checkpoints but none that verifies, [`StoreError::UnknownFormat`] if the
+    /// newest was written by another version of the library, [`StoreError::Io`] if something cannot be read: none of these
+    /// is an empty store.
+    fn latest(&self) -> Result<Option<Recovered>, StoreError>;
+
+    /// The state in one part, verified; `None` if the manifest has no such part.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`], [`StoreError::UnknownFormat`] or [`StoreError::Io`].
+    fn read_part(
+        &self,
+        manifest: &Manifest,
+        name: &PartName,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Writes one part of a checkpoint that is being taken. On return its bytes survive a power failure; it counts only
+    /// once a committed manifest holds the record returned.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotBegun`], [`StoreError::Fenced`], [`StoreError::TooLate`] or [`StoreError::Io`].
+    fn write_part(
+        &self,
+        execution: ExecutionId,
+        checkpoint: CheckpointId,
+        name: &PartName,
+        bytes: &[u8],
+    ) -> Result<PartRecord, StoreError>;
+
+    /// Makes a checkpoint complete. On `Ok` it and all its parts survive a power failure.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotBegun`], [`StoreError::Fenced`] if the manifest's execution is not the newest,
+    /// [`StoreError::TooLate`], [`StoreError::PartNotWritten`], [`StoreError::Io`]: the checkpoint is not complete.
+    /// [`StoreError::InDoubt`]: it may be.
+    fn commit(&self, manifest: &Manifest) -> Result<(), StoreError>;
+
+    /// Removes what a checkpoint that was given up has left. Does nothing if it was committed, or left nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; what remains, `retain` removes later.
+    fn abandon(&self, execution: ExecutionId, checkpoint: CheckpointId) -> Result<(), StoreError>;
+
+    /// Deletes complete checkpoints but the newest `keep` (at least two are kept) and `in_use`, and what given up ones older
+    /// than the newest complete one have left. Damaged ones are neither counted nor deleted.
+    ///
+    /// Returns the complete ones deleted, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; a later call goes on where this one ended.
+    fn retain(
+        &self,
+        keep: usize,
+        in_use: Option<CheckpointId>,
+    ) -> Result<Vec<CheckpointId>, StoreError>;
+
+    /// Writes down how far a source instance is *before* the events up to there are emitted. Durable on return; the newest
+    /// wins. Independent of checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; the events must not be emitted then.
+    fn write_position(
+        &self,
+        execution: ExecutionId,
+        name: &PartName,
+        bytes: &[u8],
+    ) -> Result<(), StoreError>;
+
+    /// The newest position of a source instance, or `None` if it never wrote one.
+    ///
+    /// A record that a crash cut short is as if never written: the events it covers were not emitted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] if any other record is damaged, [`StoreError::UnknownFormat`] or [`StoreError::Io`].
+    fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The manifests of all complete checkpoints, newest first, for those who want to look. Parts are not read. Damaged
+    /// manifests are left out; [`latest`](Self::latest) is who reports them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownFormat`] or [`StoreError::Io`].
+    fn list(&self) -> Result<Vec<Manifest>, StoreError>;
+
+    /// The bytes stored at present, everything counted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    fn stored_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Lets go of the store, so that another may take it. Nothing can be written until the next
+    /// [`begin_execution`](Self::begin_execution). Dropping the store does the same.
+    fn release(&self);
+}
+
+/// What [`CheckpointStore::latest`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The checkpoint to start from.
+    pub manifest: Manifest,
+    /// The newer ones that could not be used, newest first.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A checkpoint that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The execution that took it.
+    pub execution: ExecutionId,
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// What is wrong with it, for a person.
+    pub reason: String,
+}
+
+impl fmt::Display for SetAside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { execution, checkpoint, reason } = self;
+        write!(f, "checkpoint {checkpoint} of execution {execution}: {reason}")
+    }
+}

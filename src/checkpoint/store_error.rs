@@ -1,0 +1,117 @@
+//! Why a checkpoint store refused or failed, with the file it happened to.
+
+use std::{error::Error, io, path::PathBuf};
+
+use super::{codec::CodecError, envelope::FormatError, manifest::PartName, store::SetAside};
+use crate::id::{CheckpointId, ExecutionId};
+
+/// Why a [`CheckpointStore`](super::CheckpointStore) could not do what was asked.
+///
+/// None of them is ever a reason to start from nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk said no: full, read-only, not permitted, broken. What is stored is as it was.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// What it was tried on.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Another live store, in this process or another, has the directory.
+    #[error("{} is in use by another execution", path.display())]
+    InUse {
+        /// The lock that is held.
+        path: PathBuf,
+    },
+    /// Something was to be written before [`begin_execution`](super::CheckpointStore::begin_execution) or after
+    /// [`release`](super::CheckpointStore::release).
+    #[error("no execution has begun on this checkpoint store")]
+    NotBegun,
+    /// The writer belongs to an execution that has been replaced; nothing was changed.
+    #[error("execution {execution} was replaced by execution {newest}")]
+    Fenced {
+        /// The execution of the late writer.
+        execution: ExecutionId,
+        /// The execution that has the store.
+        newest: ExecutionId,
+    },
+    /// A part or manifest came for a checkpoint that is not newer than one already complete; nothing was changed.
+    #[error("checkpoint {checkpoint} comes after checkpoint {committed} was committed")]
+    TooLate {
+        /// The late checkpoint.
+        checkpoint: CheckpointId,
+        /// The newest complete one.
+        committed: CheckpointId,
+    },
+    /// The manifest to commit names a part that was not written, or not like that.
+    #[error("checkpoint {checkpoint} names part {part}, which was not written")]
+    PartNotWritten {
+        /// The checkpoint that was refused.
+        checkpoint: CheckpointId,
+        /// The part that is missing.
+        part: PartName,
+    },
+    /// A commit failed so late that it may have happened. The prepared outputs must neither be committed nor aborted: end
+    /// the execution, and let recovery find out from what is stored.
+    #[error("it is not known whether checkpoint {checkpoint} was committed")]
+    InDoubt {
+        /// The checkpoint in question.
+        checkpoint: CheckpointId,
+        /// What went wrong.
+        source: Box<StoreError>,
+    },
+    /// A file is whole but a version of the library that is not this one wrote it. It stays where it is.
+    #[error("{} was written by another version of this library", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is not known about it.
+        source: FormatError,
+    },
+    /// A file that nothing can stand in for is damaged.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// There are checkpoints, and none of them can be used. Someone has to decide: put one back, or move them all away to
+    /// start from nothing.
+    #[error("none of the {} checkpoints can be used: {}", .reasons.len(), listed(.reasons))]
+    NoneUsable {
+        /// Every checkpoint, with what is wrong with it.
+        reasons: Vec<SetAside>,
+    },
+    /// The store's own records could not be encoded.
+    #[error("cannot encode the records of the checkpoint store")]
+    Codec(#[from] CodecError),
+    /// What stores other than a directory have to say.
+    #[error("checkpoint store cannot {operation}")]
+    Other {
+        /// What was tried, as a verb and an object.
+        operation: String,
+        /// Why it failed.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// An unreadable file, told apart by whether it is damaged or merely unknown.
+    pub(super) fn unreadable(path: PathBuf, source: FormatError) -> Self {
+        if source.is_unknown_format() {
+            Self::UnknownFormat { path, source }
+        } else {
+            Self::Damaged { path, source }
+        }
+    }
+}
+
+fn listed(reasons: &[SetAside]) -> String {
+    let each: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    each.join("; ")
+}

@@ -1,0 +1,53 @@
+//! Time as the engine sees it: a [`Timestamp`] read from a [`Clock`] that the driver hands in, so
+//! that a simulation can own it. Wall-clock time appears only in what is stored for people.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the clock was made; only differences mean anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timestamp(pub(crate) u64);
+
+impl Timestamp {
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(time)))
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The one way to ask for the time.
+pub(crate) trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's monotonic clock.
+#[derive(Debug)]
+pub(crate) struct MonotonicClock {
+    start: Instant,
+}
+
+impl Default for MonotonicClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(nanos(self.start.elapsed()))
+    }
+}
+
+/// The earlier of two optional moments.
+pub(crate) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

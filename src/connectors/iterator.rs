@@ -1,0 +1,80 @@
+//! A source from any iterator: rewindable, since its factory can make the iterator again.
+
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::source::{Next, StatefulSource};
+use crate::error::BoxError;
+use crate::job::Job;
+use crate::job::stream::Stream;
+
+/// Emits what an iterator yields; its state is how many it has yielded.
+struct IteratorSource<I> {
+    events: I,
+    yielded: u64,
+}
+
+impl<I> StatefulSource for IteratorSource<I>
+where
+    I: Iterator + 'static,
+    I::Item: Event,
+{
+    type Out = I::Item;
+    type State = u64;
+
+    fn setup(&mut self, instance: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        if instance.parallelism() > 1 {
+            return Err("an iterator has one order: give this source parallelism 1".into());
+        }
+        self.yielded = state.unwrap_or(0);
+        if let Some(last) = self.yielded.checked_sub(1) {
+            self.events.nth(usize::try_from(last)?);
+        }
+        Ok(())
+    }
+
+    fn get_events(&mut self, out: &mut Collector<I::Item>) -> Result<Next, BoxError> {
+        for _ in 0..out.room() {
+            match self.events.next() {
+                Some(event) => out.emit(event),
+                None => return Ok(Next::End),
+            }
+            self.yielded += 1;
+        }
+        Ok(Next::Now)
+    }
+
+    fn state(&self) -> u64 {
+        self.yielded
+    }
+}
+
+impl Job {
+    /// Adds a source that emits what an iterator yields, and ends with it.
+    ///
+    /// The closure is called at every start and must make the same iterator each time: a restart
+    /// skips what had been emitted.
+    ///
+    /// ```
+    /// # use streamwork::{AtMostOnce, Job};
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", || 1..=3).for_each(|n| println!("{n}"));
+    /// job.run(AtMostOnce::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_iter<I>(
+        &self,
+        name: impl Into<String>,
+        make: impl Fn() -> I + Send + Sync + 'static,
+    ) -> Stream<I::Item>
+    where
+        I: IntoIterator + 'static,
+        I::Item: Event,
+        I::IntoIter: 'static,
+    {
+        self.stateful_source(name, move || IteratorSource {
+            events: make().into_iter(),
+            yielded: 0,
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! Floor 6: sources and sinks that come with the crate.
+
+pub(crate) mod channel;
+pub(crate) mod iterator;
+pub(crate) mod lines;

@@ -1,0 +1,136 @@
+//! At-least-once with an acknowledger: every event is kept until all that came of it is done, and
+//! emitted again if anything failed.
+//!
+//! [`tracker`] counts, [`acknowledger`] is where the threads meet, [`replay_buffer`] keeps the
+//! events, and [`kept`] is the source's side of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::coordinator::Cut;
+use crate::delivery::at_least_once::replay_buffer::{ReplayOptions, ReplayOrder};
+use crate::delivery::checkpointed::Checkpointed;
+use crate::delivery::options::{RunOptions, StoreChoice, shared_options};
+use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Verdict};
+
+pub(crate) mod acknowledger;
+pub(crate) mod kept;
+pub(crate) mod replay_buffer;
+pub(crate) mod tracker;
+
+/// Every event is processed until it succeeds; perhaps more than once.
+///
+/// The engine keeps each emitted event in a bounded buffer until everything that came of it has
+/// been acknowledged. On a failure the event is emitted again, after the others: A, B, C with A
+/// failing once is processed A, B, C, A. After [`attempts_max`](AtLeastOnce::attempts_max) the
+/// event becomes a dead letter and the others flow on.
+///
+/// Without a store the buffer survives failures of components, not of the process. With one, the
+/// positions up to which everything is acknowledged are saved periodically, and the state of
+/// stateful operators after them: nothing below a saved position can be missing from the state,
+/// also after kill -9.
+///
+/// ```
+/// use streamwork::{AtLeastOnce, Job};
+///
+/// let job = Job::new("import");
+/// job.from_iter("records", || 0..1_000).for_each(|record| println!("{record}"));
+/// let report = job.run(AtLeastOnce::new().attempts_max(3))?;
+/// assert_eq!(report.metrics.sum("records", |m| m.replayed), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct AtLeastOnce {
+    options: RunOptions,
+    replay: ReplayOptions,
+}
+
+shared_options!(AtLeastOnce);
+
+impl AtLeastOnce {
+    /// With an acknowledger, and nothing stored.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// By checkpoints instead of an acknowledger: as [`ExactlyOnce`](crate::ExactlyOnce), but no
+    /// queue is held back while a checkpoint is taken, and events may count twice after a failure.
+    pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
+        Checkpointed::unaligned(StoreChoice::Directory(directory.into()))
+    }
+
+    /// Keeps acknowledged positions and state in a directory.
+    pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
+        self.store(StoreChoice::Directory(directory.into()))
+    }
+
+    /// As [`store_in`](AtLeastOnce::store_in), in a store of your own.
+    pub fn store_with(self, store: Arc<dyn CheckpointStore>) -> Self {
+        self.store(StoreChoice::Own(store))
+    }
+
+    /// Events that a source instance may have unacknowledged; more wait in the source. Default
+    /// 65,536.
+    pub fn replay_events_max(mut self, events: usize) -> Self {
+        self.replay.events_max = events;
+        self
+    }
+
+    /// Bytes, by `event_bytes` of the source, that a source instance may have unacknowledged.
+    /// Default 64 MiB.
+    pub fn replay_bytes_max(mut self, bytes: usize) -> Self {
+        self.replay.bytes_max = bytes;
+        self
+    }
+
+    /// Times an event is tried before it becomes a dead letter; at least 1. Default 10.
+    pub fn attempts_max(mut self, attempts: u32) -> Self {
+        self.replay.attempts_max = attempts;
+        self
+    }
+
+    /// The pause before an event is tried again: `first`, doubled with every attempt, at most
+    /// `longest`. Default 1 millisecond and 1 second.
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.replay.backoff = first;
+        self.replay.backoff_max = longest;
+        self
+    }
+
+    /// On a failure go back to the lowest unfinished event and emit everything from there again,
+    /// in order. By default only the failed event is emitted again, after the others.
+    pub fn ordered(mut self) -> Self {
+        self.replay.order = ReplayOrder::Ordered;
+        self
+    }
+
+    /// Fails events of which nothing has been heard for this long, counted from their last
+    /// progress. Off by default: with back-pressure, waiting is not failing.
+    pub fn timeout(mut self, without_progress: Duration) -> Self {
+        self.replay.timeout = Some(without_progress);
+        self
+    }
+
+    fn store(mut self, store: StoreChoice) -> Self {
+        self.options.store = Some(store);
+        self
+    }
+}
+
+impl From<AtLeastOnce> for Guarantee {
+    fn from(chosen: AtLeastOnce) -> Self {
+        let terms = Terms {
+            name: "at-least-once",
+            demands: Demands { lossless_edges: true, ..Demands::default() },
+            cut: Cut::Positions,
+            on_failure: Verdict::Fail,
+            commits: Commits::EachBatch,
+            sources: SourceTerms::Kept(chosen.replay),
+            on_drop: None,
+        };
+        Self { terms, options: chosen.options }
+    }
+}

@@ -1,0 +1,177 @@
+//! [`Kept`]: a source's side of at-least-once. Keeps what it emits, takes answers in, emits again
+//! what failed, and knows the position up to which all is done.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::api::dead_letter::DeadLetter;
+use crate::channel::frame::{BATCH, Batch};
+use crate::clock::{Timestamp, earlier};
+use crate::delivery::at_least_once::acknowledger::{Acknowledger, TakenAnswers};
+use crate::delivery::at_least_once::replay_buffer::{ReplayBuffer, ReplayOptions};
+use crate::delivery::source_side::{Admission, HeldEvents, MARK_EVERY, Position, SourceSide};
+use crate::error::{Cause, Failure};
+use crate::id::{InstanceName, Root};
+
+pub(crate) struct Kept<T> {
+    acknowledger: Arc<Acknowledger>,
+    source: usize,
+    buffer: ReplayBuffer<T>,
+    bytes_of: fn(&T) -> usize,
+    answers: TakenAnswers,
+    /// Positions after an entry, oldest first: savable once the front has passed it.
+    marks: VecDeque<(u64, Arc<[u8]>)>,
+    settled: Option<Arc<[u8]>>,
+    admitted: u64,
+    next_mark: Timestamp,
+    options: ReplayOptions,
+    next_expiry: Option<Timestamp>,
+}
+
+impl<T: Clone> Kept<T> {
+    pub(crate) fn new(
+        acknowledger: Arc<Acknowledger>,
+        source: usize,
+        options: ReplayOptions,
+        bytes_of: fn(&T) -> usize,
+        start: Option<Arc<[u8]>>,
+    ) -> Self {
+        Self {
+            acknowledger,
+            source,
+            buffer: ReplayBuffer::new(options),
+            bytes_of,
+            answers: TakenAnswers::default(),
+            marks: VecDeque::new(),
+            settled: start,
+            admitted: 0,
+            next_mark: Timestamp(0),
+            options,
+            next_expiry: None,
+        }
+    }
+
+    /// Fails what has made no progress for the time that the user set.
+    fn expire(&mut self, now: Timestamp) {
+        let Some(timeout) = self.options.timeout else { return };
+        if self.next_expiry.is_some_and(|at| now < at) || self.buffer.unfinished() == 0 {
+            return;
+        }
+        self.next_expiry = Some(now.after(timeout / 4));
+        let clock = self.acknowledger.now();
+        let before = Timestamp(clock.0.saturating_sub(Timestamp(0).after(timeout).0));
+        let expired = self.acknowledger.book(self.source).tracker.expire(before);
+        let failure = Failure {
+            instance: InstanceName::new("acknowledger", self.source),
+            callback: "timeout",
+            cause: Cause::error(format!("no progress for {timeout:?}")),
+        };
+        self.answers.failed.extend(expired.into_iter().map(|entry| (entry, failure.clone())));
+    }
+
+    fn advance(&mut self) {
+        while self.marks.front().is_some_and(|(after, _)| *after <= self.buffer.front()) {
+            self.settled = self.marks.pop_front().map(|(_, state)| state);
+        }
+    }
+}
+
+impl<T: Clone> SourceSide<T> for Kept<T> {
+    fn room(&self) -> usize {
+        self.buffer.room().min(BATCH)
+    }
+
+    fn admit(&mut self, batch: &mut Batch<T>, copies: u32, _: Timestamp) -> Admission {
+        self.admitted += batch.len() as u64;
+        if copies == 0 {
+            // Nothing reads it: kept and done in one.
+            for event in &batch.events {
+                let entry = self.buffer.keep(event.clone(), 0);
+                self.buffer.done(entry);
+            }
+            batch.clear();
+            return Admission::Emit;
+        }
+        let mut book = self.acknowledger.book(self.source);
+        let now = self.acknowledger.now();
+        for event in &batch.events {
+            let entry = self.buffer.keep(event.clone(), (self.bytes_of)(event));
+            let sequence = book.tracker.open(entry, copies, now);
+            self.buffer.sent_as(entry, sequence);
+            batch.roots.push(Root::new(self.source, sequence));
+        }
+        Admission::Emit
+    }
+
+    fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool {
+        self.acknowledger.book(self.source).take_answers(&mut self.answers);
+        self.expire(now);
+        let any = !self.answers.is_empty();
+        for entry in self.answers.done.drain(..) {
+            self.buffer.done(entry);
+        }
+        for (entry, failure) in self.answers.failed.drain(..) {
+            letters.extend(self.buffer.failed(entry, failure, now));
+        }
+        self.advance();
+        any
+    }
+
+    fn replays(&mut self, copies: u32, now: Timestamp, batch: &mut Batch<T>) {
+        if !self.buffer.replay_pending() {
+            return;
+        }
+        let mut book = self.acknowledger.book(self.source);
+        let clock = self.acknowledger.now();
+        while batch.len() < BATCH {
+            let Some((entry, event, old_root)) = self.buffer.next_due(now) else { break };
+            if let Some(old) = old_root {
+                book.tracker.retire(old);
+            }
+            let sequence = book.tracker.open(entry, copies, clock);
+            self.buffer.sent_as(entry, sequence);
+            batch.events.push(event);
+            batch.roots.push(Root::new(self.source, sequence));
+        }
+    }
+
+    fn wants_mark(&self, now: Timestamp) -> bool {
+        now >= self.next_mark || self.buffer.unfinished() == 0
+    }
+
+    fn mark(&mut self, state: Arc<[u8]>, now: Timestamp) {
+        self.next_mark = now.after(MARK_EVERY);
+        match self.marks.back_mut() {
+            Some((after, newest)) if *after == self.admitted => *newest = state,
+            _ => self.marks.push_back((self.admitted, state)),
+        }
+        self.advance();
+    }
+
+    fn position(&mut self) -> Position {
+        self.advance();
+        Position::Settled(self.settled.clone())
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let expiry = self.next_expiry.filter(|_| self.buffer.unfinished() > 0);
+        earlier(self.buffer.deadline(), expiry)
+    }
+
+    fn at_rest(&self, held: HeldEvents) -> bool {
+        if self.buffer.unfinished() == 0 {
+            return true;
+        }
+        held == HeldEvents::Leave
+            && !self.buffer.replay_pending()
+            && self.acknowledger.book(self.source).tracker.all_held()
+    }
+
+    fn await_answer(&mut self) -> bool {
+        self.acknowledger.book(self.source).await_answer()
+    }
+
+    fn kept(&self) -> usize {
+        self.buffer.unfinished()
+    }
+}

@@ -1,0 +1,86 @@
+//! Checkpoints by barriers: when something fails, the whole job goes back to the last consistent
+//! cut. With held queues that is exactly-once for state, without it at-least-once.
+//!
+//! [`gate`] decides what an instance does when a barrier arrives.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::coordinator::Cut;
+use crate::delivery::options::{RunOptions, StoreChoice, shared_options};
+use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Verdict};
+
+pub(crate) mod gate;
+
+/// Every event counts once in the state, whatever is killed when.
+///
+/// Barriers travel with the events; an instance with several inputs holds back those whose barrier
+/// has come until all have, then hands its state over. After a failure all sources and operators go
+/// back to the newest complete checkpoint together. What outside readers of a sink see depends on
+/// the kind of sink: see [`TransactionalSink`](crate::TransactionalSink).
+///
+/// Needs sources that can be rewound ([`StatefulSource`](crate::StatefulSource)).
+///
+/// ```
+/// use std::time::Duration;
+/// use streamwork::{ExactlyOnce, Job};
+///
+/// # let directory = std::env::temp_dir().join(format!("streamwork-doc-{}", std::process::id()));
+/// let job = Job::new("sum");
+/// job.from_iter("numbers", || 0..1_000_u64).for_each(|n| println!("{n}"));
+/// let report = job.run(ExactlyOnce::checkpoints_in(&directory).every(Duration::from_secs(1)))?;
+/// assert!(report.metrics.checkpoints >= 1);
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ExactlyOnce;
+
+impl ExactlyOnce {
+    /// With checkpoints in a directory, which is created if it is not there.
+    pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
+        Checkpointed::aligned(StoreChoice::Directory(directory.into()))
+    }
+
+    /// With checkpoints in a store of your own.
+    pub fn checkpoints_with(store: Arc<dyn CheckpointStore>) -> Checkpointed {
+        Checkpointed::aligned(StoreChoice::Own(store))
+    }
+}
+
+/// A guarantee by checkpoints; made by [`ExactlyOnce::checkpoints_in`] or
+/// [`AtLeastOnce::checkpoints_in`](crate::AtLeastOnce::checkpoints_in).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Checkpointed {
+    options: RunOptions,
+    hold: bool,
+}
+
+shared_options!(Checkpointed);
+
+impl Checkpointed {
+    pub(crate) fn aligned(store: StoreChoice) -> Self {
+        Self { options: RunOptions { store: Some(store), ..RunOptions::default() }, hold: true }
+    }
+
+    pub(crate) fn unaligned(store: StoreChoice) -> Self {
+        Self { hold: false, ..Self::aligned(store) }
+    }
+}
+
+impl From<Checkpointed> for Guarantee {
+    fn from(chosen: Checkpointed) -> Self {
+        let terms = Terms {
+            name: if chosen.hold { "exactly-once" } else { "at-least-once-checkpoint" },
+            demands: Demands { store: true, rewindable_sources: true, lossless_edges: true },
+            cut: Cut::Barriers { hold: chosen.hold },
+            on_failure: Verdict::GoBack,
+            commits: Commits::WithCheckpoint,
+            sources: SourceTerms::Plain,
+            on_drop: None,
+        };
+        Self { terms, options: chosen.options }
+    }
+}

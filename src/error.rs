@@ -1,0 +1,247 @@
+//! The two errors a user meets: [`Refused`], before anything has started, and [`JobError`], what
+//! ended a run. Both name the component; a run's error names the instance and the cause too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint::StoreError;
+use crate::id::InstanceName;
+
+/// Any error of the user's own: what every callback may return.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Why a job was not started. No thread has run and nothing was written but the store's own
+/// directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Two components have one name; names are identities, in errors and in checkpoints.
+    #[error("two components are named \"{component}\": give each a name of its own")]
+    DuplicateName {
+        /// The name that was given twice.
+        component: String,
+    },
+    /// A component's name is empty.
+    #[error("a {kind} has an empty name")]
+    EmptyName {
+        /// Source, operator or sink.
+        kind: &'static str,
+    },
+    /// A component was asked for with no instance.
+    #[error("component \"{component}\" has parallelism 0: at least one instance is needed")]
+    ZeroParallelism {
+        /// The component.
+        component: String,
+    },
+    /// More instances than there are key groups: some could never get an event.
+    #[error(
+        "component \"{component}\" gets events by key on {parallelism} instances, but there are {groups} key groups"
+    )]
+    TooManyForKeys {
+        /// The component.
+        component: String,
+        /// The instances asked for.
+        parallelism: usize,
+        /// The key groups there are.
+        groups: usize,
+    },
+    /// `forward` joins instance i with instance i; both sides must have as many.
+    #[error(
+        "\"{from}\" forwards to \"{to}\" but has {from_instances} instances where the other has {to_instances}"
+    )]
+    UnevenForward {
+        /// The sending component.
+        from: String,
+        /// How many instances it has.
+        from_instances: usize,
+        /// The receiving component.
+        to: String,
+        /// How many instances it has.
+        to_instances: usize,
+    },
+    /// The job has no source.
+    #[error("job \"{job}\" has no source")]
+    NoSource {
+        /// The job.
+        job: String,
+    },
+    /// A stream that nothing reads.
+    #[error(
+        "nothing reads the stream of \"{component}\": add an operator or a sink, or end it with `.ignore()`"
+    )]
+    Unconnected {
+        /// The component whose output leads nowhere.
+        component: String,
+    },
+    /// Two streams of different jobs were joined.
+    #[error("\"{component}\" merges streams of different jobs")]
+    ForeignStream {
+        /// The component that was to read them.
+        component: String,
+    },
+    /// This guarantee needs a place for checkpoints.
+    #[error("{guarantee} needs a checkpoint store: name a directory")]
+    StoreMissing {
+        /// The guarantee.
+        guarantee: &'static str,
+    },
+    /// A source that cannot go back, under a guarantee that has to.
+    #[error(
+        "source \"{component}\" cannot be rewound, which {guarantee} needs: implement `StatefulSource`, or choose another guarantee"
+    )]
+    NotRewindable {
+        /// The source.
+        component: String,
+        /// The guarantee.
+        guarantee: &'static str,
+    },
+    /// An edge that may drop events, under a guarantee that may not.
+    #[error("the edge into \"{component}\" may drop events, which {guarantee} must not")]
+    LossyEdge {
+        /// The receiving component.
+        component: String,
+        /// The guarantee.
+        guarantee: &'static str,
+    },
+    /// Sinks for dead letters hang on something that is not a source.
+    #[error("dead letters are events of a source, and \"{component}\" is none")]
+    DeadLettersNotOfSource {
+        /// The component.
+        component: String,
+    },
+    /// More threads than the machine can carry.
+    #[error("the job needs {instances} threads and this machine can carry about {limit}")]
+    TooManyInstances {
+        /// Threads the job would start.
+        instances: usize,
+        /// What the machine allows.
+        limit: usize,
+    },
+    /// An option has a value that means nothing.
+    #[error("option {option}: {reason}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
+    /// The store holds checkpoints this job cannot start from.
+    #[error("cannot start from checkpoint {checkpoint}: {reason}")]
+    Incompatible {
+        /// The checkpoint.
+        checkpoint: u64,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// The store could not be opened or read, or is in use by another process.
+    #[error("the checkpoint store cannot be used")]
+    Store(#[from] StoreError),
+    /// The operating system refused a thread.
+    #[error("thread \"{name}\" could not be started")]
+    Spawn {
+        /// The thread's name.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Why a run ended without reaching its end.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// A component failed, and by its guarantee and restart policy the job could not go on.
+    #[error("{failure} (after {restarts} restarts)")]
+    Failed {
+        /// Who failed, and how.
+        #[source]
+        failure: Failure,
+        /// How often the job had started over before it gave up.
+        restarts: u64,
+    },
+    /// Stop or drain did not finish by its deadline.
+    #[error("not stopped within {deadline:?}: still at work: {}", list(stuck))]
+    StopTimedOut {
+        /// The deadline that passed.
+        deadline: Duration,
+        /// Instances that had not ended; their threads are left behind.
+        stuck: Vec<InstanceName>,
+    },
+    /// After a failure the other instances did not let go in time.
+    #[error("after a failure ({failure}) these did not end within {deadline:?}: {}", list(stuck))]
+    Stuck {
+        /// What had failed.
+        #[source]
+        failure: Failure,
+        /// The time they were given.
+        deadline: Duration,
+        /// Instances that had not ended; their threads are left behind.
+        stuck: Vec<InstanceName>,
+    },
+    /// Checkpoints failed one after another.
+    #[error("{failures} checkpoints failed in a row, the last one so: {reason}")]
+    Checkpoints {
+        /// How many.
+        failures: u32,
+        /// Why the last one failed.
+        reason: String,
+    },
+    /// The store failed while the job was starting over.
+    #[error("the checkpoint store failed")]
+    Store(#[source] Arc<StoreError>),
+    /// A restart was refused, for instance because no thread could be had.
+    #[error("the job could not start over")]
+    Restart(#[source] Arc<Refused>),
+    /// The supervisor itself died; a defect of this crate.
+    #[error("the supervisor of the job died: {reason}")]
+    Supervisor {
+        /// What it said last.
+        reason: String,
+    },
+}
+
+/// A failure of one component instance: who, in which callback, and what it said.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{instance} failed in {callback}: {cause}")]
+pub struct Failure {
+    /// Component and instance.
+    pub instance: InstanceName,
+    /// The callback: `setup`, `apply`, `get_events`, `state`, …
+    pub callback: &'static str,
+    /// What it returned, or how it panicked.
+    pub cause: Cause,
+}
+
+/// How a callback failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It returned an error.
+    #[error("{0}")]
+    Error(Arc<BoxError>),
+    /// It panicked with this message.
+    #[error("panicked: {0}")]
+    Panic(String),
+}
+
+impl Cause {
+    pub(crate) fn error(error: impl Into<BoxError>) -> Self {
+        Self::Error(Arc::new(error.into()))
+    }
+
+    /// Reads the message out of what `catch_unwind` caught.
+    pub(crate) fn panic(payload: Box<dyn std::any::Any + Send>) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a value that is no text".to_owned());
+        // Dropping a payload may itself panic; it is not worth a process.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(payload)));
+        Self::Panic(message)
+    }
+}
+
+fn list(names: &[InstanceName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

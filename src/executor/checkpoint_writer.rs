@@ -1,0 +1,221 @@
+//! The thread that encodes state and writes checkpoints, so that no instance waits for a disk.
+//!
+//! It does what it is told, in order: parts, then the manifest, then the clean-up. It keeps the last
+//! parts of instances that have ended, which belong to every later checkpoint.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord};
+use crate::error::Cause;
+use crate::executor::instance::Parts;
+use crate::id::{CheckpointId, ExecutionId};
+
+/// What is to be written.
+pub(crate) enum Task {
+    /// Parts of an instance for a checkpoint.
+    Parts { checkpoint: CheckpointId, instance: usize, parts: Parts },
+    /// The last parts of an instance.
+    LastParts { instance: usize, parts: Parts },
+    /// The manifest of a checkpoint.
+    Commit { checkpoint: CheckpointId },
+    /// Remove what an abandoned checkpoint left.
+    Abandon { checkpoint: CheckpointId },
+    /// Remove old checkpoints.
+    Retain { keep: usize },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Parts {
+        checkpoint: CheckpointId,
+        instance: usize,
+    },
+    LastParts {
+        instance: usize,
+    },
+    Committed {
+        checkpoint: CheckpointId,
+    },
+    /// A checkpoint cannot be completed.
+    Failed {
+        checkpoint: CheckpointId,
+        reason: String,
+    },
+    /// Last parts could not be encoded: no checkpoint can be taken any more.
+    Unusable {
+        instance: usize,
+        reason: String,
+    },
+}
+
+pub(crate) struct CheckpointWriter {
+    pub(crate) store: Arc<dyn CheckpointStore>,
+    pub(crate) execution: ExecutionId,
+    pub(crate) job: String,
+    pub(crate) cut: &'static str,
+    pub(crate) parallelism: Vec<(String, u64)>,
+    pub(crate) attempt: u64,
+    records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
+    answered: BTreeMap<CheckpointId, Vec<usize>>,
+    last_parts: BTreeMap<usize, Vec<(PartName, Vec<u8>)>>,
+}
+
+impl CheckpointWriter {
+    pub(crate) fn new(
+        store: Arc<dyn CheckpointStore>,
+        execution: ExecutionId,
+        attempt: u64,
+        job: String,
+        cut: &'static str,
+        parallelism: Vec<(String, u64)>,
+    ) -> Self {
+        Self {
+            store,
+            execution,
+            job,
+            cut,
+            parallelism,
+            attempt,
+            records: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            last_parts: BTreeMap::new(),
+        }
+    }
+
+    /// Works until nobody can send tasks any more.
+    pub(crate) fn run(mut self, tasks: Receiver<Task>, to: Sender<(u64, Written)>) {
+        for task in tasks {
+            let checkpoint = task.checkpoint();
+            let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
+            let written = done.unwrap_or_else(|payload| {
+                let reason = Cause::panic(payload).to_string();
+                Some(Written::Failed { checkpoint, reason })
+            });
+            if written.is_some_and(|written| to.send((self.attempt, written)).is_err()) {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, task: Task) -> Option<Written> {
+        match task {
+            Task::Parts { checkpoint, instance, parts } => {
+                self.answered.entry(checkpoint).or_default().push(instance);
+                for (name, part) in parts {
+                    let encoded = part.encode().map_err(|error| error.to_string());
+                    let stored =
+                        encoded.and_then(|bytes| self.store_part(checkpoint, name, &bytes));
+                    if let Err(reason) = stored {
+                        return Some(Written::Failed { checkpoint, reason });
+                    }
+                }
+                Some(Written::Parts { checkpoint, instance })
+            }
+            Task::LastParts { instance, parts } => {
+                let encode = |(name, part): (PartName, Box<dyn crate::checkpoint::Snapshot>)| {
+                    part.encode().map(|bytes| (name, bytes)).map_err(|error| error.to_string())
+                };
+                Some(match parts.into_iter().map(encode).collect() {
+                    Ok(encoded) => {
+                        self.last_parts.insert(instance, encoded);
+                        Written::LastParts { instance }
+                    }
+                    Err(reason) => Written::Unusable { instance, reason },
+                })
+            }
+            Task::Commit { checkpoint } => Some(match self.commit(checkpoint) {
+                Ok(()) => Written::Committed { checkpoint },
+                Err(reason) => Written::Failed { checkpoint, reason },
+            }),
+            Task::Abandon { checkpoint } => {
+                self.forget(checkpoint);
+                if let Err(error) = self.store.abandon(self.execution, checkpoint) {
+                    tracing::warn!(%checkpoint, %error, "an abandoned checkpoint was not removed");
+                }
+                None
+            }
+            Task::Retain { keep } => {
+                match self.store.retain(keep, None) {
+                    Ok(deleted) => tracing::trace!(?deleted, "old checkpoints removed"),
+                    Err(error) => tracing::warn!(%error, "old checkpoints were not removed"),
+                }
+                None
+            }
+        }
+    }
+
+    fn store_part(&mut self, of: CheckpointId, name: PartName, bytes: &[u8]) -> Result<(), String> {
+        let record = self
+            .store
+            .write_part(self.execution, of, &name, bytes)
+            .map_err(|error| with_causes(&error))?;
+        self.records.entry(of).or_default().insert(name, record);
+        Ok(())
+    }
+
+    fn commit(&mut self, checkpoint: CheckpointId) -> Result<(), String> {
+        let answered = self.answered.get(&checkpoint).cloned().unwrap_or_default();
+        let missing: Vec<_> = self
+            .last_parts
+            .iter()
+            .filter(|(instance, _)| !answered.contains(instance))
+            .flat_map(|(_, parts)| parts.iter().cloned())
+            .collect();
+        for (name, bytes) in missing {
+            self.store_part(checkpoint, name, &bytes)?;
+        }
+        let parts = self.records.get(&checkpoint).into_iter().flatten();
+        let manifest = Manifest {
+            execution: self.execution,
+            checkpoint,
+            job: self.job.clone(),
+            cut: self.cut.to_owned(),
+            parallelism: self.parallelism.clone(),
+            taken_unix_ms: unix_ms(),
+            parts: parts.map(|(_, record)| record.clone()).collect(),
+        };
+        self.store.commit(&manifest).map_err(|error| with_causes(&error))?;
+        self.forget(checkpoint);
+        Ok(())
+    }
+
+    /// Drops what is known of this checkpoint and of older ones.
+    fn forget(&mut self, checkpoint: CheckpointId) {
+        self.records.retain(|of, _| *of > checkpoint);
+        self.answered.retain(|of, _| *of > checkpoint);
+    }
+}
+
+impl Task {
+    fn checkpoint(&self) -> CheckpointId {
+        match self {
+            Self::Parts { checkpoint, .. }
+            | Self::Commit { checkpoint }
+            | Self::Abandon { checkpoint } => *checkpoint,
+            Self::LastParts { .. } | Self::Retain { .. } => CheckpointId(0),
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,217 @@
+//! [`Component`]: what a node runs. One thin adapter per trait that a user implements, so that the
+//! loop is written once.
+
+use std::time::Duration;
+
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::operator::{Operator, StatefulOperator};
+use crate::api::sink::{Sink, TransactionalSink};
+use crate::checkpoint::{Snapshot, snapshot};
+use crate::checkpoint::{decode, encode};
+use crate::delivery::terms::Commits;
+use crate::error::BoxError;
+use crate::id::CheckpointId;
+
+/// Timers as they are stored: nanoseconds that were left, and the tag.
+pub(crate) type Timers = Vec<(u64, u64)>;
+
+/// What a node runs.
+pub(crate) trait Component {
+    type In: Event;
+    type Out: Event;
+
+    /// Whether it ends streams: its events count as delivered when `end_batch` has succeeded.
+    const IS_SINK: bool = false;
+
+    /// Starts from encoded state; the timers that were part of it.
+    fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError>;
+    fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
+
+    fn on_timer(&mut self, _tag: u64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn on_watermark(&mut self, _ms: i64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn finish(&mut self, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn end_batch(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+    /// Its state; `None` for what has none.
+    fn snapshot(&mut self, _timers: Timers) -> Option<Box<dyn Snapshot>> {
+        None
+    }
+    fn prepare(&mut self, _checkpoint: CheckpointId) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn complete(&mut self, _checkpoint: CheckpointId) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// Adapter for [`Operator`].
+pub(crate) struct Stateless<O>(pub(crate) O);
+
+impl<O: Operator> Component for Stateless<O> {
+    type In = O::In;
+    type Out = O::Out;
+
+    fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
+        self.0.setup(instance).map(|()| Timers::new())
+    }
+    #[inline]
+    fn apply(&mut self, event: O::In, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.apply(event, out)
+    }
+    fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.on_timer(tag, out)
+    }
+    fn on_watermark(&mut self, ms: i64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.on_watermark(ms, out)
+    }
+    fn finish(&mut self, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.finish(out)
+    }
+}
+
+/// Adapter for [`StatefulOperator`].
+pub(crate) struct Stateful<O>(pub(crate) O);
+
+impl<O: StatefulOperator> Component for Stateful<O> {
+    type In = O::In;
+    type Out = O::Out;
+
+    fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
+        let (state, timers) = match state {
+            Some(bytes) => decode::<(O::State, Timers)>(bytes).map(|(s, t)| (Some(s), t))?,
+            None => (None, Timers::new()),
+        };
+        self.0.setup(instance, state).map(|()| timers)
+    }
+    #[inline]
+    fn apply(&mut self, event: O::In, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.apply(event, out)
+    }
+    fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.on_timer(tag, out)
+    }
+    fn on_watermark(&mut self, ms: i64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.on_watermark(ms, out)
+    }
+    fn finish(&mut self, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+        self.0.finish(out)
+    }
+    fn snapshot(&mut self, timers: Timers) -> Option<Box<dyn Snapshot>> {
+        Some(snapshot((self.0.state(), timers)))
+    }
+}
+
+/// Adapter for [`Sink`].
+pub(crate) struct Plain<S>(pub(crate) S);
+
+impl<S: Sink> Component for Plain<S> {
+    type In = S::In;
+    type Out = ();
+    const IS_SINK: bool = true;
+
+    fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
+        self.0.setup(instance).map(|()| Timers::new())
+    }
+    #[inline]
+    fn apply(&mut self, event: S::In, _: &mut Collector<()>) -> Result<(), BoxError> {
+        self.0.write(event)
+    }
+    fn end_batch(&mut self) -> Result<(), BoxError> {
+        self.0.flush()
+    }
+}
+
+/// Adapter for [`TransactionalSink`]: keeps the handles that wait for their checkpoint.
+pub(crate) struct Transactional<S: TransactionalSink> {
+    sink: S,
+    commits: Commits,
+    batches: u64,
+    prepared: Vec<(CheckpointId, S::Handle)>,
+}
+
+impl<S: TransactionalSink> Transactional<S> {
+    pub(crate) fn new(sink: S, commits: Commits) -> Self {
+        Self { sink, commits, batches: 0, prepared: Vec::new() }
+    }
+}
+
+impl<S: TransactionalSink> Component for Transactional<S> {
+    type In = S::In;
+    type Out = ();
+    const IS_SINK: bool = true;
+
+    fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
+        self.sink.setup(instance)?;
+        if let Some(bytes) = state {
+            for (_, handle) in decode::<Vec<(CheckpointId, S::Handle)>>(bytes)? {
+                self.sink.commit(handle)?;
+            }
+        }
+        self.sink.abort_unfinished()?;
+        Ok(Timers::new())
+    }
+
+    #[inline]
+    fn apply(&mut self, event: S::In, _: &mut Collector<()>) -> Result<(), BoxError> {
+        self.sink.write(event)
+    }
+
+    fn end_batch(&mut self) -> Result<(), BoxError> {
+        if self.commits == Commits::EachBatch {
+            self.batches += 1;
+            if let Some(handle) = self.sink.prepare(CheckpointId(self.batches))? {
+                self.sink.commit(handle)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), BoxError> {
+        if self.commits == Commits::WithCheckpoint {
+            let handle = self.sink.prepare(checkpoint)?;
+            self.prepared.extend(handle.map(|handle| (checkpoint, handle)));
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: Timers) -> Option<Box<dyn Snapshot>> {
+        match self.commits {
+            Commits::WithCheckpoint => Some(snapshot(self.prepared.clone())),
+            Commits::EachBatch => None,
+        }
+    }
+
+    fn complete(&mut self, checkpoint: CheckpointId) -> Result<(), BoxError> {
+        let later = self.prepared.iter().position(|(of, _)| *of > checkpoint);
+        let now = later.unwrap_or(self.prepared.len());
+        for (_, handle) in &self.prepared[..now] {
+            self.sink.commit(handle.clone())?;
+        }
+        self.prepared.drain(..now);
+        Ok(())
+    }
+}
+
+/// Encodes what an old value knew, for the new one that takes its place.
+pub(crate) fn salvage<C: Component>(component: &mut C, timers: Timers) -> Option<Vec<u8>> {
+    component.snapshot(timers).and_then(|snapshot| snapshot.encode().ok())
+}
+
+/// State of a source, encoded on its own thread; it is a few offsets.
+pub(crate) fn encode_position<S: serde::Serialize>(state: &S) -> Result<Vec<u8>, BoxError> {
+    Ok(encode(state)?)
+}
+
+/// Nanoseconds of a timer.
+pub(crate) fn as_nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,151 @@
+//! What every instance has in common: a step, a mailbox for commands, a way to report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+
+use crate::api::waker::Waker;
+use crate::channel::frame::End;
+use crate::channel::push::Context;
+use crate::checkpoint::PartName;
+use crate::checkpoint::Snapshot;
+use crate::clock::Timestamp;
+use crate::error::Failure;
+use crate::id::CheckpointId;
+
+/// One instance, driven from outside: by a thread of its own or by a simulation.
+pub(crate) trait Step {
+    /// Does a bounded piece of work, never waits.
+    fn step(&mut self) -> Progress;
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Something was done; there may be more.
+    Moved,
+    /// Nothing to do until woken, or until then.
+    Idle(Option<Timestamp>),
+    /// Cannot go on until woken, or until then.
+    Blocked(Option<Timestamp>),
+    /// Over.
+    Done,
+}
+
+/// What the supervisor tells an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Everybody is up: let events flow.
+    Open,
+    /// Sources: contribute to this checkpoint, and send its barrier if it has one.
+    Inject(CheckpointId),
+    /// Take the state as it is for this checkpoint.
+    Snapshot(CheckpointId),
+    /// This checkpoint is complete. After the last one the instance is over.
+    Complete { checkpoint: CheckpointId, last: bool },
+    /// Sources: emit nothing new, and end the stream in this way.
+    Stop(End),
+    /// The instance is over.
+    Exit,
+}
+
+/// Commands for one instance. Looking for one costs an atomic load.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    any: AtomicBool,
+    commands: Mutex<Vec<Command>>,
+    cancelled: AtomicBool,
+    pub(crate) waker: Waker,
+}
+
+impl Mailbox {
+    pub(crate) fn send(&self, command: Command) {
+        self.commands.lock().push(command);
+        self.any.store(true, Ordering::Release);
+        self.waker.notify();
+    }
+
+    /// Ends the instance at its next look, whatever it still has.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.waker.notify();
+    }
+
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take(&self) -> Vec<Command> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut commands = self.commands.lock();
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut commands)
+    }
+}
+
+/// Snapshots of the components of one instance.
+pub(crate) type Parts = Vec<(PartName, Box<dyn Snapshot>)>;
+
+/// What an instance tells the supervisor.
+pub(crate) enum Report {
+    /// It has set up and waits for [`Command::Open`].
+    Up,
+    /// Its parts of a checkpoint.
+    Saved { checkpoint: CheckpointId, parts: Parts },
+    /// It has ended, with these last parts; they stand for every later checkpoint.
+    Ended { end: End, parts: Parts },
+    /// It cannot go on.
+    Failed(Failure),
+    /// Its thread is about to end.
+    Gone,
+}
+
+/// An instance's line to the supervisor.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    /// Which start of the job within this process; a report of an earlier one is ignored.
+    pub(crate) attempt: u64,
+    /// The instance's number in the plan.
+    pub(crate) number: usize,
+    pub(crate) to: Sender<(u64, usize, Report)>,
+}
+
+impl Reporter {
+    pub(crate) fn send(&self, report: Report) {
+        // A supervisor that is gone has nobody left to tell.
+        let _ = self.to.send((self.attempt, self.number, report));
+    }
+}
+
+/// What both kinds of instances keep beside their stage.
+pub(crate) struct Base {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) reporter: Reporter,
+    pub(crate) context: Context,
+    pub(crate) open: bool,
+    pub(crate) over: bool,
+}
+
+impl Base {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, reporter: Reporter, context: Context) -> Self {
+        Self { mailbox, reporter, context, open: false, over: false }
+    }
+
+    /// Hands the snapshots of this step to the supervisor.
+    pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId) {
+        let parts = std::mem::take(&mut self.context.snapshots);
+        self.reporter.send(Report::Saved { checkpoint, parts });
+    }
+
+    /// Reports a failure of this step, if there was one: the instance is over then.
+    pub(crate) fn report_failure(&mut self) -> bool {
+        let Some(failure) = self.context.fatal.take() else { return false };
+        self.reporter.send(Report::Failed(failure));
+        self.over = true;
+        true
+    }
+}

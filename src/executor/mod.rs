@@ -1,0 +1,21 @@
+//! Floor 5: effects. What runs, on which thread, and who looks after it.
+//!
+//! ```text
+//!   supervisor ── commands ──▶ instances (one thread each) ── reports ──▶ supervisor
+//!       │                        source_instance: poll ─▶ stage
+//!       └── checkpoint writer    operator_instance: inbox ─▶ stage
+//!                                stage: node ─▶ node ─▶ outbox
+//! ```
+//! An instance is a step machine; [`threads`] is one driver of it.
+
+pub(crate) mod blueprint;
+pub(crate) mod checkpoint_writer;
+pub(crate) mod component;
+pub(crate) mod instance;
+pub(crate) mod node;
+pub(crate) mod operator_instance;
+pub(crate) mod rebuild;
+pub(crate) mod side_port;
+pub(crate) mod source_instance;
+pub(crate) mod supervisor;
+pub(crate) mod threads;

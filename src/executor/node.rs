@@ -1,0 +1,565 @@
+//! [`Node`]: one component at its place in a stage. The loop over a batch, and everything that can
+//! interrupt it: an error, a panic, a full stage after it, a component that is being rebuilt.
+//!
+//! Inside the loop nothing is boxed, locked, cloned or matched per event. What interrupts it leaves
+//! the rest of the batch in `pending`; while anything is pending the node is blocked.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::collector::Collector;
+use crate::api::instance::Instance;
+use crate::channel::frame::{BATCH, Batch, Control, End};
+use crate::channel::ledger::Ledger;
+use crate::channel::push::{Context, Local, Push};
+use crate::checkpoint::PartName;
+use crate::checkpoint::encoded;
+use crate::clock::{Timestamp, earlier};
+use crate::delivery::terms::{DropHook, Dropped, Verdict};
+use crate::error::{BoxError, Cause, Failure};
+use crate::executor::component::{Component, Timers, as_nanos, salvage};
+use crate::executor::rebuild::Rebuild;
+use crate::executor::side_port::SidePort;
+use crate::id::{CheckpointId, Root};
+use crate::metrics::Counters;
+
+/// Outputs after which the loop hands on before it takes the next event.
+const OUTPUTS: usize = 4 * BATCH;
+
+/// What a failure leads to at this place.
+pub(crate) struct Consequences {
+    pub(crate) verdict: Verdict,
+    pub(crate) on_drop: Option<DropHook>,
+    pub(crate) rebuild: Rebuild,
+}
+
+/// Where a node stands: who it is, what comes after it, what its failures lead to.
+pub(crate) struct Place<T> {
+    pub(crate) instance: Instance,
+    pub(crate) collector: Collector<T>,
+    pub(crate) next: Box<dyn Push<T>>,
+    pub(crate) sides: Vec<Box<dyn SidePort>>,
+    pub(crate) consequences: Consequences,
+}
+
+pub(crate) struct Node<C: Component, F> {
+    instance: Instance,
+    factory: F,
+    /// `None` while it is down.
+    component: Option<C>,
+    retry_at: Timestamp,
+    salvaged: Option<Vec<u8>>,
+    collector: Collector<C::Out>,
+    timers: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    pending: Batch<C::In>,
+    waiting: VecDeque<Control>,
+    out: Batch<C::Out>,
+    next: Box<dyn Push<C::Out>>,
+    sides: Vec<Box<dyn SidePort>>,
+    counters: Arc<Counters>,
+    consequences: Consequences,
+    /// Whether events came since the last `finish`.
+    unfinished: bool,
+    /// Successes of a sink since its last `end_batch`.
+    unflushed: u64,
+    /// Where the ledger stood when the running batch began.
+    reported: usize,
+}
+
+/// Why the loop stopped.
+enum Pass {
+    Exhausted,
+    Full,
+    Failed(BoxError),
+}
+
+impl<C: Component, F: Fn() -> C> Node<C, F> {
+    /// Builds the component and sets it up, from this encoded state.
+    ///
+    /// # Errors
+    /// What the factory or `setup` said.
+    pub(crate) fn start(
+        place: Place<C::Out>,
+        factory: F,
+        state: Option<Vec<u8>>,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let counters = Arc::clone(&place.collector.desk.counters);
+        let mut node = Self {
+            instance: place.instance,
+            factory,
+            component: None,
+            retry_at: Timestamp(0),
+            salvaged: state,
+            collector: place.collector,
+            timers: BinaryHeap::new(),
+            pending: Batch::default(),
+            waiting: VecDeque::new(),
+            out: Batch::default(),
+            next: place.next,
+            sides: place.sides,
+            counters,
+            consequences: place.consequences,
+            unfinished: true,
+            unflushed: 0,
+            reported: 0,
+        };
+        node.build(now)?;
+        Ok(node)
+    }
+
+    fn build(&mut self, now: Timestamp) -> Result<(), Failure> {
+        let (factory, instance, state) = (&self.factory, &self.instance, self.salvaged.as_deref());
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let mut component = factory();
+            component.setup(instance, state).map(|timers| (component, timers))
+        }));
+        let (component, timers) = match built {
+            Ok(Ok(built)) => built,
+            Ok(Err(error)) => return Err(self.failure("setup", Cause::error(error))),
+            Err(payload) => return Err(self.failure("setup", Cause::panic(payload))),
+        };
+        self.component = Some(component);
+        self.salvaged = None;
+        let restored = timers
+            .into_iter()
+            .map(|(left, tag)| Reverse((now.after(Duration::from_nanos(left)), tag)));
+        self.timers.extend(restored);
+        Ok(())
+    }
+
+    fn failure(&self, callback: &'static str, cause: Cause) -> Failure {
+        Failure { instance: self.instance.name.clone(), callback, cause }
+    }
+
+    /// Runs the batch as far as it goes; the rest becomes pending.
+    fn run(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        self.unfinished = true;
+        self.reported = context.ledger.changes.len();
+        let born = batch.born;
+        let mut consumed = 0;
+        let mut events = batch.events.drain(..);
+        let (mut failed, mut deferred) = (0, 0);
+        while let Some(component) = &mut self.component {
+            let (collector, ledger, roots) =
+                (&mut self.collector, &mut context.ledger, batch.roots.as_slice());
+            let before = consumed;
+            let pass = catch_unwind(AssertUnwindSafe(|| {
+                if roots.is_empty() {
+                    plain(component, &mut events, collector, &mut consumed, &mut deferred)
+                } else {
+                    let mut rest = Rooted { roots, consumed: &mut consumed, ledger };
+                    tracked(component, &mut events, collector, &mut rest, &mut deferred)
+                }
+            }));
+            self.unflushed += (consumed - before) as u64;
+            let (cause, panicked) = match pass {
+                Ok(Pass::Exhausted) => break,
+                Ok(Pass::Full) => {
+                    self.hand_on(born, context);
+                    if self.stage_blocked() {
+                        break;
+                    }
+                    continue;
+                }
+                Ok(Pass::Failed(error)) => (Cause::error(error), false),
+                Err(payload) => (Cause::panic(payload), true),
+            };
+            failed += 1;
+            self.unflushed -= 1;
+            self.collector.take_back(&cause);
+            let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
+            let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
+            self.event_failed(root, failure.clone(), context);
+            if panicked {
+                self.fall(failure, context);
+            }
+            if context.fatal.is_some() {
+                break;
+            }
+        }
+        self.pending.events.extend(&mut events);
+        drop(events);
+        if !self.pending.is_empty() {
+            self.pending.roots.extend(batch.roots.drain(..).skip(consumed));
+            self.pending.born = self.pending.born.min(born);
+        }
+        batch.clear();
+        self.counters.processed.add(consumed as u64);
+        if C::IS_SINK {
+            self.end_batch(born, context);
+        } else {
+            self.counters.delivered.add(consumed as u64 - failed - deferred);
+        }
+        self.hand_on(born, context);
+    }
+
+    /// One event failed.
+    fn event_failed(&mut self, root: Root, failure: Failure, context: &mut Context) {
+        self.counters.failed.add(1);
+        match self.consequences.verdict {
+            Verdict::Drop => self.give_up(&failure, 1),
+            Verdict::Fail if root.is_none() => self.give_up(&failure, 1),
+            Verdict::Fail => context.ledger.fail(root, failure),
+            Verdict::GoBack => context.fail(failure),
+        }
+    }
+
+    fn give_up(&mut self, failure: &Failure, events: u64) {
+        self.counters.dropped.add(events);
+        tracing::debug!(%failure, events, "dropped");
+        let Some(DropHook(hook)) = &self.consequences.on_drop else { return };
+        for _ in 0..events {
+            let told =
+                catch_unwind(AssertUnwindSafe(|| hook(&Dropped { failure: failure.clone() })));
+            if let Err(payload) = told {
+                let cause = Cause::panic(payload);
+                tracing::error!(instance = %self.instance.name, %cause, "the drop hook panicked");
+            }
+        }
+    }
+
+    /// The end of a sink's batch: what was written counts from here.
+    fn end_batch(&mut self, born: Timestamp, context: &mut Context) {
+        let events = std::mem::take(&mut self.unflushed);
+        let Some(component) = &mut self.component else { return };
+        if events == 0 || context.fatal.is_some() {
+            return;
+        }
+        let cause = match catch_unwind(AssertUnwindSafe(|| component.end_batch())) {
+            Ok(Ok(())) => {
+                self.counters.delivered.add(events);
+                if born != Timestamp(u64::MAX) {
+                    self.counters.latency.record(context.clock.now().since(born), events);
+                }
+                return;
+            }
+            Ok(Err(error)) => (Cause::error(error), false),
+            Err(payload) => (Cause::panic(payload), true),
+        };
+        let (cause, panicked) = cause;
+        let failure = self.failure("flush", cause);
+        self.unwritten(events, &failure, context);
+        if panicked {
+            self.fall(failure, context);
+        }
+    }
+
+    /// What a sink took and did not flush is lost to it.
+    fn unwritten(&mut self, events: u64, failure: &Failure, context: &mut Context) {
+        self.counters.failed.add(events);
+        match self.consequences.verdict {
+            Verdict::Drop => self.give_up(failure, events),
+            Verdict::Fail => context.ledger.fail_since(self.reported, failure),
+            Verdict::GoBack => context.fail(failure.clone()),
+        }
+    }
+
+    /// After a panic: the component is given up and built anew, with what it knew.
+    fn fall(&mut self, failure: Failure, context: &mut Context) {
+        if context.fatal.is_some() {
+            return;
+        }
+        if C::IS_SINK && self.unflushed > 0 {
+            let events = std::mem::take(&mut self.unflushed);
+            self.unwritten(events, &failure, context);
+        }
+        let timers = self.timers_left(context.now);
+        self.timers.clear();
+        let component = self.component.take();
+        let salvaged = catch_unwind(AssertUnwindSafe(move || {
+            let mut component = component?;
+            let state = salvage(&mut component, timers);
+            // A destructor that panics must not take the state with it.
+            let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
+            state
+        }));
+        match salvaged {
+            Ok(state) => self.salvaged = state,
+            Err(payload) => {
+                let cause = Cause::panic(payload);
+                if self.consequences.verdict != Verdict::Drop {
+                    return context.fail(self.failure("state", cause));
+                }
+                tracing::error!(instance = %self.instance.name, %cause, "state lost after a panic");
+            }
+        }
+        tracing::warn!(%failure, "instance is built anew");
+        self.rise(context);
+    }
+
+    /// Tries to build the component that is down.
+    fn rise(&mut self, context: &mut Context) {
+        self.counters.restarts.add(1);
+        match self.build(context.now) {
+            Ok(()) => self.consequences.rebuild.recovered(),
+            Err(failure) => match self.consequences.rebuild.again(context.now) {
+                Some(pause) => self.retry_at = context.now.after(pause),
+                None => context.fail(failure),
+            },
+        }
+    }
+
+    /// Passes the outputs on.
+    fn hand_on(&mut self, born: Timestamp, context: &mut Context) {
+        for (after, tag) in self.collector.timers.drain(..) {
+            self.timers.push(Reverse((context.now.after(after), tag)));
+        }
+        for (port, side) in self.sides.iter_mut().zip(&mut self.collector.sides) {
+            port.hand_on(&mut **side, born, context);
+        }
+        if self.collector.events.is_empty() {
+            return;
+        }
+        self.counters.emitted.add(self.collector.events.len() as u64);
+        std::mem::swap(&mut self.out.events, &mut self.collector.events);
+        std::mem::swap(&mut self.out.roots, &mut self.collector.roots);
+        self.out.born = born;
+        self.next.push(&mut self.out, context);
+        self.out.clear();
+        std::mem::swap(&mut self.out.events, &mut self.collector.events);
+        std::mem::swap(&mut self.out.roots, &mut self.collector.roots);
+    }
+
+    /// Calls the component outside the loop: timers, finish, watermarks.
+    fn call(
+        &mut self,
+        callback: &'static str,
+        context: &mut Context,
+        call: impl FnOnce(&mut C, &mut Collector<C::Out>) -> Result<(), BoxError>,
+    ) {
+        let Some(component) = &mut self.component else { return };
+        let collector = &mut self.collector;
+        collector.begin(Root::NONE);
+        let (cause, panicked) = match catch_unwind(AssertUnwindSafe(|| call(component, collector)))
+        {
+            Ok(Ok(())) => {
+                self.collector.settle();
+                return self.hand_on(context.now, context);
+            }
+            Ok(Err(error)) => (Cause::error(error), false),
+            Err(payload) => (Cause::panic(payload), true),
+        };
+        self.collector.take_back(&cause);
+        let failure = self.failure(callback, cause);
+        self.counters.failed.add(1);
+        match self.consequences.verdict {
+            Verdict::GoBack => context.fail(failure),
+            // Held events would never be answered.
+            Verdict::Fail if callback == "finish" => context.fail(failure),
+            Verdict::Drop | Verdict::Fail => {
+                tracing::warn!(%failure, "callback failed");
+                if panicked {
+                    self.fall(failure, context);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, control: Control, context: &mut Context) {
+        match control {
+            Control::Barrier(checkpoint) => self.save(checkpoint, context),
+            Control::Watermark(ms) => {
+                self.call("on_watermark", context, |c, out| c.on_watermark(ms, out));
+            }
+            Control::Drain | Control::End(End::Finished) if self.unfinished => {
+                self.unfinished = false;
+                self.call("finish", context, |c, out| c.finish(out));
+            }
+            Control::Drain | Control::End(_) => {}
+        }
+        if context.fatal.is_none() {
+            self.next.control(control, context);
+            self.sides.iter_mut().for_each(|side| side.readers().control(control, context));
+        }
+    }
+
+    /// Prepares outputs and takes the state.
+    fn save(&mut self, checkpoint: CheckpointId, context: &mut Context) {
+        let timers = self.timers_left(context.now);
+        let name = PartName {
+            component: self.instance.component().to_owned(),
+            instance: self.instance.index(),
+        };
+        let Some(component) = &mut self.component else {
+            // It is down: what was saved of it is its state.
+            let part = self.salvaged.clone().map(|bytes| (name, encoded(bytes)));
+            return context.snapshots.extend(part);
+        };
+        let mut callback = "prepare";
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            component.prepare(checkpoint)?;
+            callback = "state";
+            Ok::<_, BoxError>(component.snapshot(timers))
+        }));
+        match taken {
+            Ok(Ok(part)) => context.snapshots.extend(part.map(|part| (name, part))),
+            Ok(Err(error)) => context.fail(self.failure(callback, Cause::error(error))),
+            Err(payload) => context.fail(self.failure(callback, Cause::panic(payload))),
+        }
+    }
+
+    fn complete(&mut self, checkpoint: CheckpointId, context: &mut Context) {
+        let Some(component) = &mut self.component else { return };
+        match catch_unwind(AssertUnwindSafe(|| component.complete(checkpoint))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => context.fail(self.failure("commit", Cause::error(error))),
+            Err(payload) => context.fail(self.failure("commit", Cause::panic(payload))),
+        }
+    }
+
+    fn timers_left(&self, now: Timestamp) -> Timers {
+        self.timers.iter().map(|Reverse((at, tag))| (as_nanos(at.since(now)), *tag)).collect()
+    }
+
+    fn fire_timers(&mut self, context: &mut Context) {
+        while self.component.is_some() && !self.stage_blocked() && context.fatal.is_none() {
+            match self.timers.peek() {
+                Some(Reverse((at, _))) if *at <= context.now => {}
+                _ => return,
+            }
+            if let Some(Reverse((_, tag))) = self.timers.pop() {
+                self.unfinished = true;
+                self.call("on_timer", context, |c, out| c.on_timer(tag, out));
+            }
+        }
+    }
+
+    fn stage_blocked(&self) -> bool {
+        self.next.blocked() || self.sides.iter().any(|side| side.readers_ref().blocked())
+    }
+}
+
+impl<C: Component, F: Fn() -> C> Push<C::In> for Node<C, F> {
+    fn push(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        self.counters.received.add(batch.len() as u64);
+        if self.component.is_none() || !self.pending.is_empty() || !self.waiting.is_empty() {
+            self.pending.append(batch);
+        } else {
+            self.run(batch, context);
+        }
+    }
+
+    fn control(&mut self, control: Control, context: &mut Context) {
+        if self.component.is_some() && self.pending.is_empty() && self.waiting.is_empty() {
+            self.pass(control, context);
+        } else {
+            self.waiting.push_back(control);
+        }
+    }
+
+    fn local(&mut self, call: Local, context: &mut Context) {
+        match call {
+            Local::Snapshot(checkpoint) => self.save(checkpoint, context),
+            Local::Complete(checkpoint) => self.complete(checkpoint, context),
+        }
+        self.next.local(call, context);
+        self.sides.iter_mut().for_each(|side| side.readers().local(call, context));
+    }
+
+    fn tick(&mut self, context: &mut Context) {
+        self.next.tick(context);
+        self.sides.iter_mut().for_each(|side| side.readers().tick(context));
+        if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
+            self.rise(context);
+        }
+        while self.component.is_some()
+            && !self.pending.is_empty()
+            && !self.stage_blocked()
+            && context.fatal.is_none()
+        {
+            let mut batch = std::mem::take(&mut self.pending);
+            self.run(&mut batch, context);
+        }
+        while self.component.is_some() && self.pending.is_empty() && context.fatal.is_none() {
+            let Some(control) = self.waiting.pop_front() else { break };
+            self.pass(control, context);
+        }
+        self.fire_timers(context);
+    }
+
+    fn flush(&mut self, context: &mut Context) -> bool {
+        let mut moved = self.next.flush(context);
+        for side in &mut self.sides {
+            moved |= side.readers().flush(context);
+        }
+        moved
+    }
+
+    fn blocked(&self) -> bool {
+        self.component.is_none()
+            || !self.pending.is_empty()
+            || !self.waiting.is_empty()
+            || self.stage_blocked()
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let retry = self.component.is_none().then_some(self.retry_at);
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let sides = self.sides.iter().map(|side| side.readers_ref().deadline());
+        sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
+    }
+
+    fn copies(&self) -> u32 {
+        1
+    }
+}
+
+/// The loop where nobody counts.
+#[inline]
+fn plain<C: Component>(
+    component: &mut C,
+    events: &mut impl Iterator<Item = C::In>,
+    out: &mut Collector<C::Out>,
+    consumed: &mut usize,
+    deferred: &mut u64,
+) -> Pass {
+    for event in events {
+        *consumed += 1;
+        out.begin(Root::NONE);
+        if let Err(error) = component.apply(event, out) {
+            return Pass::Failed(error);
+        }
+        *deferred += u64::from(out.deferred());
+        if out.events.len() >= OUTPUTS {
+            return Pass::Full;
+        }
+    }
+    Pass::Exhausted
+}
+
+/// Where the tracked loop reads roots and writes changes.
+struct Rooted<'a> {
+    roots: &'a [Root],
+    consumed: &'a mut usize,
+    ledger: &'a mut Ledger,
+}
+
+/// The loop where every event has a root.
+#[inline]
+fn tracked<C: Component>(
+    component: &mut C,
+    events: &mut impl Iterator<Item = C::In>,
+    out: &mut Collector<C::Out>,
+    rooted: &mut Rooted<'_>,
+    deferred: &mut u64,
+) -> Pass {
+    for event in events {
+        let root = rooted.roots[*rooted.consumed];
+        *rooted.consumed += 1;
+        out.begin(root);
+        if let Err(error) = component.apply(event, out) {
+            return Pass::Failed(error);
+        }
+        *deferred += u64::from(out.deferred());
+        let change = out.settle();
+        rooted.ledger.change(root, change);
+        if out.events.len() >= OUTPUTS {
+            return Pass::Full;
+        }
+    }
+    Pass::Exhausted
+}

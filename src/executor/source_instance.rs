@@ -1,0 +1,616 @@
+//! [`SourceInstance`]: polls the user's source, lets the guarantee keep or persist what it emitted,
+//! and pushes it into its stage.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::api::collector::Collector;
+use crate::api::dead_letter::DeadLetter;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::sink::Sink;
+use crate::api::source::{Next, Source, StatefulSource};
+use crate::api::state::State;
+use crate::channel::frame::{BATCH, Batch, Control, End};
+use crate::channel::push::{Local, Push};
+use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::{CheckpointStore, PartName};
+use crate::checkpoint::{Snapshot, encoded, snapshot};
+use crate::clock::{Timestamp, earlier};
+use crate::delivery::source_side::{Admission, HeldEvents, Position, SourceSide};
+use crate::delivery::terms::Verdict;
+use crate::error::{BoxError, Cause, Failure};
+use crate::executor::component::encode_position;
+use crate::executor::instance::{Base, Command, Progress, Report, Step};
+use crate::executor::node::Consequences;
+use crate::id::CheckpointId;
+use crate::metrics::Counters;
+
+/// What a source instance polls. One adapter per trait that a user implements.
+pub(crate) trait SourceComponent {
+    type Out: Event;
+    type State: State;
+    const REWINDABLE: bool;
+
+    fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
+    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+    fn state(&self) -> Self::State;
+    fn event_bytes(event: &Self::Out) -> usize;
+}
+
+/// Adapter for [`Source`].
+pub(crate) struct Forgetful<S>(pub(crate) S);
+
+impl<S: Source> SourceComponent for Forgetful<S> {
+    type Out = S::Out;
+    type State = ();
+    const REWINDABLE: bool = false;
+
+    fn setup(&mut self, instance: &Instance, _: Option<()>) -> Result<(), BoxError> {
+        self.0.setup(instance)
+    }
+    fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
+        self.0.get_events(out)
+    }
+    fn state(&self) {}
+    fn event_bytes(event: &S::Out) -> usize {
+        S::event_bytes(event)
+    }
+}
+
+/// Adapter for [`StatefulSource`].
+pub(crate) struct Rewindable<S>(pub(crate) S);
+
+impl<S: StatefulSource> SourceComponent for Rewindable<S> {
+    type Out = S::Out;
+    type State = S::State;
+    const REWINDABLE: bool = true;
+
+    fn setup(&mut self, instance: &Instance, state: Option<S::State>) -> Result<(), BoxError> {
+        self.0.setup(instance, state)
+    }
+    fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
+        self.0.get_events(out)
+    }
+    fn state(&self) -> S::State {
+        self.0.state()
+    }
+    fn event_bytes(event: &S::Out) -> usize {
+        S::event_bytes(event)
+    }
+}
+
+/// Where dead letters go.
+pub(crate) type Letters<T> = Box<dyn FnMut(DeadLetter<T>) -> Result<(), BoxError>>;
+
+/// A sink made into a place for dead letters: written and flushed one by one.
+pub(crate) fn letters_into<T: Event, S: Sink<In = DeadLetter<T>>>(mut sink: S) -> Letters<T> {
+    Box::new(move |letter| {
+        sink.write(letter)?;
+        sink.flush()
+    })
+}
+
+/// Everything a source instance is made of, beside its component.
+pub(crate) struct SourceParts<T> {
+    pub(crate) instance: Instance,
+    pub(crate) collector: Collector<T>,
+    pub(crate) stage: Box<dyn Push<T>>,
+    pub(crate) side: Box<dyn SourceSide<T>>,
+    pub(crate) letters: Option<Letters<T>>,
+    pub(crate) store: Option<Arc<dyn CheckpointStore>>,
+    pub(crate) cut: Cut,
+    pub(crate) consequences: Consequences,
+}
+
+pub(crate) struct SourceInstance<C: SourceComponent, F> {
+    base: Base,
+    parts: SourceParts<C::Out>,
+    counters: Arc<Counters>,
+    factory: F,
+    component: Option<C>,
+    /// The state before the running call, where it may be needed to build the source anew.
+    before: Option<C::State>,
+    poll_at: Option<Timestamp>,
+    /// A barrier that is to be sent when nothing waits.
+    barrier: Option<CheckpointId>,
+    /// Events on their way into the stage.
+    outgoing: Batch<C::Out>,
+    /// An emptied buffer for the next poll.
+    spare: Batch<C::Out>,
+    since_flush: u32,
+    unmarked: bool,
+    newest: CheckpointId,
+    phase: Phase,
+    drained: bool,
+    watermark: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Polling,
+    /// Nothing new is emitted; what is out is waited for.
+    Ending(End),
+    /// The end is on its way through the stage.
+    Passing(End),
+    Ended,
+}
+
+impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
+    /// Builds the source and sets it up.
+    ///
+    /// # Errors
+    /// What the factory or `setup` said.
+    pub(crate) fn start(
+        base: Base,
+        parts: SourceParts<C::Out>,
+        factory: F,
+        state: Option<C::State>,
+    ) -> Result<Self, Failure> {
+        let counters = Arc::clone(&parts.collector.desk.counters);
+        let mut source = Self {
+            base,
+            parts,
+            counters,
+            factory,
+            component: None,
+            before: state,
+            poll_at: Some(Timestamp(0)),
+            barrier: None,
+            outgoing: Batch::default(),
+            spare: Batch::default(),
+            since_flush: 0,
+            unmarked: false,
+            newest: CheckpointId(0),
+            phase: Phase::Polling,
+            drained: false,
+            watermark: None,
+        };
+        source.build()?;
+        Ok(source)
+    }
+
+    fn build(&mut self) -> Result<(), Failure> {
+        let (factory, instance, state) = (&self.factory, &self.parts.instance, self.before.take());
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let mut component = factory();
+            component.setup(instance, state)?;
+            let state = component.state();
+            Ok::<_, BoxError>((component, state))
+        }));
+        match built {
+            Ok(Ok((component, state))) => {
+                self.component = Some(component);
+                self.before = Some(state);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.failure("setup", Cause::error(error))),
+            Err(payload) => Err(self.failure("setup", Cause::panic(payload))),
+        }
+    }
+
+    fn failure(&self, callback: &'static str, cause: Cause) -> Failure {
+        Failure { instance: self.parts.instance.name.clone(), callback, cause }
+    }
+
+    fn part_name(&self) -> PartName {
+        PartName {
+            component: self.parts.instance.component().to_owned(),
+            instance: self.parts.instance.index(),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let context = &mut self.base.context;
+        match command {
+            Command::Open => self.base.open = true,
+            Command::Inject(checkpoint) if self.phase != Phase::Ended => {
+                self.newest = self.newest.max(checkpoint);
+                match self.parts.cut {
+                    Cut::Barriers { .. } => self.barrier = Some(checkpoint),
+                    Cut::Positions | Cut::Operators => self.save(checkpoint),
+                }
+            }
+            Command::Snapshot(checkpoint) if self.phase != Phase::Ended => {
+                self.newest = self.newest.max(checkpoint);
+                self.parts.stage.local(Local::Snapshot(checkpoint), context);
+                self.base.report_saved(checkpoint);
+            }
+            Command::Complete { checkpoint, last } => {
+                self.parts.stage.local(Local::Complete(checkpoint), context);
+                self.base.over = last;
+            }
+            Command::Stop(end) if self.phase == Phase::Polling => self.phase = Phase::Ending(end),
+            Command::Exit => self.base.over = true,
+            Command::Inject(_) | Command::Snapshot(_) | Command::Stop(_) => {}
+        }
+    }
+
+    /// Hands over the position up to which all is done, and then the state of what is fused to this
+    /// source.
+    fn save(&mut self, checkpoint: CheckpointId) {
+        self.save_position();
+        self.parts.stage.local(Local::Snapshot(checkpoint), &mut self.base.context);
+        self.base.report_saved(checkpoint);
+    }
+
+    /// Hands over the state as it is and sends the barrier after what has been emitted. Only while
+    /// nothing waits: events that are polled and not yet pushed would be on the wrong side.
+    fn inject(&mut self, checkpoint: CheckpointId) {
+        self.save_position();
+        self.parts.stage.control(Control::Barrier(checkpoint), &mut self.base.context);
+        self.base.report_saved(checkpoint);
+    }
+
+    /// Puts the source's part among the snapshots.
+    fn save_position(&mut self) {
+        let Some(component) = self.component.as_ref().filter(|_| C::REWINDABLE) else { return };
+        let part: Option<Box<dyn Snapshot>> = match self.parts.side.position() {
+            Position::Current => match catch_unwind(AssertUnwindSafe(|| component.state())) {
+                Ok(state) => Some(snapshot(state)),
+                Err(payload) => {
+                    let failure = self.failure("state", Cause::panic(payload));
+                    return self.base.context.fail(failure);
+                }
+            },
+            Position::Settled(bytes) => bytes.map(|bytes| encoded(bytes.to_vec())),
+        };
+        let name = self.part_name();
+        self.base.context.snapshots.extend(part.map(|part| (name, part)));
+    }
+
+    /// Asks the source for events, as many as the guarantee lets it have out.
+    fn poll(&mut self) -> Progress {
+        let now = self.base.context.now;
+        let mut room = self.parts.side.room();
+        let mut next = Next::Now;
+        let mut persist = false;
+        while next == Next::Now && room > self.outgoing.len() {
+            self.parts.collector.room = (room - self.outgoing.len()).min(BATCH);
+            match self.get_events() {
+                Ok(asked) => next = asked,
+                Err(failure) => {
+                    self.source_failed(failure);
+                    break;
+                }
+            }
+            let mut batch = self.collected(now);
+            let copies = self.parts.stage.copies();
+            match self.parts.side.admit(&mut batch, copies, now) {
+                Admission::Emit => {
+                    room = 0;
+                    self.outgoing.append(&mut batch);
+                }
+                Admission::PersistFirst if batch.is_empty() => break,
+                Admission::PersistFirst => {
+                    persist = true;
+                    self.outgoing.append(&mut batch);
+                }
+            }
+        }
+        self.note_position(persist);
+        self.poll_at = match next {
+            Next::Now => Some(now),
+            Next::After(pause) => Some(now.after(pause)),
+            Next::WhenWoken => None,
+            Next::End => {
+                self.phase = Phase::Ending(End::Finished);
+                Some(now)
+            }
+        };
+        self.watermark = self.parts.collector.watermark.take();
+        self.emit();
+        if self.outgoing.is_empty() { Progress::Moved } else { Progress::Blocked(None) }
+    }
+
+    fn get_events(&mut self) -> Result<Next, Failure> {
+        let Some(component) = &mut self.component else { return Ok(Next::Now) };
+        let collector = &mut self.parts.collector;
+        let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::GoBack;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let next = component.get_events(collector)?;
+            Ok::<_, BoxError>((next, keep.then(|| component.state())))
+        }));
+        match polled {
+            Ok(Ok((next, state))) => {
+                self.before = state;
+                if !self.parts.collector.events.is_empty() {
+                    self.parts.consequences.rebuild.recovered();
+                }
+                Ok(next)
+            }
+            Ok(Err(error)) => Err(self.failure("get_events", Cause::error(error))),
+            Err(payload) => Err(self.failure("get_events", Cause::panic(payload))),
+        }
+    }
+
+    /// Takes what the source emitted in the last call.
+    fn collected(&mut self, now: Timestamp) -> Batch<C::Out> {
+        let mut batch = std::mem::take(&mut self.spare);
+        std::mem::swap(&mut batch.events, &mut self.parts.collector.events);
+        batch.born = now;
+        if !batch.is_empty() {
+            self.unmarked = true;
+            self.counters.emitted.add(batch.len() as u64);
+        }
+        batch
+    }
+
+    /// The source is broken: it is built anew, from where it was before the call, or the job goes
+    /// back.
+    fn source_failed(&mut self, failure: Failure) {
+        self.counters.failed.add(1);
+        let now = self.base.context.now;
+        if C::REWINDABLE {
+            self.parts.collector.events.clear();
+        } else {
+            // What cannot be read again has been emitted.
+            let mut batch = self.collected(now);
+            let copies = self.parts.stage.copies();
+            self.parts.side.admit(&mut batch, copies, now);
+            self.outgoing.append(&mut batch);
+        }
+        if self.parts.consequences.verdict == Verdict::GoBack {
+            return self.base.context.fail(failure);
+        }
+        tracing::warn!(%failure, "source is built anew");
+        let old = self.component.take();
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
+        self.down(failure);
+    }
+
+    fn down(&mut self, failure: Failure) {
+        match self.parts.consequences.rebuild.again(self.base.context.now) {
+            Some(pause) => self.poll_at = Some(self.base.context.now.after(pause)),
+            None => self.base.context.fail(failure),
+        }
+    }
+
+    fn rise(&mut self) {
+        self.counters.restarts.add(1);
+        // `setup` takes the state by value; a copy goes through its encoded form.
+        let kept = self.before.as_ref().and_then(|state| encode_position(state).ok());
+        if let Err(failure) = self.build() {
+            self.before = kept.and_then(|bytes| crate::checkpoint::decode(&bytes).ok());
+            self.down(failure);
+        } else {
+            self.poll_at = Some(self.base.context.now);
+        }
+    }
+
+    /// Makes the position durable or notes it, where the guarantee asks for either.
+    fn note_position(&mut self, persist: bool) {
+        let mark = self.unmarked && self.parts.side.wants_mark(self.base.context.now);
+        if !C::REWINDABLE || !(persist || mark) || self.base.context.fatal.is_some() {
+            return;
+        }
+        match self.position() {
+            Ok(bytes) if persist => self.persist(&bytes),
+            Ok(bytes) => {
+                self.parts.side.mark(bytes.into(), self.base.context.now);
+                self.unmarked = false;
+            }
+            Err(failure) => self.base.context.fail(failure),
+        }
+    }
+
+    /// Where the source is after the events that it has emitted; if it is down, where it will go on.
+    fn position(&self) -> Result<Vec<u8>, Failure> {
+        let encoded = catch_unwind(AssertUnwindSafe(|| match (&self.component, &self.before) {
+            (Some(component), _) => encode_position(&component.state()),
+            (None, Some(state)) => encode_position(state),
+            (None, None) => Err("the position is not known".into()),
+        }));
+        match encoded {
+            Ok(position) => position.map_err(|error| self.failure("state", Cause::error(error))),
+            Err(payload) => Err(self.failure("state", Cause::panic(payload))),
+        }
+    }
+
+    fn persist(&mut self, bytes: &[u8]) {
+        let Some(store) = &self.parts.store else { return };
+        let execution = self.parts.instance.execution;
+        if let Err(error) = store.write_position(execution, &self.part_name(), bytes) {
+            let failure = self.failure("position", Cause::error(error));
+            self.base.context.fail(failure);
+            // Not durable: they must not be seen.
+            self.outgoing.clear();
+        }
+    }
+
+    /// Pushes outgoing events, a batch at a time, as long as the stage takes them.
+    fn emit(&mut self) {
+        while !self.outgoing.is_empty()
+            && !self.parts.stage.blocked()
+            && self.base.context.fatal.is_none()
+        {
+            let mut batch = std::mem::take(&mut self.outgoing);
+            if batch.len() > BATCH {
+                self.outgoing.events = batch.events.split_off(BATCH);
+                if !batch.roots.is_empty() {
+                    self.outgoing.roots = batch.roots.split_off(BATCH);
+                }
+                self.outgoing.born = batch.born;
+            }
+            self.parts.stage.push(&mut batch, &mut self.base.context);
+            self.since_flush += 1;
+            batch.clear();
+            self.spare = batch;
+        }
+        if self.outgoing.is_empty() {
+            if let Some(ms) = self.watermark.take() {
+                self.parts.stage.control(Control::Watermark(ms), &mut self.base.context);
+            }
+        }
+        if self.since_flush >= 16 {
+            self.since_flush = 0;
+            self.parts.stage.flush(&mut self.base.context);
+        }
+    }
+
+    /// Emits what is due again; `true` if there was anything.
+    fn replay(&mut self) -> bool {
+        let copies = self.parts.stage.copies();
+        let now = self.base.context.now;
+        self.parts.side.replays(copies, now, &mut self.outgoing);
+        if self.outgoing.is_empty() {
+            return false;
+        }
+        self.outgoing.born = now;
+        self.counters.replayed.add(self.outgoing.len() as u64);
+        self.drained = false;
+        self.emit();
+        true
+    }
+
+    fn settle(&mut self) {
+        let mut letters = Vec::new();
+        self.parts.side.settle(self.base.context.now, &mut letters);
+        for letter in letters {
+            self.counters.dead_lettered.add(1);
+            let failure = letter.failure.clone();
+            let Some(deliver) = &mut self.parts.letters else {
+                let attempts = letter.attempts;
+                tracing::error!(%failure, attempts, "an event failed too often and is given up");
+                continue;
+            };
+            let cause = match catch_unwind(AssertUnwindSafe(|| deliver(letter))) {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => Cause::error(error),
+                Err(payload) => Cause::panic(payload),
+            };
+            let failure = self.failure("dead letters", cause);
+            self.base.context.fail(failure);
+        }
+    }
+
+    /// Nothing new is emitted: waits until what is out is done, then ends the stream.
+    fn end(&mut self, end: End) -> Progress {
+        let held = match end {
+            End::Finished => HeldEvents::Wait,
+            End::Suspended => HeldEvents::Leave,
+        };
+        if self.parts.side.at_rest(held) {
+            self.unmarked = true;
+            self.note_position(false);
+            self.parts.stage.control(Control::End(end), &mut self.base.context);
+            self.phase = Phase::Passing(end);
+            return Progress::Moved;
+        }
+        if !std::mem::replace(&mut self.drained, true) && end == End::Finished {
+            self.parts.stage.control(Control::Drain, &mut self.base.context);
+            return Progress::Moved;
+        }
+        self.wait_for_answers()
+    }
+
+    fn ended(&mut self, end: End) {
+        let context = &mut self.base.context;
+        context.ledger.send();
+        let after = CheckpointId(self.newest.0 + 1);
+        self.parts.stage.local(Local::Snapshot(after), context);
+        self.settle();
+        self.save_position();
+        self.phase = Phase::Ended;
+        if self.base.context.fatal.is_none() {
+            let parts = std::mem::take(&mut self.base.context.snapshots);
+            self.base.reporter.send(Report::Ended { end, parts });
+        }
+    }
+
+    /// Nothing to do before an answer comes or something becomes due.
+    fn wait_for_answers(&mut self) -> Progress {
+        if self.parts.stage.flush(&mut self.base.context) {
+            return Progress::Moved;
+        }
+        self.base.context.ledger.send();
+        if !self.parts.side.await_answer() {
+            return Progress::Moved;
+        }
+        Progress::Blocked(earlier(self.parts.side.deadline(), self.parts.stage.deadline()))
+    }
+
+    fn idle(&mut self) -> Progress {
+        if self.parts.stage.flush(&mut self.base.context) {
+            return Progress::Moved;
+        }
+        self.base.context.ledger.send();
+        if self.parts.side.kept() > 0 && !self.parts.side.await_answer() {
+            return Progress::Moved;
+        }
+        self.note_position(false);
+        let due = earlier(self.parts.side.deadline(), self.parts.stage.deadline());
+        Progress::Idle(earlier(due, self.poll_at))
+    }
+
+    fn work(&mut self) -> Progress {
+        let now = self.base.context.now;
+        if self.parts.stage.blocked() {
+            return Progress::Blocked(self.parts.stage.deadline());
+        }
+        if let Phase::Passing(end) = self.phase {
+            self.ended(end);
+            return Progress::Moved;
+        }
+        if !self.outgoing.is_empty() {
+            self.emit();
+            return Progress::Moved;
+        }
+        if let Some(checkpoint) = self.barrier.take() {
+            self.inject(checkpoint);
+            return Progress::Moved;
+        }
+        if self.replay() {
+            return Progress::Moved;
+        }
+        if let Phase::Ending(end) = self.phase {
+            return self.end(end);
+        }
+        if self.poll_at.is_none_or(|at| at > now) && !self.woken() {
+            return self.idle();
+        }
+        if self.component.is_none() {
+            self.rise();
+            return Progress::Moved;
+        }
+        if self.parts.side.room() == 0 {
+            return self.wait_for_answers();
+        }
+        self.poll()
+    }
+
+    /// A source that waits to be woken is polled once per step that it was woken for.
+    fn woken(&mut self) -> bool {
+        self.component.is_some() && self.parts.instance.waker.take_signal()
+    }
+}
+
+impl<C: SourceComponent, F: Fn() -> C> Step for SourceInstance<C, F> {
+    fn step(&mut self) -> Progress {
+        if self.base.mailbox.cancelled() {
+            return Progress::Done;
+        }
+        self.base.context.now = self.base.context.clock.now();
+        for command in self.base.mailbox.take() {
+            self.obey(command);
+        }
+        if self.base.report_failure() || self.base.over {
+            return Progress::Done;
+        }
+        if !self.base.open || self.phase == Phase::Ended {
+            return Progress::Idle(None);
+        }
+        self.parts.stage.tick(&mut self.base.context);
+        self.settle();
+        let progress =
+            if self.base.context.fatal.is_some() { Progress::Moved } else { self.work() };
+        self.counters.unacknowledged.set(self.parts.side.kept() as u64);
+        if self.base.report_failure() {
+            return Progress::Done;
+        }
+        if progress != Progress::Moved || self.base.context.ledger.changes.len() >= BATCH {
+            self.base.context.ledger.send();
+        }
+        progress
+    }
+}

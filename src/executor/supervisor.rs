@@ -1,0 +1,635 @@
+//! [`Supervisor`]: owns clock, store and threads of a job, performs what the coordinator decides,
+//! and starts the job over when an instance cannot go on.
+//!
+//! One thread per job. Everything that happens comes in through channels; between two messages it
+//! sleeps until the next moment that matters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
+
+use crate::channel::frame::End;
+use crate::checkpoint::coordinator::{Action, Coordinator, Event};
+use crate::checkpoint::{CheckpointStore, Manifest};
+use crate::clock::{Clock, Timestamp, earlier};
+use crate::delivery::terms::Guarantee;
+use crate::error::{Failure, JobError, Refused};
+use crate::executor::blueprint::{Blueprint, Execution};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
+use crate::executor::instance::{Command, Mailbox, Report, Reporter};
+use crate::executor::rebuild::Rebuild;
+use crate::executor::threads::{self, Seat};
+use crate::id::{CheckpointId, ExecutionId, InstanceName};
+use crate::metrics::Registry;
+
+/// What the owner of a job asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// End in this way, by this long from now.
+    Stop { end: End, within: Duration },
+    /// Take a checkpoint now and say which.
+    Checkpoint { reply: Sender<Result<CheckpointId, String>> },
+}
+
+/// How a run ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    pub(crate) asked: bool,
+    pub(crate) restored_from: Option<CheckpointId>,
+}
+
+pub(crate) struct Supervisor {
+    pub(crate) blueprint: Blueprint,
+    pub(crate) guarantee: Guarantee,
+    pub(crate) store: Option<Arc<dyn CheckpointStore>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) requests: Receiver<Request>,
+    pub(crate) attempt: u64,
+    pub(crate) restored_from: Option<CheckpointId>,
+    /// A stop that was asked for: how, and until when.
+    pub(crate) stopping: Option<Stopping>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopping {
+    end: End,
+    by: Timestamp,
+    within: Duration,
+}
+
+/// How an execution ended.
+enum Outcome {
+    Ended(End),
+    Failed(Failure),
+    Over(JobError),
+}
+
+/// The start of an execution, taken from the store before any thread runs.
+pub(crate) struct Prepared {
+    execution: ExecutionId,
+    restored: Option<Arc<Manifest>>,
+    newest: CheckpointId,
+}
+
+impl Supervisor {
+    /// Takes the store and finds where to start.
+    ///
+    /// # Errors
+    /// The store's own, or a checkpoint that does not fit the job.
+    pub(crate) fn prepare(&self) -> Result<Prepared, Refused> {
+        let Some(store) = &self.store else {
+            let execution = ExecutionId(self.attempt);
+            return Ok(Prepared { execution, restored: None, newest: CheckpointId(0) });
+        };
+        let execution = store.begin_execution()?;
+        let found = store.latest()?;
+        for aside in found.iter().flat_map(|found| &found.set_aside) {
+            tracing::error!(?aside, "a damaged checkpoint was set aside; an older one is used");
+        }
+        let manifest = found.map(|found| Arc::new(found.manifest));
+        if let Some(manifest) = &manifest {
+            self.blueprint.accepts(manifest, self.guarantee.terms.cut.word()).map_err(
+                |reason| Refused::Incompatible { checkpoint: manifest.checkpoint.0, reason },
+            )?;
+        }
+        // Numbers of damaged ones are not used again either.
+        let listed = store.list()?.first().map(|newest| newest.checkpoint);
+        let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
+        let newest = listed.max(restored).unwrap_or_default();
+        Ok(Prepared { execution, restored: manifest, newest })
+    }
+
+    /// Runs executions until one ends the job.
+    pub(crate) fn run(
+        mut self,
+        first: Prepared,
+        first_threads: Running,
+    ) -> Result<Ended, JobError> {
+        let mut window = Rebuild::new(self.guarantee.options.restarts);
+        let mut running = first_threads;
+        self.restored_from = first.restored.as_ref().map(|manifest| manifest.checkpoint);
+        let mut prepared = first;
+        loop {
+            let outcome = self.execute(&mut running, &prepared);
+            let opened = running.opened;
+            let failure = match outcome {
+                Outcome::Ended(end) => {
+                    self.dismiss(running);
+                    self.release();
+                    let asked = self.stopping.is_some();
+                    return Ok(Ended { end, asked, restored_from: self.restored_from });
+                }
+                Outcome::Over(error) => {
+                    self.dismiss(running);
+                    self.release();
+                    return Err(error);
+                }
+                Outcome::Failed(failure) => failure,
+            };
+            let stuck = self.dismiss(running);
+            if !stuck.is_empty() {
+                let deadline = self.guarantee.options.stop_within;
+                return Err(JobError::Stuck { failure, deadline, stuck });
+            }
+            let may_restart = self.store.is_some() || !opened;
+            let again = window.again(self.clock.now()).filter(|_| may_restart);
+            let restarts = self.registry.restarts.get();
+            let Some(pause) = again.filter(|_| self.stopping.is_none()) else {
+                self.release();
+                return Err(JobError::Failed { failure, restarts });
+            };
+            tracing::warn!(%failure, ?pause, "the job starts over");
+            self.rest(pause);
+            self.attempt += 1;
+            self.registry.restarts.add(1);
+            prepared = self.prepare().map_err(restart_error)?;
+            self.restored_from = prepared.restored.as_ref().map(|manifest| manifest.checkpoint);
+            running = self.start_threads(&prepared).map_err(restart_error)?;
+        }
+    }
+
+    /// Waits before a restart; a stop that comes meanwhile is noted.
+    fn rest(&mut self, pause: Duration) {
+        let until = self.clock.now().after(pause);
+        loop {
+            let left = until.since(self.clock.now());
+            if left.is_zero() || self.stopping.is_some() {
+                return;
+            }
+            match self.requests.recv_timeout(left) {
+                Ok(request) => self.note(request),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => return,
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => self.orphan(),
+            }
+        }
+    }
+
+    fn note(&mut self, request: Request) {
+        match request {
+            Request::Stop { end, within } => {
+                let by = self.clock.now().after(within);
+                self.stopping.get_or_insert(Stopping { end, by, within });
+            }
+            Request::Checkpoint { reply } => {
+                let _ = reply.send(Err("the job is starting over".to_owned()));
+            }
+        }
+    }
+
+    /// The handle was dropped: the job is asked to stop.
+    fn orphan(&mut self) {
+        self.requests = never();
+    }
+
+    fn release(&self) {
+        if let Some(store) = &self.store {
+            store.release();
+        }
+    }
+
+    /// Starts all threads of an execution; no event flows yet.
+    ///
+    /// # Errors
+    /// A thread that the operating system refused; those already started are ended.
+    pub(crate) fn start_threads(&self, prepared: &Prepared) -> Result<Running, Refused> {
+        let plan = &self.blueprint.threads;
+        let (reports_in, reports) = unbounded();
+        let mailboxes: Vec<Arc<Mailbox>> = plan.iter().map(|_| Arc::default()).collect();
+        let reporters: Vec<Reporter> = (0..plan.len())
+            .map(|number| Reporter { attempt: self.attempt, number, to: reports_in.clone() })
+            .collect();
+        let sources = plan.iter().zip(&mailboxes).filter(|(thread, _)| thread.is_source);
+        let wakers = sources.map(|(_, mailbox)| mailbox.waker.clone()).collect();
+        let (attempt, alarm_to) = (self.attempt, reports_in);
+        let alarm = Arc::new(move |failure| {
+            let _ = alarm_to.send((attempt, 0, Report::Failed(failure)));
+        });
+        let terms = &self.guarantee.terms;
+        let account = terms.open_account(wakers, plan.len(), Arc::clone(&self.clock), alarm);
+        let execution = Execution {
+            id: prepared.execution,
+            terms: terms.clone(),
+            restarts: self.guarantee.options.restarts,
+            account: account.clone(),
+            clock: Arc::clone(&self.clock),
+            registry: Arc::clone(&self.registry),
+            store: self.store.clone(),
+            restored: prepared.restored.clone(),
+            mailboxes: mailboxes.clone(),
+            reporters: reporters.clone(),
+        };
+        let builds = (self.blueprint.wire)(&execution);
+        let (tasks, written, writer) = match self.writer(prepared) {
+            Some(writer) => writer?,
+            None => (None, never(), None),
+        };
+        let mut running = Running {
+            mailboxes,
+            reports,
+            account,
+            tasks,
+            written,
+            writer,
+            threads: Vec::new(),
+            up: 0,
+            opened: false,
+            ended: BTreeSet::new(),
+            end: End::Finished,
+            gone: BTreeSet::new(),
+            warned: BTreeSet::new(),
+            told: false,
+        };
+        for (number, build) in builds.into_iter().enumerate() {
+            let name = plan[number].name.clone();
+            let started = threads::start(Seat {
+                counters: self.registry.counters(&name),
+                name,
+                build,
+                mailbox: Arc::clone(&running.mailboxes[number]),
+                reporter: reporters[number].clone(),
+                clock: Arc::clone(&self.clock),
+            });
+            match started {
+                Ok(thread) => running.threads.push(Some(thread)),
+                Err(refused) => {
+                    self.dismiss(running);
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(running)
+    }
+
+    fn writer(&self, prepared: &Prepared) -> Option<Result<WriterLine, Refused>> {
+        let store = Arc::clone(self.store.as_ref()?);
+        let parallelism = &self.blueprint.components;
+        let writer = CheckpointWriter::new(
+            store,
+            prepared.execution,
+            self.attempt,
+            self.blueprint.job.clone(),
+            self.guarantee.terms.cut.word(),
+            parallelism.iter().map(|(name, n)| (name.clone(), *n as u64)).collect(),
+        );
+        let (tasks, to_do) = unbounded();
+        let (done, written) = unbounded();
+        let name = "checkpoint writer".to_owned();
+        let spawned = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || writer.run(to_do, done))
+            .map_err(|source| Refused::Spawn { name, source });
+        Some(spawned.map(|thread| (Some(tasks), written, Some(thread))))
+    }
+
+    /// Runs one execution to its end.
+    fn execute(&mut self, running: &mut Running, prepared: &Prepared) -> Outcome {
+        let mut coordinator = self.store.is_some().then(|| self.coordinator(prepared));
+        let mut asked: Vec<Sender<Result<CheckpointId, String>>> = Vec::new();
+        let outcome = loop {
+            if let Some(outcome) = self.stop_if_asked(running) {
+                break outcome;
+            }
+            let now = self.clock.now();
+            self.look_for_stalls(running, now);
+            let until = self.next_moment(coordinator.as_ref(), running, now);
+            let (reports, written) = (running.reports.clone(), running.written.clone());
+            let requests = self.requests.clone();
+            let event = select! {
+                recv(reports) -> report => match report {
+                    Ok((attempt, number, report)) if attempt == self.attempt => {
+                        match self.reported(running, number, report) {
+                            Ok(event) => event,
+                            Err(outcome) => break outcome,
+                        }
+                    }
+                    _ => None,
+                },
+                recv(written) -> written => match written {
+                    Ok((attempt, written)) if attempt == self.attempt => match was_written(written) {
+                        Ok(event) => Some(event),
+                        Err(failure) => break Outcome::Failed(failure),
+                    },
+                    Ok(_) => None,
+                    Err(_) => {
+                        running.written = never();
+                        None
+                    }
+                },
+                recv(requests) -> request => match request {
+                    Ok(Request::Checkpoint { reply }) if coordinator.is_some() && running.opened => {
+                        asked.push(reply);
+                        Some(Event::Asked)
+                    }
+                    Ok(Request::Checkpoint { reply }) => {
+                        let _ = reply.send(Err("nothing is stored under this guarantee".to_owned()));
+                        None
+                    }
+                    Ok(request) => {
+                        self.note(request);
+                        None
+                    }
+                    Err(_) => {
+                        self.orphan();
+                        let within = self.guarantee.options.stop_within;
+                        self.note(Request::Stop { end: End::Suspended, within });
+                        None
+                    }
+                },
+                default(until) => Some(Event::Tick),
+            };
+            let now = self.clock.now();
+            match &mut coordinator {
+                Some(coordinator) if running.opened => {
+                    let mut actions =
+                        event.map_or_else(Vec::new, |event| coordinator.on(event, now));
+                    if coordinator.deadline().is_some_and(|at| at <= now) {
+                        actions.extend(coordinator.on(Event::Tick, now));
+                    }
+                    if let Some(outcome) = self.perform(actions, running, &mut asked) {
+                        break outcome;
+                    }
+                }
+                Some(_) => {}
+                None if running.all_ended() => {
+                    running.tell_all(Command::Exit);
+                    break Outcome::Ended(running.end);
+                }
+                None => {}
+            }
+        };
+        for reply in asked {
+            let _ = reply.send(Err("the job ended before the checkpoint was complete".to_owned()));
+        }
+        outcome
+    }
+
+    fn coordinator(&self, prepared: &Prepared) -> Coordinator {
+        let numbers = self.blueprint.threads.iter().enumerate();
+        let (sources, others): (Vec<_>, Vec<_>) = numbers.partition(|(_, thread)| thread.is_source);
+        let set = |of: Vec<(usize, _)>| of.into_iter().map(|(number, _)| number).collect();
+        Coordinator::new(
+            self.guarantee.options.schedule.clone(),
+            self.guarantee.terms.cut,
+            set(sources),
+            set(others),
+            CheckpointId(prepared.newest.0 + 1),
+            self.clock.now(),
+        )
+    }
+
+    fn next_moment(
+        &self,
+        coordinator: Option<&Coordinator>,
+        running: &Running,
+        now: Timestamp,
+    ) -> Duration {
+        let stall_check =
+            now.after(self.guarantee.options.stalled_after.max(Duration::from_millis(10)) / 2);
+        let deadline = coordinator.filter(|_| running.opened).and_then(Coordinator::deadline);
+        let stop = self.stopping.map(|stopping| stopping.by);
+        let next = earlier(earlier(deadline, stop), Some(stall_check));
+        next.map_or(Duration::from_secs(1), |at| at.since(now))
+    }
+
+    fn reported(
+        &self,
+        running: &mut Running,
+        number: usize,
+        report: Report,
+    ) -> Result<Option<Event>, Outcome> {
+        match report {
+            Report::Up => {
+                running.up += 1;
+                if running.up == running.mailboxes.len() {
+                    running.opened = true;
+                    running.tell_all(Command::Open);
+                }
+                Ok(None)
+            }
+            Report::Saved { checkpoint, parts } => {
+                running.write(Task::Parts { checkpoint, instance: number, parts });
+                Ok(None)
+            }
+            Report::Ended { end, parts } => {
+                if end == End::Suspended {
+                    running.end = End::Suspended;
+                }
+                running.ended.insert(number);
+                running.write(Task::LastParts { instance: number, parts });
+                Ok(None)
+            }
+            Report::Failed(failure) => Err(Outcome::Failed(failure)),
+            Report::Gone => {
+                running.gone.insert(number);
+                Ok(None)
+            }
+        }
+    }
+
+    fn perform(
+        &self,
+        actions: Vec<Action>,
+        running: &mut Running,
+        asked: &mut Vec<Sender<Result<CheckpointId, String>>>,
+    ) -> Option<Outcome> {
+        let threads = &self.blueprint.threads;
+        for action in actions {
+            match action {
+                Action::Inject(checkpoint) => {
+                    running.tell(Command::Inject(checkpoint), |number| threads[number].is_source);
+                }
+                Action::Snapshot(checkpoint) => {
+                    running
+                        .tell(Command::Snapshot(checkpoint), |number| !threads[number].is_source);
+                }
+                Action::Commit { checkpoint, .. } => running.write(Task::Commit { checkpoint }),
+                Action::Announce { checkpoint, last } => {
+                    self.registry.checkpoints.add(1);
+                    running.tell_all(Command::Complete { checkpoint, last });
+                    running.write(Task::Retain { keep: self.guarantee.options.keep });
+                    for reply in asked.drain(..) {
+                        let _ = reply.send(Ok(checkpoint));
+                    }
+                    if last {
+                        return Some(self.after_last(running));
+                    }
+                }
+                Action::Abandon { checkpoint, reason } => {
+                    self.registry.checkpoints_failed.add(1);
+                    tracing::warn!(%checkpoint, reason, "checkpoint abandoned");
+                    running.write(Task::Abandon { checkpoint });
+                    for reply in asked.drain(..) {
+                        let _ = reply.send(Err(reason.clone()));
+                    }
+                }
+                Action::GiveUp { failures, reason } => {
+                    return Some(Outcome::Over(JobError::Checkpoints { failures, reason }));
+                }
+            }
+        }
+        None
+    }
+
+    /// Waits for the last commits of the sinks.
+    fn after_last(&self, running: &mut Running) -> Outcome {
+        let by = self.clock.now().after(self.guarantee.options.stop_within);
+        while running.gone.len() < running.threads.len() {
+            let left = by.since(self.clock.now());
+            match running.reports.recv_timeout(left) {
+                Ok((_, _, Report::Failed(failure))) => return Outcome::Failed(failure),
+                Ok((_, number, Report::Gone)) => {
+                    running.gone.insert(number);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let stuck = running.still_here(&self.blueprint);
+                    let deadline = self.guarantee.options.stop_within;
+                    return Outcome::Over(JobError::StopTimedOut { deadline, stuck });
+                }
+            }
+        }
+        Outcome::Ended(running.end)
+    }
+
+    /// Tells the sources to stop, once; gives up when the deadline is over.
+    fn stop_if_asked(&self, running: &mut Running) -> Option<Outcome> {
+        let stopping = self.stopping?;
+        if running.opened && !std::mem::replace(&mut running.told, true) {
+            // Without a store nothing could be resumed: what is held is emitted.
+            let end = if self.store.is_some() { stopping.end } else { End::Finished };
+            running.tell_all(Command::Stop(end));
+        }
+        if self.clock.now() < stopping.by {
+            return None;
+        }
+        let names = self.blueprint.threads.iter().enumerate();
+        let stuck = names.filter(|(number, _)| !running.ended.contains(number));
+        let stuck = stuck.map(|(_, thread)| thread.name.clone()).collect();
+        Some(Outcome::Over(JobError::StopTimedOut { deadline: stopping.within, stuck }))
+    }
+
+    /// Reports callbacks that have not returned for long, once each.
+    fn look_for_stalls(&self, running: &mut Running, now: Timestamp) {
+        for (number, thread) in self.blueprint.threads.iter().enumerate() {
+            let since = Timestamp(self.registry.counters(&thread.name).working_since.get());
+            let stalled = since.0 != 0 && now.since(since) > self.guarantee.options.stalled_after;
+            if stalled && running.warned.insert(number) {
+                let instance = &thread.name;
+                let seconds = now.since(since).as_secs();
+                tracing::warn!(%instance, seconds, "a callback has not returned: instance stalled");
+            } else if !stalled {
+                running.warned.remove(&number);
+            }
+        }
+    }
+
+    /// Ends all threads of an execution; those that do not end in time are left behind and named.
+    fn dismiss(&self, mut running: Running) -> Vec<InstanceName> {
+        running.account.close();
+        running.mailboxes.iter().for_each(|mailbox| mailbox.cancel());
+        let patience = self.stopping.map_or(self.guarantee.options.stop_within, |stopping| {
+            // Whoever stopped has waited already; one more moment for those who are on their way.
+            stopping.by.since(self.clock.now()).max(Duration::from_millis(200))
+        });
+        let by = self.clock.now().after(patience);
+        while running.gone.len() < running.threads.len() {
+            match running.reports.recv_timeout(by.since(self.clock.now())) {
+                Ok((_, number, Report::Gone)) => {
+                    running.gone.insert(number);
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        let stuck = running.still_here(&self.blueprint);
+        for number in &running.gone {
+            if let Some(thread) = running.threads[*number].take() {
+                // It reported that it is gone; what it panicked with has been reported too.
+                let _ = thread.join();
+            }
+        }
+        drop(running.tasks.take());
+        if let Some(writer) = running.writer.take() {
+            let _ = writer.join();
+        }
+        stuck
+    }
+}
+
+type WriterLine = (Option<Sender<Task>>, Receiver<(u64, Written)>, Option<JoinHandle<()>>);
+
+/// The threads of one execution.
+pub(crate) struct Running {
+    mailboxes: Vec<Arc<Mailbox>>,
+    reports: Receiver<(u64, usize, Report)>,
+    account: crate::delivery::terms::Account,
+    tasks: Option<Sender<Task>>,
+    written: Receiver<(u64, Written)>,
+    writer: Option<JoinHandle<()>>,
+    threads: Vec<Option<JoinHandle<()>>>,
+    up: usize,
+    opened: bool,
+    ended: BTreeSet<usize>,
+    end: End,
+    gone: BTreeSet<usize>,
+    warned: BTreeSet<usize>,
+    told: bool,
+}
+
+impl Running {
+    fn tell(&self, command: Command, whom: impl Fn(usize) -> bool) {
+        for (_, mailbox) in self.mailboxes.iter().enumerate().filter(|(number, _)| whom(*number)) {
+            mailbox.send(command);
+        }
+    }
+
+    fn tell_all(&self, command: Command) {
+        self.tell(command, |_| true);
+    }
+
+    fn write(&self, task: Task) {
+        if let Some(tasks) = &self.tasks {
+            // The writer outlives its tasks; it ends when this sender is dropped.
+            let _ = tasks.send(task);
+        }
+    }
+
+    fn all_ended(&self) -> bool {
+        self.ended.len() == self.mailboxes.len()
+    }
+
+    fn still_here(&self, blueprint: &Blueprint) -> Vec<InstanceName> {
+        let started = 0..self.threads.len();
+        let here = started.filter(|number| !self.gone.contains(number));
+        here.map(|number| blueprint.threads[number].name.clone()).collect()
+    }
+}
+
+/// What the coordinator makes of the writer's answer.
+fn was_written(written: Written) -> Result<Event, Failure> {
+    Ok(match written {
+        Written::Parts { checkpoint, instance } => Event::Stored { checkpoint, instance },
+        Written::LastParts { instance } => Event::Ended { instance },
+        Written::Committed { checkpoint } => Event::Committed { checkpoint },
+        Written::Failed { checkpoint, reason } => Event::Failed { checkpoint, reason },
+        Written::Unusable { instance, reason } => {
+            return Err(Failure {
+                instance: InstanceName::new("checkpoint writer", instance),
+                callback: "state",
+                cause: crate::error::Cause::error(reason),
+            });
+        }
+    })
+}
+
+fn restart_error(refused: Refused) -> JobError {
+    match refused {
+        Refused::Store(error) => JobError::Store(Arc::new(error)),
+        other => JobError::Restart(Arc::new(other)),
+    }
+}

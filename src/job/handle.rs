@@ -1,0 +1,202 @@
+//! [`JobHandle`]: a job that runs. Stop it, drain it, wait for it, look at it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+
+use crate::channel::frame::End;
+use crate::clock::{Clock, MonotonicClock};
+use crate::delivery::terms::Guarantee;
+use crate::error::{Cause, JobError, Refused};
+use crate::executor::blueprint::Blueprint;
+use crate::executor::supervisor::{Ended, Request, Supervisor};
+use crate::id::{CheckpointId, InstanceName};
+use crate::metrics::{Metrics, Registry};
+
+/// What [`Job::run`](crate::Job::run) may end with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Nothing was started.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It ran, and something ended it.
+    #[error(transparent)]
+    Failed(#[from] JobError),
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// All sources ended by themselves.
+    Finished,
+    /// It was stopped; with a store, the next start goes on where it stopped.
+    Stopped,
+    /// It was drained: what operators held has been emitted.
+    Drained,
+}
+
+/// What a job did, when it ended well.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct JobReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it counted.
+    pub metrics: Metrics,
+    /// From start to end.
+    pub elapsed: Duration,
+    /// The checkpoint that its last execution started from, if any.
+    pub restored_from: Option<CheckpointId>,
+}
+
+/// A running job.
+///
+/// Dropping the handle asks the job to stop, without waiting for it.
+#[must_use = "dropping the handle stops the job"]
+pub struct JobHandle {
+    requests: Sender<Request>,
+    registry: Arc<Registry>,
+    supervisor: JoinHandle<Result<Ended, JobError>>,
+    stop_within: Duration,
+    started: Instant,
+    drained: bool,
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Starts a planned job.
+///
+/// # Errors
+/// What the store or the operating system said.
+pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHandle, Refused> {
+    let store = guarantee.options.store.as_ref().map(|choice| choice.open()).transpose()?;
+    let names = blueprint.components.iter().flat_map(|(name, instances)| {
+        let name: Arc<str> = name.as_str().into();
+        (0..*instances).map(move |instance| InstanceName::new(Arc::clone(&name), instance))
+    });
+    let registry = Arc::new(Registry::new(names));
+    let (requests, asked) = unbounded();
+    let stop_within = guarantee.options.stop_within;
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
+    let supervisor = Supervisor {
+        blueprint,
+        guarantee,
+        store: store.clone(),
+        clock,
+        registry: Arc::clone(&registry),
+        requests: asked,
+        attempt: 1,
+        restored_from: None,
+        stopping: None,
+    };
+    let begin = || {
+        let prepared = supervisor.prepare()?;
+        let running = supervisor.start_threads(&prepared)?;
+        Ok::<_, Refused>((prepared, running))
+    };
+    let (prepared, running) = begin().inspect_err(|_| {
+        if let Some(store) = &store {
+            store.release();
+        }
+    })?;
+    let name = "supervisor".to_owned();
+    let supervisor = std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || supervisor.run(prepared, running))
+        .map_err(|source| Refused::Spawn { name, source })?;
+    let started = Instant::now();
+    Ok(JobHandle { requests, registry, supervisor, stop_within, started, drained: false })
+}
+
+impl JobHandle {
+    /// Asks the job to stop: sources emit nothing new, what is on its way is processed, state and
+    /// positions are saved where there is a store, and the next start goes on from there. Returns
+    /// at once; [`wait`](JobHandle::wait) tells how it went.
+    pub fn stop(&self) {
+        self.request_stop(End::Suspended, self.stop_within);
+    }
+
+    /// As [`stop`](JobHandle::stop), and waits, at most this long.
+    ///
+    /// # Errors
+    /// [`JobError::StopTimedOut`] names the instances that were still at work; or what else ended
+    /// the job.
+    pub fn stop_within(self, deadline: Duration) -> Result<JobReport, JobError> {
+        self.request_stop(End::Suspended, deadline);
+        self.wait()
+    }
+
+    /// Ends the job as if its sources had ended: what is on its way is processed, and operators
+    /// emit what they still hold. Waits, at most this long.
+    ///
+    /// # Errors
+    /// As [`stop_within`](JobHandle::stop_within).
+    pub fn drain(mut self, deadline: Duration) -> Result<JobReport, JobError> {
+        self.drained = true;
+        self.request_stop(End::Finished, deadline);
+        self.wait()
+    }
+
+    fn request_stop(&self, end: End, within: Duration) {
+        // A supervisor that is gone has stopped already.
+        let _ = self.requests.send(Request::Stop { end, within });
+    }
+
+    /// Waits until the job has ended.
+    ///
+    /// # Errors
+    /// What ended it, with component, instance and cause.
+    pub fn wait(self) -> Result<JobReport, JobError> {
+        let result = self.supervisor.join();
+        let elapsed = self.started.elapsed();
+        let ended = result.map_err(|payload| JobError::Supervisor {
+            reason: Cause::panic(payload).to_string(),
+        })??;
+        let outcome = match ended.end {
+            _ if !ended.asked => Outcome::Finished,
+            _ if self.drained => Outcome::Drained,
+            End::Finished | End::Suspended => Outcome::Stopped,
+        };
+        let restored_from = ended.restored_from;
+        Ok(JobReport { outcome, metrics: self.registry.snapshot(), elapsed, restored_from })
+    }
+
+    /// Whether the job has ended, so that [`wait`](JobHandle::wait) returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.supervisor.is_finished()
+    }
+
+    /// What the job has counted so far.
+    pub fn metrics(&self) -> Metrics {
+        self.registry.snapshot()
+    }
+
+    /// Takes a checkpoint now, and waits until it is complete.
+    ///
+    /// # Errors
+    /// Why there is none: nothing is stored, it failed, or the job ended first.
+    pub fn checkpoint_now(&self) -> Result<CheckpointId, CheckpointRefused> {
+        let (reply, answer) = bounded(1);
+        let sent = self.requests.send(Request::Checkpoint { reply });
+        let ended = || CheckpointRefused { reason: "the job has ended".to_owned() };
+        sent.map_err(|_| ended())?;
+        answer.recv().map_err(|_| ended())?.map_err(|reason| CheckpointRefused { reason })
+    }
+}
+
+/// Why [`JobHandle::checkpoint_now`] took none.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("no checkpoint: {reason}")]
+pub struct CheckpointRefused {
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,257 @@
+//! Where types are forgotten and found again: makers that a stream creates while it still knows its
+//! event type, and that build typed queues, stages and instances later, on the instance's thread.
+//! Nothing of this runs per event or per batch.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::collector::{Collector, Desk, SideBatch, SideOutput};
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::source::{Source, StatefulSource};
+use crate::api::waker::Waker;
+use crate::channel::inbox::Inbox;
+use crate::channel::outbox::{Outbox, Overflow};
+use crate::channel::partition::{KeyOf, Partition};
+use crate::channel::push::{Push, Tee};
+use crate::channel::queue::{QueueReceiver, QueueSender, queue};
+use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::decode;
+use crate::delivery::source_side::source_side;
+use crate::error::{BoxError, Cause, Failure};
+use crate::executor::blueprint::Execution;
+use crate::executor::component::Component;
+use crate::executor::instance::Step;
+use crate::executor::node::{Node, Place};
+use crate::executor::operator_instance::OperatorInstance;
+use crate::executor::side_port::{Port, SidePort};
+use crate::executor::source_instance::{
+    Forgetful, Letters, Rewindable, SourceComponent, SourceInstance, SourceParts,
+};
+use crate::metrics::Counters;
+
+/// A `Box<dyn Push<T>>` whose `T` is forgotten.
+pub(crate) type AnyPush = Box<dyn Any>;
+/// One end of a queue whose event type is forgotten.
+pub(crate) type AnyEnd = Box<dyn Any + Send>;
+
+/// The place of an instance that is being built.
+pub(crate) struct Site<'a> {
+    pub(crate) execution: &'a Execution,
+    pub(crate) instance: Instance,
+    /// The number of its thread; for a source also that of its tracker.
+    pub(crate) number: usize,
+}
+
+/// What an instance's outputs lead to.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    pub(crate) main: Vec<AnyPush>,
+    pub(crate) sides: Vec<(Box<dyn SideOutput>, Box<dyn SidePort>)>,
+}
+
+/// Makes what an edge consists of.
+pub(crate) trait MakeEdge: Send + Sync {
+    fn queue(&self, frames: usize, from: Waker, to: Waker) -> (AnyEnd, AnyEnd);
+    fn outbox(
+        &self,
+        route: Route,
+        queues: Vec<(AnyEnd, Arc<Counters>)>,
+        overflow: Overflow,
+    ) -> AnyPush;
+    fn side_port(
+        &self,
+        channel: &'static str,
+        readers: Vec<AnyPush>,
+    ) -> (Box<dyn SideOutput>, Box<dyn SidePort>);
+}
+
+/// A grouping, decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    One(usize),
+    RoundRobin { first: usize },
+    Key,
+    All,
+}
+
+/// An edge for events of type `T`.
+pub(crate) struct TypedEdge<T> {
+    pub(crate) key: Option<KeyOf<T>>,
+}
+
+const ONE_TYPE: &str = "both ends of an edge were made with one event type";
+
+impl<T: Event> MakeEdge for TypedEdge<T> {
+    fn queue(&self, frames: usize, from: Waker, to: Waker) -> (AnyEnd, AnyEnd) {
+        let (sender, receiver) = queue::<T>(frames, from, to);
+        (Box::new(sender), Box::new(receiver))
+    }
+
+    fn outbox(
+        &self,
+        route: Route,
+        queues: Vec<(AnyEnd, Arc<Counters>)>,
+        overflow: Overflow,
+    ) -> AnyPush {
+        let typed = queues
+            .into_iter()
+            .map(|(end, counters)| (*end.downcast::<QueueSender<T>>().expect(ONE_TYPE), counters));
+        let partition = match route {
+            Route::One(instance) => Partition::One(instance),
+            Route::RoundRobin { first } => Partition::RoundRobin { next: first },
+            Route::Key => Partition::Key(Arc::clone(self.key.as_ref().expect("keyed by `key_by`"))),
+            Route::All => Partition::All,
+        };
+        let outbox: Box<dyn Push<T>> = Box::new(Outbox::new(partition, typed.collect(), overflow));
+        Box::new(outbox)
+    }
+
+    fn side_port(
+        &self,
+        channel: &'static str,
+        readers: Vec<AnyPush>,
+    ) -> (Box<dyn SideOutput>, Box<dyn SidePort>) {
+        let next = join::<T>(readers);
+        let output = SideBatch::<T>::new(channel, next.copies());
+        (Box::new(output), Box::new(Port::new(next)))
+    }
+}
+
+/// All readers of a stream as one.
+fn join<T: Event>(readers: Vec<AnyPush>) -> Box<dyn Push<T>> {
+    let typed =
+        readers.into_iter().map(|push| *push.downcast::<Box<dyn Push<T>>>().expect(ONE_TYPE));
+    Tee::over(typed.collect())
+}
+
+/// Where a component stands, from its outputs.
+fn collector<T: Event>(
+    site: &Site<'_>,
+    outputs: Outputs,
+) -> (Collector<T>, Box<dyn Push<T>>, Vec<Box<dyn SidePort>>) {
+    let next = join::<T>(outputs.main);
+    let (sides, ports) = outputs.sides.into_iter().unzip();
+    let desk = Desk {
+        answers: site.execution.account.answers(site.number),
+        counters: site.execution.counters(&site.instance.name),
+        instance: site.instance.name.clone(),
+        tracked: site.execution.account.tracked(),
+    };
+    (Collector::new(desk, next.copies(), sides), next, ports)
+}
+
+/// Makes the stage of an operator or sink.
+type MakeStage = dyn Fn(&Site<'_>, Outputs) -> Result<AnyPush, Failure> + Send + Sync;
+/// Makes an instance around a stage and the queues into it.
+type MakeInstance =
+    dyn Fn(&Site<'_>, AnyPush, Vec<(AnyEnd, Duration)>) -> Box<dyn Step> + Send + Sync;
+/// Makes a source instance.
+type MakeSource = dyn Fn(&Site<'_>, Outputs, Option<Arc<dyn Any + Send + Sync>>) -> Result<Box<dyn Step>, Failure>
+    + Send
+    + Sync;
+
+/// Makes operators and sinks.
+#[derive(Clone)]
+pub(crate) struct OperatorMaker {
+    pub(crate) stage: Arc<MakeStage>,
+    pub(crate) instance: Arc<MakeInstance>,
+}
+
+/// Makes sources.
+#[derive(Clone)]
+pub(crate) struct SourceMaker {
+    pub(crate) rewindable: bool,
+    pub(crate) instance: Arc<MakeSource>,
+}
+
+/// The maker of a component; the factory learns of the execution, since adapters ask it.
+pub(crate) fn operator<C, F>(factory: F) -> OperatorMaker
+where
+    C: Component + 'static,
+    F: Fn(&Execution) -> C + Send + Sync + 'static,
+{
+    let factory = Arc::new(factory);
+    let stage = move |site: &Site<'_>, outputs: Outputs| {
+        let (collector, next, sides) = collector::<C::Out>(site, outputs);
+        let place = Place {
+            instance: site.instance.clone(),
+            collector,
+            next,
+            sides,
+            consequences: site.execution.consequences(),
+        };
+        let state = site.execution.state_of(&site.instance.name)?;
+        let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
+        let now = execution.clock.now();
+        let node = Node::start(place, move || factory(&execution), state, now)?;
+        let push: Box<dyn Push<C::In>> = Box::new(node);
+        Ok(Box::new(push) as AnyPush)
+    };
+    let instance = |site: &Site<'_>, stage: AnyPush, ends: Vec<(AnyEnd, Duration)>| {
+        let stage = join::<C::In>(vec![stage]);
+        let queues = ends
+            .into_iter()
+            .map(|(end, delay)| (*end.downcast::<QueueReceiver<C::In>>().expect(ONE_TYPE), delay));
+        let inbox = Inbox::new(queues.collect());
+        let hold = site.execution.terms.cut == Cut::Barriers { hold: true };
+        let counters = site.execution.counters(&site.instance.name);
+        let base = site.execution.base(site.number);
+        Box::new(OperatorInstance::new(base, inbox, hold, stage, counters)) as Box<dyn Step>
+    };
+    OperatorMaker { stage: Arc::new(stage), instance: Arc::new(instance) }
+}
+
+/// A factory of places for dead letters.
+pub(crate) type LettersFactory<T> =
+    Arc<dyn Fn(&Instance) -> Result<Letters<T>, BoxError> + Send + Sync>;
+
+pub(crate) fn forgetful<S: Source>(factory: impl Fn() -> S + Send + Sync + 'static) -> SourceMaker {
+    source(move || Forgetful(factory()))
+}
+
+pub(crate) fn rewindable<S: StatefulSource>(
+    factory: impl Fn() -> S + Send + Sync + 'static,
+) -> SourceMaker {
+    source(move || Rewindable(factory()))
+}
+
+fn source<C: SourceComponent + 'static>(
+    factory: impl Fn() -> C + Send + Sync + 'static,
+) -> SourceMaker {
+    let factory = Arc::new(factory);
+    let instance = move |site: &Site<'_>,
+                         outputs: Outputs,
+                         letters: Option<Arc<dyn Any + Send + Sync>>| {
+        let fail =
+            |callback, cause| Failure { instance: site.instance.name.clone(), callback, cause };
+        let execution = site.execution;
+        let encoded = execution.position_of(&site.instance.name)?.filter(|_| C::REWINDABLE);
+        let state = encoded.as_deref().map(decode::<C::State>).transpose();
+        let state = state.map_err(|error| fail("restore", Cause::error(error)))?;
+        let start = encoded.map(Arc::from);
+        let (terms, account) = (&execution.terms, &execution.account);
+        let side = source_side(terms, account, site.number, C::event_bytes, start);
+        let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
+        let letters = letters.map(|make| make(&site.instance)).transpose();
+        let letters = letters.map_err(|error| fail("dead letters", Cause::error(error)))?;
+        let (collector, stage, sides) = collector::<C::Out>(site, outputs);
+        assert!(sides.is_empty(), "a source has no channels: the plan refuses them");
+        let parts = SourceParts {
+            instance: site.instance.clone(),
+            collector,
+            stage,
+            side,
+            letters,
+            store: execution.store.clone(),
+            cut: terms.cut,
+            consequences: execution.consequences(),
+        };
+        let factory = Arc::clone(&factory);
+        let source =
+            SourceInstance::start(execution.base(site.number), parts, move || factory(), state)?;
+        Ok(Box::new(source) as Box<dyn Step>)
+    };
+    SourceMaker { rewindable: C::REWINDABLE, instance: Arc::new(instance) }
+}

@@ -1,0 +1,365 @@
+//! From a graph to a blueprint: what can be refused is refused, parallelism is settled, operators
+//! are fused, and the wiring of one execution is laid down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::api::instance::Instance;
+use crate::channel::key::KEY_GROUPS;
+use crate::channel::outbox::Overflow;
+use crate::delivery::terms::Guarantee;
+use crate::error::{Failure, Refused};
+use crate::executor::blueprint::{Blueprint, BuildInstance, Execution, ThreadPlan};
+use crate::executor::instance::Step;
+use crate::executor::threads::threads_max;
+use crate::id::{InstanceName, Root};
+use crate::job::graph::{EdgeOptions, Graph, Grouping, NodeKind};
+use crate::job::make::{
+    AnyEnd, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
+};
+
+/// Checks the graph under this guarantee and plans it.
+///
+/// # Errors
+/// What is wrong, naming the component.
+pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Refused> {
+    check_graph(graph)?;
+    let layout = Layout::of(graph)?;
+    check_guarantee(graph, guarantee)?;
+    check_size(&layout)?;
+    let layout = Arc::new(layout);
+    let components = layout.nodes.iter().map(|node| (node.name.to_string(), node.parallelism));
+    Ok(Blueprint {
+        job: graph.name.clone(),
+        components: components.collect(),
+        threads: layout.threads.iter().map(|thread| layout.thread_plan(thread)).collect(),
+        wire: Arc::new(move |execution| wire(&layout, execution)),
+    })
+}
+
+fn check_graph(graph: &Graph) -> Result<(), Refused> {
+    let mut names = BTreeSet::new();
+    for node in &graph.nodes {
+        let component = node.name.clone();
+        if component.is_empty() {
+            return Err(Refused::EmptyName { kind: node.kind.word() });
+        }
+        if !names.insert(&node.name) {
+            return Err(Refused::DuplicateName { component });
+        }
+        if node.parallelism == Some(0) {
+            return Err(Refused::ZeroParallelism { component });
+        }
+        if node.letters.is_some() && !matches!(node.kind, NodeKind::Source(_)) {
+            return Err(Refused::DeadLettersNotOfSource { component });
+        }
+    }
+    if let Some(component) = graph.foreign.first().cloned() {
+        return Err(Refused::ForeignStream { component });
+    }
+    if !graph.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
+        return Err(Refused::NoSource { job: graph.name.clone() });
+    }
+    for (number, node) in graph.nodes.iter().enumerate() {
+        let ends = matches!(node.kind, NodeKind::Sink(_)) || node.ignored;
+        if !ends && graph.edges_from(number).next().is_none() {
+            return Err(Refused::Unconnected { component: node.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
+    guarantee.options.check()?;
+    let (demands, name) = (guarantee.terms.demands, guarantee.name());
+    if demands.store && guarantee.options.store.is_none() {
+        return Err(Refused::StoreMissing { guarantee: name });
+    }
+    for node in &graph.nodes {
+        if let NodeKind::Source(maker) = &node.kind {
+            if demands.rewindable_sources && !maker.rewindable {
+                let component = node.name.clone();
+                return Err(Refused::NotRewindable { component, guarantee: name });
+            }
+        }
+    }
+    for edge in &graph.edges {
+        if edge.options.overflow != Overflow::Block && demands.lossless_edges {
+            let component = graph.nodes[edge.to].name.clone();
+            return Err(Refused::LossyEdge { component, guarantee: name });
+        }
+        if edge.options.frames == 0 {
+            let reason = format!("the queue into \"{}\" holds nothing", graph.nodes[edge.to].name);
+            return Err(Refused::Option { option: "queue_batches", reason });
+        }
+    }
+    Ok(())
+}
+
+fn check_size(layout: &Layout) -> Result<(), Refused> {
+    let instances = layout.threads.len() + 2;
+    let limit = threads_max().saturating_sub(400).min(Root::TRACKERS / 2);
+    if instances > limit {
+        return Err(Refused::TooManyInstances { instances, limit });
+    }
+    Ok(())
+}
+
+/// The graph with everything decided.
+struct Layout {
+    nodes: Vec<PlannedNode>,
+    edges: Vec<PlannedEdge>,
+    /// Component and instance at the head of each thread, sources first.
+    threads: Vec<(usize, usize)>,
+}
+
+struct PlannedNode {
+    name: Arc<str>,
+    kind: Maker,
+    parallelism: usize,
+    /// The component at the head of its threads.
+    head: usize,
+    letters: Option<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+enum Maker {
+    Source(SourceMaker),
+    Operator(OperatorMaker),
+}
+
+struct PlannedEdge {
+    from: usize,
+    channel: Option<&'static str>,
+    to: usize,
+    fused: bool,
+    grouping: Grouping,
+    options: EdgeOptions,
+    maker: Arc<dyn MakeEdge>,
+}
+
+impl Layout {
+    fn of(graph: &Graph) -> Result<Self, Refused> {
+        let parallelism = parallelism(graph);
+        let mut edges = Vec::new();
+        for edge in &graph.edges {
+            let (from, to) = (parallelism[edge.from], parallelism[edge.to]);
+            let grouping = match edge.options.grouping {
+                Grouping::Auto if from == to => Grouping::Forward,
+                Grouping::Auto => Grouping::Shuffle,
+                grouping => grouping,
+            };
+            let name = |node: usize| graph.nodes[node].name.clone();
+            if grouping == Grouping::Forward && from != to {
+                return Err(Refused::UnevenForward {
+                    from: name(edge.from),
+                    from_instances: from,
+                    to: name(edge.to),
+                    to_instances: to,
+                });
+            }
+            if grouping == Grouping::Key && to > KEY_GROUPS {
+                let component = name(edge.to);
+                return Err(Refused::TooManyForKeys {
+                    component,
+                    parallelism: to,
+                    groups: KEY_GROUPS,
+                });
+            }
+            let fused = grouping == Grouping::Forward
+                && graph.edges_to(edge.to).count() == 1
+                && !graph.nodes[edge.to].own_thread
+                && edge.options.delay.is_zero()
+                && edge.options.overflow == Overflow::Block;
+            edges.push(PlannedEdge {
+                from: edge.from,
+                channel: edge.channel,
+                to: edge.to,
+                fused,
+                grouping,
+                options: edge.options,
+                maker: Arc::clone(&edge.maker),
+            });
+        }
+        let mut nodes: Vec<PlannedNode> = Vec::new();
+        for (number, node) in graph.nodes.iter().enumerate() {
+            let fused_to = edges.iter().find(|edge| edge.to == number && edge.fused);
+            nodes.push(PlannedNode {
+                name: node.name.as_str().into(),
+                kind: match &node.kind {
+                    NodeKind::Source(maker) => Maker::Source(maker.clone()),
+                    NodeKind::Operator(maker) | NodeKind::Sink(maker) => {
+                        Maker::Operator(maker.clone())
+                    }
+                },
+                parallelism: parallelism[number],
+                head: fused_to.map_or(number, |edge| nodes[edge.from].head),
+                letters: node.letters.clone(),
+            });
+        }
+        let heads = |sources: bool| {
+            let nodes = nodes.iter().enumerate();
+            nodes
+                .filter(move |(number, node)| {
+                    node.head == *number && matches!(node.kind, Maker::Source(_)) == sources
+                })
+                .flat_map(|(number, node)| (0..node.parallelism).map(move |i| (number, i)))
+        };
+        let threads = heads(true).chain(heads(false)).collect();
+        Ok(Self { nodes, edges, threads })
+    }
+
+    fn thread_plan(&self, (node, instance): &(usize, usize)) -> ThreadPlan {
+        ThreadPlan {
+            name: self.instance_name(*node, *instance),
+            is_source: matches!(self.nodes[*node].kind, Maker::Source(_)),
+        }
+    }
+
+    fn instance_name(&self, node: usize, instance: usize) -> InstanceName {
+        InstanceName::new(Arc::clone(&self.nodes[node].name), instance)
+    }
+}
+
+/// Instances of each component: as asked, else as many as what it reads where that is forwarded,
+/// else one.
+fn parallelism(graph: &Graph) -> Vec<usize> {
+    let mut settled: Vec<usize> = Vec::new();
+    for (number, node) in graph.nodes.iter().enumerate() {
+        let mut inherited = Some(0);
+        for (_, edge) in graph.edges_to(number) {
+            let follows = matches!(edge.options.grouping, Grouping::Auto | Grouping::Forward);
+            inherited = inherited.filter(|_| follows).map(|n: usize| n.max(settled[edge.from]));
+        }
+        settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1).max(1)));
+    }
+    settled
+}
+
+/// The queue ends that a thread leaves with: per edge, one for each receiver.
+type Senders = BTreeMap<usize, Vec<(AnyEnd, usize)>>;
+
+/// Makes the queues of one execution and what builds each instance on its thread.
+fn wire(layout: &Arc<Layout>, execution: &Execution) -> Vec<BuildInstance> {
+    let numbers: BTreeMap<(usize, usize), usize> =
+        layout.threads.iter().enumerate().map(|(number, seat)| (*seat, number)).collect();
+    let mut senders: Vec<Senders> = layout.threads.iter().map(|_| Senders::new()).collect();
+    let mut receivers: Vec<Vec<(AnyEnd, std::time::Duration)>> =
+        layout.threads.iter().map(|_| Vec::new()).collect();
+    for (number, edge) in layout.edges.iter().enumerate().filter(|(_, edge)| !edge.fused) {
+        let forward = edge.grouping == Grouping::Forward;
+        for from in 0..layout.nodes[edge.from].parallelism {
+            let sender = numbers[&(layout.nodes[edge.from].head, from)];
+            for to in 0..layout.nodes[edge.to].parallelism {
+                if forward && from != to {
+                    continue;
+                }
+                let receiver = numbers[&(edge.to, to)];
+                let (send, receive) = edge.maker.queue(
+                    edge.options.frames,
+                    execution.mailboxes[sender].waker.clone(),
+                    execution.mailboxes[receiver].waker.clone(),
+                );
+                senders[sender].entry(number).or_default().push((send, to));
+                receivers[receiver].push((receive, edge.options.delay));
+            }
+        }
+    }
+    let ends = senders.into_iter().zip(receivers).enumerate();
+    let builds = ends.map(|(number, (senders, receivers))| {
+        let (node, instance) = layout.threads[number];
+        let (layout, execution) = (Arc::clone(layout), execution.clone());
+        Box::new(move || {
+            let mut building =
+                Building { layout: &layout, execution: &execution, number, instance, senders };
+            building.head(node, receivers)
+        }) as BuildInstance
+    });
+    builds.collect()
+}
+
+/// One instance in the making, on its own thread.
+struct Building<'a> {
+    layout: &'a Layout,
+    execution: &'a Execution,
+    number: usize,
+    instance: usize,
+    senders: Senders,
+}
+
+impl Building<'_> {
+    fn head(
+        &mut self,
+        node: usize,
+        receivers: Vec<(AnyEnd, std::time::Duration)>,
+    ) -> Result<Box<dyn Step>, Failure> {
+        match &self.layout.nodes[node].kind {
+            Maker::Source(maker) => {
+                let outputs = self.outputs(node)?;
+                let letters = self.layout.nodes[node].letters.clone();
+                (maker.instance)(&self.site(node), outputs, letters)
+            }
+            Maker::Operator(maker) => {
+                let stage = self.stage(node, maker)?;
+                Ok((maker.instance)(&self.site(node), stage, receivers))
+            }
+        }
+    }
+
+    fn stage(&mut self, node: usize, maker: &OperatorMaker) -> Result<AnyPush, Failure> {
+        let outputs = self.outputs(node)?;
+        (maker.stage)(&self.site(node), outputs)
+    }
+
+    fn outputs(&mut self, node: usize) -> Result<Outputs, Failure> {
+        let layout = self.layout;
+        let mut main = Vec::new();
+        let mut channels: BTreeMap<&'static str, (Arc<dyn MakeEdge>, Vec<AnyPush>)> =
+            BTreeMap::new();
+        for (number, edge) in layout.edges.iter().enumerate().filter(|(_, edge)| edge.from == node)
+        {
+            let reader = match &layout.nodes[edge.to].kind {
+                Maker::Operator(maker) if edge.fused => self.stage(edge.to, maker)?,
+                _ => self.outbox(number, edge),
+            };
+            match edge.channel {
+                None => main.push(reader),
+                Some(channel) => {
+                    let entry = channels.entry(channel);
+                    entry.or_insert_with(|| (Arc::clone(&edge.maker), Vec::new())).1.push(reader);
+                }
+            }
+        }
+        let sides =
+            channels.into_iter().map(|(name, (maker, readers))| maker.side_port(name, readers));
+        Ok(Outputs { main, sides: sides.collect() })
+    }
+
+    fn outbox(&mut self, number: usize, edge: &PlannedEdge) -> AnyPush {
+        let ends = self.senders.remove(&number).unwrap_or_default();
+        let route = match edge.grouping {
+            Grouping::Forward | Grouping::Global => Route::One(0),
+            Grouping::Shuffle | Grouping::Auto => {
+                Route::RoundRobin { first: self.instance % ends.len() }
+            }
+            Grouping::Key => Route::Key,
+            Grouping::Broadcast => Route::All,
+        };
+        let queues = ends.into_iter().map(|(end, to)| {
+            (end, self.execution.counters(&self.layout.instance_name(edge.to, to)))
+        });
+        edge.maker.outbox(route, queues.collect(), edge.options.overflow)
+    }
+
+    fn site(&self, node: usize) -> Site<'_> {
+        Site {
+            execution: self.execution,
+            instance: Instance {
+                name: self.layout.instance_name(node, self.instance),
+                parallelism: self.layout.nodes[node].parallelism,
+                execution: self.execution.id,
+                waker: self.execution.mailboxes[self.number].waker.clone(),
+            },
+            number: self.number,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! [`Stream`]: what a user connects. Knows its event type; everything it adds goes into the graph
+//! with makers that remember the type.
+
+use std::cell::RefCell;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::collector::Channel;
+use crate::api::dead_letter::DeadLetter;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::operator::{Operator, StatefulOperator};
+use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
+use crate::channel::key::hash_key;
+use crate::channel::outbox::Overflow;
+use crate::channel::partition::KeyOf;
+use crate::executor::component::{Component, Plain, Stateful, Stateless, Transactional};
+use crate::executor::source_instance::letters_into;
+use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind};
+use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
+
+/// A stream of events of one type, from one component or several to whatever reads it.
+///
+/// Methods that add a component return its output stream; methods on how the stream is dealt out
+/// ([`key_by`](Stream::key_by), [`shuffle`](Stream::shuffle), …) hold for the next component that
+/// reads it; methods on the component itself ([`parallelism`](Stream::parallelism),
+/// [`own_thread`](Stream::own_thread), [`named`](Stream::named)) hold for the one before. A stream
+/// may be read several times: each reader gets every event.
+///
+/// ```
+/// use streamwork::{AtMostOnce, Job};
+///
+/// let job = Job::new("fan");
+/// let numbers = job.from_iter("numbers", || 0..100_u32);
+/// let even = numbers.filter(|n| n % 2 == 0).named("even");
+/// let large = numbers.filter(|n| *n > 90).named("large");
+/// even.merge(&large).for_each(|n| println!("{n}"));
+/// job.run(AtMostOnce::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a stream that nothing reads is refused when the job is run"]
+pub struct Stream<T> {
+    graph: Rc<RefCell<Graph>>,
+    origins: Vec<Origin>,
+    options: EdgeOptions,
+    key: Option<KeyOf<T>>,
+    /// It was merged with a stream of another job.
+    foreign: bool,
+}
+
+/// Where events of a stream come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    node: usize,
+    channel: Option<&'static str>,
+}
+
+impl<T> Clone for Stream<T> {
+    fn clone(&self) -> Self {
+        Self {
+            graph: Rc::clone(&self.graph),
+            origins: self.origins.clone(),
+            options: self.options,
+            key: self.key.clone(),
+            foreign: self.foreign,
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Stream<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("of", &self.origins).finish_non_exhaustive()
+    }
+}
+
+impl<T: Event> Stream<T> {
+    pub(crate) fn of(graph: Rc<RefCell<Graph>>, node: usize) -> Self {
+        Self {
+            graph,
+            origins: vec![Origin { node, channel: None }],
+            options: EdgeOptions::default(),
+            key: None,
+            foreign: false,
+        }
+    }
+
+    /// Adds an operator that reads this stream; see [`Operator`].
+    pub fn operator<O: Operator<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Stream<O::Out> {
+        self.add_operator(name.into(), move || Stateless(factory()))
+    }
+
+    /// Adds an operator with state that reads this stream; see [`StatefulOperator`].
+    pub fn stateful<O: StatefulOperator<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Stream<O::Out> {
+        self.add_operator(name.into(), move || Stateful(factory()))
+    }
+
+    /// Ends the stream in a sink; see [`Sink`].
+    pub fn sink<S: Sink<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Placed {
+        self.add_sink(name.into(), operator(move |_| Plain(factory())))
+    }
+
+    /// Ends the stream in a sink for which writing twice changes nothing; see [`IdempotentSink`].
+    pub fn idempotent_sink<S: IdempotentSink<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Placed {
+        self.sink(name, factory)
+    }
+
+    /// Ends the stream in a sink with transactions; see [`TransactionalSink`].
+    pub fn transactional_sink<S: TransactionalSink<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Placed {
+        let maker = operator(move |execution| Transactional::new(factory(), execution.commits()));
+        self.add_sink(name.into(), maker)
+    }
+
+    pub(crate) fn add_operator<C: Component<In = T> + 'static>(
+        &self,
+        name: String,
+        factory: impl Fn() -> C + Send + Sync + 'static,
+    ) -> Stream<C::Out> {
+        let maker = operator(move |_| factory());
+        let node = self.connect(name, NodeKind::Operator(maker));
+        Stream::of(Rc::clone(&self.graph), node)
+    }
+
+    pub(crate) fn add_sink(&self, name: String, maker: OperatorMaker) -> Placed {
+        let node = self.connect(name, NodeKind::Sink(maker));
+        Placed { graph: Rc::clone(&self.graph), node }
+    }
+
+    pub(crate) fn verb_name(&self, verb: &'static str) -> String {
+        self.graph.borrow_mut().verb_name(verb)
+    }
+
+    fn connect(&self, name: String, kind: NodeKind) -> usize {
+        let mut graph = self.graph.borrow_mut();
+        if self.foreign {
+            graph.foreign.push(name.clone());
+        }
+        let to = graph.add(name, kind);
+        for origin in &self.origins {
+            graph.edges.push(EdgeSpec {
+                from: origin.node,
+                channel: origin.channel,
+                to,
+                options: self.options,
+                maker: Arc::new(TypedEdge { key: self.key.clone() }),
+            });
+        }
+        to
+    }
+
+    fn with(&self, change: impl FnOnce(&mut EdgeOptions)) -> Self {
+        let mut stream = self.clone();
+        change(&mut stream.options);
+        stream
+    }
+
+    fn grouped(&self, grouping: Grouping) -> Self {
+        self.with(|options| options.grouping = grouping)
+    }
+
+    /// Sends events with equal keys to the same instance of the next component. The hash is stable:
+    /// the same key goes to the same instance across restarts, builds and machines.
+    ///
+    /// ```
+    /// # use streamwork::{AtMostOnce, Job};
+    /// let job = Job::new("by key");
+    /// job.from_iter("words", || ["a", "b", "a"]).key_by(|word| *word).map(str::len).parallelism(2).for_each(|_| ());
+    /// job.run(AtMostOnce::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn key_by<K: Hash>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
+        let mut stream = self.grouped(Grouping::Key);
+        stream.key = Some(Arc::new(move |events: &[T], hashes: &mut Vec<u64>| {
+            hashes.extend(events.iter().map(|event| hash_key(&key(event))));
+        }));
+        stream
+    }
+
+    /// Deals events out to the instances of the next component in turn.
+    pub fn shuffle(&self) -> Self {
+        self.grouped(Grouping::Shuffle)
+    }
+
+    /// Sends every event to every instance of the next component.
+    pub fn broadcast(&self) -> Self {
+        self.grouped(Grouping::Broadcast)
+    }
+
+    /// Sends every event to the first instance of the next component.
+    pub fn global(&self) -> Self {
+        self.grouped(Grouping::Global)
+    }
+
+    /// Sends events from instance i to instance i of the next component, which must have as many.
+    pub fn forward(&self) -> Self {
+        self.grouped(Grouping::Forward)
+    }
+
+    /// Lets every event reach the next component this much later, without occupying a thread:
+    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back.
+    pub fn delay(&self, by: Duration) -> Self {
+        self.with(|options| options.delay = by)
+    }
+
+    /// What happens when the queue into the next component is full. Dropping is refused where the
+    /// guarantee forbids losing events.
+    pub fn overflow(&self, overflow: Overflow) -> Self {
+        self.with(|options| options.overflow = overflow)
+    }
+
+    /// Batches that each queue into the next component holds; default 8, of 1,024 events at most.
+    pub fn queue_batches(&self, batches: usize) -> Self {
+        self.with(|options| options.frames = batches)
+    }
+
+    /// This stream and another as one. Events of one origin keep their order.
+    pub fn merge(&self, other: &Self) -> Self {
+        let mut stream = self.clone();
+        stream.origins.extend(other.origins.iter().copied());
+        stream.foreign |= other.foreign || !Rc::ptr_eq(&self.graph, &other.graph);
+        stream
+    }
+
+    /// What the component before emits on a channel; see [`Channel`].
+    pub fn channel<E: Event>(&self, channel: Channel<E>) -> Stream<E> {
+        let origins = self.origins.iter();
+        Stream {
+            graph: Rc::clone(&self.graph),
+            origins: origins
+                .map(|origin| Origin { node: origin.node, channel: Some(channel.name) })
+                .collect(),
+            options: EdgeOptions::default(),
+            key: None,
+            foreign: self.foreign,
+        }
+    }
+
+    /// Says that nothing needs to read this stream.
+    pub fn ignore(&self) {
+        self.change_nodes(|node| node.ignored = true);
+    }
+
+    /// How many instances the component before has. By default as many as the one that it reads
+    /// from, where that is forwarded, else one.
+    pub fn parallelism(&self, instances: usize) -> Self {
+        self.change_nodes(|node| node.parallelism = Some(instances));
+        self.clone()
+    }
+
+    /// Gives the component before threads of its own, instead of fusing it to the one it reads.
+    pub fn own_thread(&self) -> Self {
+        self.change_nodes(|node| node.own_thread = true);
+        self.clone()
+    }
+
+    /// Renames the component before: a verb like `map` has a made-up name until then.
+    pub fn named(&self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.change_nodes(|node| node.name.clone_from(&name));
+        self.clone()
+    }
+
+    /// Sends events of this source that have failed too often to a sink; see
+    /// [`AtLeastOnce::attempts_max`](crate::AtLeastOnce::attempts_max).
+    ///
+    /// ```
+    /// use streamwork::{AtLeastOnce, BoxError, DeadLetter, Job, Sink};
+    ///
+    /// struct Graveyard;
+    /// impl Sink for Graveyard {
+    ///     type In = DeadLetter<u32>;
+    ///     fn write(&mut self, letter: DeadLetter<u32>) -> Result<(), BoxError> {
+    ///         println!("{} after {} attempts: {}", letter.event, letter.attempts, letter.failure);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let job = Job::new("poison");
+    /// let numbers = job.from_iter("numbers", || 0..10_u32);
+    /// numbers.dead_letters(|| Graveyard);
+    /// numbers.try_map(|n| if n == 7 { Err("poison".into()) } else { Ok(n) }).for_each(|_| ());
+    /// let report = job.run(AtLeastOnce::new().attempts_max(2))?;
+    /// assert_eq!(report.metrics.sum("numbers", |m| m.dead_lettered), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dead_letters<S: Sink<In = DeadLetter<T>>>(
+        &self,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) {
+        let make: LettersFactory<T> = Arc::new(move |instance: &Instance| {
+            let mut sink = factory();
+            sink.setup(instance)?;
+            Ok(letters_into(sink))
+        });
+        self.change_nodes(|node| node.letters = Some(Arc::new(Arc::clone(&make))));
+    }
+
+    fn change_nodes(&self, mut change: impl FnMut(&mut crate::job::graph::NodeSpec)) {
+        let mut graph = self.graph.borrow_mut();
+        for origin in &self.origins {
+            change(&mut graph.nodes[origin.node]);
+        }
+    }
+}
+
+/// A sink that has its place in a job.
+#[derive(Debug)]
+pub struct Placed {
+    graph: Rc<RefCell<Graph>>,
+    node: usize,
+}
+
+impl Placed {
+    /// How many instances the sink has. By default as many as the component that it reads from,
+    /// where that is forwarded, else one.
+    pub fn parallelism(self, instances: usize) -> Self {
+        self.graph.borrow_mut().nodes[self.node].parallelism = Some(instances);
+        self
+    }
+
+    /// Gives the sink threads of its own, instead of fusing it to what it reads.
+    pub fn own_thread(self) -> Self {
+        self.graph.borrow_mut().nodes[self.node].own_thread = true;
+        self
+    }
+
+    /// Renames the sink.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        self.graph.borrow_mut().nodes[self.node].name = name.into();
+        self
+    }
+}

@@ -1,0 +1,185 @@
+//! What a job counts: per component and instance, cheap to write (relaxed, once per batch), read
+//! as a snapshot. "Times processed" and "times delivered" are the field's two words: how often
+//! `apply` was called, and how often it succeeded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::id::InstanceName;
+
+mod histogram;
+pub use histogram::{Histogram, LatencySummary};
+
+/// One number that only its instance writes and anybody reads.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, n: u64) {
+        if n != 0 {
+            self.0.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counts of one instance, kept across its restarts. Aligned so that two instances never share
+/// a cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counters {
+    pub(crate) received: Count,
+    pub(crate) processed: Count,
+    pub(crate) delivered: Count,
+    pub(crate) emitted: Count,
+    pub(crate) failed: Count,
+    pub(crate) dropped: Count,
+    pub(crate) replayed: Count,
+    pub(crate) dead_lettered: Count,
+    pub(crate) restarts: Count,
+    pub(crate) busy_ns: Count,
+    pub(crate) idle_ns: Count,
+    pub(crate) blocked_ns: Count,
+    pub(crate) queue_depth: Count,
+    pub(crate) unacknowledged: Count,
+    /// When the running step began; 0 while parked.
+    pub(crate) working_since: Count,
+    pub(crate) latency: Histogram,
+}
+
+/// The counts of a whole job at one moment, in the order in which the components were added.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// One entry per instance of each component.
+    pub instances: Vec<InstanceMetrics>,
+    /// Checkpoints completed since the job was started.
+    pub checkpoints: u64,
+    /// Checkpoints that were begun and given up.
+    pub checkpoints_failed: u64,
+    /// Times the whole job started over.
+    pub restarts: u64,
+}
+
+/// The counts of one instance.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InstanceMetrics {
+    /// Component and instance.
+    pub instance: InstanceName,
+    /// Events that arrived.
+    pub received: u64,
+    /// Times `apply` (or `write`) was called.
+    pub processed: u64,
+    /// Times it succeeded; a deferred event counts when it is acknowledged.
+    pub delivered: u64,
+    /// Events emitted, replays not counted.
+    pub emitted: u64,
+    /// Times it returned an error or panicked.
+    pub failed: u64,
+    /// Events given up: failed and not to be repeated, or shed by a full edge.
+    pub dropped: u64,
+    /// Events that a source emitted again.
+    pub replayed: u64,
+    /// Events of a source that failed too often.
+    pub dead_lettered: u64,
+    /// Times the instance was built anew in place.
+    pub restarts: u64,
+    /// Time in callbacks and engine, on the component that heads its thread.
+    pub busy: Duration,
+    /// Time without input.
+    pub idle: Duration,
+    /// Time waiting for the instances after it.
+    pub blocked: Duration,
+    /// Batches waiting in its queues when it last looked.
+    pub queue_depth: u64,
+    /// Events of a source that are kept for replay.
+    pub unacknowledged: u64,
+    /// From the source's `get_events` to the end of this sink's `flush`, counting for each event
+    /// the oldest of its batch.
+    pub latency: LatencySummary,
+}
+
+impl Metrics {
+    /// The sum over the instances of a component.
+    ///
+    /// ```
+    /// # use streamwork::{AtMostOnce, Job};
+    /// let job = Job::new("sum");
+    /// job.from_iter("numbers", || 0..10).filter(|n| n % 2 == 0).for_each(|_| ());
+    /// let report = job.run(AtMostOnce::new())?;
+    /// assert_eq!(report.metrics.sum("numbers", |m| m.emitted), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sum(&self, component: &str, of: impl Fn(&InstanceMetrics) -> u64) -> u64 {
+        self.instances.iter().filter(|m| &*m.instance.component == component).map(of).sum()
+    }
+
+    /// The sum over all instances of all components.
+    pub fn total(&self, of: impl Fn(&InstanceMetrics) -> u64) -> u64 {
+        self.instances.iter().map(of).sum()
+    }
+}
+
+/// All counters of a job; lives as long as its handle, across executions.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    instances: Vec<(InstanceName, Arc<Counters>)>,
+    by_name: HashMap<InstanceName, usize>,
+    pub(crate) checkpoints: Count,
+    pub(crate) checkpoints_failed: Count,
+    pub(crate) restarts: Count,
+}
+
+impl Registry {
+    pub(crate) fn new(names: impl IntoIterator<Item = InstanceName>) -> Self {
+        let instances: Vec<_> = names.into_iter().map(|name| (name, Arc::default())).collect();
+        let by_name =
+            instances.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        Self { instances, by_name, ..Self::default() }
+    }
+
+    pub(crate) fn counters(&self, name: &InstanceName) -> Arc<Counters> {
+        let found = self.by_name.get(name);
+        found.map(|at| Arc::clone(&self.instances[*at].1)).unwrap_or_default()
+    }
+
+    pub(crate) fn snapshot(&self) -> Metrics {
+        Metrics {
+            instances: self.instances.iter().map(|(name, c)| read(name, c)).collect(),
+            checkpoints: self.checkpoints.get(),
+            checkpoints_failed: self.checkpoints_failed.get(),
+            restarts: self.restarts.get(),
+        }
+    }
+}
+
+fn read(name: &InstanceName, c: &Counters) -> InstanceMetrics {
+    InstanceMetrics {
+        instance: name.clone(),
+        received: c.received.get(),
+        processed: c.processed.get(),
+        delivered: c.delivered.get(),
+        emitted: c.emitted.get(),
+        failed: c.failed.get(),
+        dropped: c.dropped.get(),
+        replayed: c.replayed.get(),
+        dead_lettered: c.dead_lettered.get(),
+        restarts: c.restarts.get(),
+        busy: Duration::from_nanos(c.busy_ns.get()),
+        idle: Duration::from_nanos(c.idle_ns.get()),
+        blocked: Duration::from_nanos(c.blocked_ns.get()),
+        queue_depth: c.queue_depth.get(),
+        unacknowledged: c.unacknowledged.get(),
+        latency: c.latency.summary(),
+    }
+}

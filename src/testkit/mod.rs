@@ -1,0 +1,8 @@
+//! Floor 7: for tests of jobs, ours and yours: sinks that remember, faults that are planned, a
+//! promise that can be checked.
+
+pub mod collected;
+pub mod idempotence;
+
+pub use collected::Collected;
+pub use idempotence::assert_idempotent;
