@@ -156,7 +156,8 @@ impl<T> Collector<T> {
         self.room.saturating_sub(self.events.len())
     }
 
-    /// Takes over the answer for the event at hand: returning `Ok(())` no longer acknowledges it.
+    /// Takes over the answer for the event at hand: returning `Ok(())` no longer suffices to
+    /// acknowledge it.
     pub fn defer(&mut self) -> Token {
         self.current.deferred = true;
         let desk = &self.desk;
@@ -224,8 +225,7 @@ impl<T> Collector<T> {
     pub(crate) fn settle(&mut self) -> i64 {
         let own = self.events.len() - self.current.first_output - self.current.anchored;
         self.fill_roots();
-        let made = own as i64 * i64::from(self.copies) + self.current.side_deliveries;
-        made - i64::from(!self.current.deferred)
+        own as i64 * i64::from(self.copies) + self.current.side_deliveries - 1
     }
 
     /// Takes back what the event at hand emitted. Outputs that stood for other events fail those.

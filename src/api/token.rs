@@ -62,6 +62,9 @@ impl Token {
         counters: Arc<Counters>,
         instance: InstanceName,
     ) -> Self {
+        // A delivery of its own: so an answer within the same `apply` cannot finish the event
+        // before what it emits is counted.
+        answers.change(root, 1);
         answers.hold(root);
         Self { root, answers: Some(answers), counters, instance }
     }

@@ -102,7 +102,8 @@ impl<T> Inbox<T> {
 
     /// The least watermark of the open queues, if it is higher than when last asked.
     pub(crate) fn risen_watermark(&mut self) -> Option<i64> {
-        let open = self.lanes.iter().filter(|lane| lane.ended.is_none());
+        // A stream that will be resumed still holds the others back.
+        let open = self.lanes.iter().filter(|lane| lane.ended != Some(End::Finished));
         let least = open.map(|lane| lane.watermark).min().flatten()?;
         if self.watermark.is_some_and(|known| known >= least) {
             return None;

@@ -113,7 +113,8 @@ mod tests {
         assert_eq!(hash_key("x".repeat(200).as_str()), GOLDEN[3]);
     }
 
-    const GOLDEN: [u64; 4] = [11491086021840613192, 17549563547841496178, 13247360628417749171, 12912892122561950996];
+    const GOLDEN: [u64; 4] =
+        [11491086021840613192, 17549563547841496178, 13247360628417749171, 12912892122561950996];
 
     #[test]
     fn a_key_split_over_several_writes_hashes_as_in_one() {

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord};
+use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, StoreError};
 use crate::error::Cause;
 use crate::executor::instance::Parts;
 use crate::id::{CheckpointId, ExecutionId};
@@ -47,7 +47,8 @@ pub(crate) enum Written {
         checkpoint: CheckpointId,
         reason: String,
     },
-    /// Last parts could not be encoded: no checkpoint can be taken any more.
+    /// No checkpoint can be taken any more in this execution: last parts could not be encoded, or
+    /// nobody knows whether a checkpoint was committed. The next execution finds out.
     Unusable {
         instance: usize,
         reason: String,
@@ -108,7 +109,7 @@ impl CheckpointWriter {
             Task::Parts { checkpoint, instance, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
                 for (name, part) in parts {
-                    let encoded = part.encode().map_err(|error| error.to_string());
+                    let encoded = part.encode().map_err(|error| with_causes(&error));
                     let stored =
                         encoded.and_then(|bytes| self.store_part(checkpoint, name, &bytes));
                     if let Err(reason) = stored {
@@ -119,7 +120,7 @@ impl CheckpointWriter {
             }
             Task::LastParts { instance, parts } => {
                 let encode = |(name, part): (PartName, Box<dyn crate::checkpoint::Snapshot>)| {
-                    part.encode().map(|bytes| (name, bytes)).map_err(|error| error.to_string())
+                    part.encode().map(|bytes| (name, bytes)).map_err(|error| with_causes(&error))
                 };
                 Some(match parts.into_iter().map(encode).collect() {
                     Ok(encoded) => {
@@ -131,7 +132,8 @@ impl CheckpointWriter {
             }
             Task::Commit { checkpoint } => Some(match self.commit(checkpoint) {
                 Ok(()) => Written::Committed { checkpoint },
-                Err(reason) => Written::Failed { checkpoint, reason },
+                Err(Uncommitted::No(reason)) => Written::Failed { checkpoint, reason },
+                Err(Uncommitted::Unknown(reason)) => Written::Unusable { instance: 0, reason },
             }),
             Task::Abandon { checkpoint } => {
                 self.forget(checkpoint);
@@ -159,7 +161,7 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    fn commit(&mut self, checkpoint: CheckpointId) -> Result<(), String> {
+    fn commit(&mut self, checkpoint: CheckpointId) -> Result<(), Uncommitted> {
         let answered = self.answered.get(&checkpoint).cloned().unwrap_or_default();
         let missing: Vec<_> = self
             .last_parts
@@ -168,7 +170,7 @@ impl CheckpointWriter {
             .flat_map(|(_, parts)| parts.iter().cloned())
             .collect();
         for (name, bytes) in missing {
-            self.store_part(checkpoint, name, &bytes)?;
+            self.store_part(checkpoint, name, &bytes).map_err(Uncommitted::No)?;
         }
         let parts = self.records.get(&checkpoint).into_iter().flatten();
         let manifest = Manifest {
@@ -180,7 +182,10 @@ impl CheckpointWriter {
             taken_unix_ms: unix_ms(),
             parts: parts.map(|(_, record)| record.clone()).collect(),
         };
-        self.store.commit(&manifest).map_err(|error| with_causes(&error))?;
+        self.store.commit(&manifest).map_err(|error| match &error {
+            StoreError::InDoubt { .. } => Uncommitted::Unknown(with_causes(&error)),
+            _ => Uncommitted::No(with_causes(&error)),
+        })?;
         self.forget(checkpoint);
         Ok(())
     }
@@ -190,6 +195,14 @@ impl CheckpointWriter {
         self.records.retain(|of, _| *of > checkpoint);
         self.answered.retain(|of, _| *of > checkpoint);
     }
+}
+
+/// Why a checkpoint is not known to be committed.
+enum Uncommitted {
+    /// It certainly is not.
+    No(String),
+    /// It may be: neither to be announced nor to be abandoned.
+    Unknown(String),
 }
 
 impl Task {

@@ -220,9 +220,14 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
                 self.parts.stage.local(Local::Complete(checkpoint), context);
                 self.base.over = last;
             }
-            Command::Stop(end) if self.phase == Phase::Polling => self.phase = Phase::Ending(end),
+            Command::Stop(end) => match self.phase {
+                Phase::Polling => self.phase = Phase::Ending(end),
+                // The input is over, but not all of it is done: a stop does not wait for that.
+                Phase::Ending(_) if end == End::Suspended => self.phase = Phase::Ending(end),
+                Phase::Ending(_) | Phase::Passing(_) | Phase::Ended => {}
+            },
             Command::Exit => self.base.over = true,
-            Command::Inject(_) | Command::Snapshot(_) | Command::Stop(_) => {}
+            Command::Inject(_) | Command::Snapshot(_) => {}
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Supervisor {
     pub(crate) requests: Receiver<Request>,
     pub(crate) attempt: u64,
     pub(crate) restored_from: Option<CheckpointId>,
+    /// Who waits for a checkpoint; a restart in between does not send them away.
+    pub(crate) asked: Vec<Sender<Result<CheckpointId, String>>>,
     /// A stop that was asked for: how, and until when.
     pub(crate) stopping: Option<Stopping>,
 }
@@ -91,6 +93,8 @@ impl Supervisor {
         for aside in found.iter().flat_map(|found| &found.set_aside) {
             tracing::error!(?aside, "a damaged checkpoint was set aside; an older one is used");
         }
+        let aside = found.iter().flat_map(|found| &found.set_aside);
+        let aside = aside.map(|aside| aside.checkpoint).max();
         let manifest = found.map(|found| Arc::new(found.manifest));
         if let Some(manifest) = &manifest {
             self.blueprint.accepts(manifest, self.guarantee.terms.cut.word()).map_err(
@@ -98,9 +102,9 @@ impl Supervisor {
             )?;
         }
         // Numbers of damaged ones are not used again either.
-        let listed = store.list()?.first().map(|newest| newest.checkpoint);
+        let listed = store.list()?.into_iter().map(|manifest| manifest.checkpoint).max();
         let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
-        let newest = listed.max(restored).unwrap_or_default();
+        let newest = listed.max(restored).max(aside).unwrap_or_default();
         Ok(Prepared { execution, restored: manifest, newest })
     }
 
@@ -175,8 +179,9 @@ impl Supervisor {
                 let by = self.clock.now().after(within);
                 self.stopping.get_or_insert(Stopping { end, by, within });
             }
+            Request::Checkpoint { reply } if self.store.is_some() => self.asked.push(reply),
             Request::Checkpoint { reply } => {
-                let _ = reply.send(Err("the job is starting over".to_owned()));
+                let _ = reply.send(Err("nothing is stored under this guarantee".to_owned()));
             }
         }
     }
@@ -289,10 +294,10 @@ impl Supervisor {
     /// Runs one execution to its end.
     fn execute(&mut self, running: &mut Running, prepared: &Prepared) -> Outcome {
         let mut coordinator = self.store.is_some().then(|| self.coordinator(prepared));
-        let mut asked: Vec<Sender<Result<CheckpointId, String>>> = Vec::new();
-        let outcome = loop {
+        let mut waiting = 0;
+        loop {
             if let Some(outcome) = self.stop_if_asked(running) {
-                break outcome;
+                return outcome;
             }
             let now = self.clock.now();
             self.look_for_stalls(running, now);
@@ -304,7 +309,7 @@ impl Supervisor {
                     Ok((attempt, number, report)) if attempt == self.attempt => {
                         match self.reported(running, number, report) {
                             Ok(event) => event,
-                            Err(outcome) => break outcome,
+                            Err(outcome) => return outcome,
                         }
                     }
                     _ => None,
@@ -312,7 +317,7 @@ impl Supervisor {
                 recv(written) -> written => match written {
                     Ok((attempt, written)) if attempt == self.attempt => match was_written(written) {
                         Ok(event) => Some(event),
-                        Err(failure) => break Outcome::Failed(failure),
+                        Err(failure) => return Outcome::Failed(failure),
                     },
                     Ok(_) => None,
                     Err(_) => {
@@ -321,14 +326,6 @@ impl Supervisor {
                     }
                 },
                 recv(requests) -> request => match request {
-                    Ok(Request::Checkpoint { reply }) if coordinator.is_some() && running.opened => {
-                        asked.push(reply);
-                        Some(Event::Asked)
-                    }
-                    Ok(Request::Checkpoint { reply }) => {
-                        let _ = reply.send(Err("nothing is stored under this guarantee".to_owned()));
-                        None
-                    }
                     Ok(request) => {
                         self.note(request);
                         None
@@ -350,22 +347,21 @@ impl Supervisor {
                     if coordinator.deadline().is_some_and(|at| at <= now) {
                         actions.extend(coordinator.on(Event::Tick, now));
                     }
-                    if let Some(outcome) = self.perform(actions, running, &mut asked) {
-                        break outcome;
+                    if self.asked.len() > std::mem::replace(&mut waiting, self.asked.len()) {
+                        actions.extend(coordinator.on(Event::Asked, now));
+                    }
+                    if let Some(outcome) = self.perform(actions, running) {
+                        return outcome;
                     }
                 }
                 Some(_) => {}
                 None if running.all_ended() => {
                     running.tell_all(Command::Exit);
-                    break Outcome::Ended(running.end);
+                    return Outcome::Ended(running.end);
                 }
                 None => {}
             }
-        };
-        for reply in asked {
-            let _ = reply.send(Err("the job ended before the checkpoint was complete".to_owned()));
         }
-        outcome
     }
 
     fn coordinator(&self, prepared: &Prepared) -> Coordinator {
@@ -431,19 +427,15 @@ impl Supervisor {
         }
     }
 
-    fn perform(
-        &self,
-        actions: Vec<Action>,
-        running: &mut Running,
-        asked: &mut Vec<Sender<Result<CheckpointId, String>>>,
-    ) -> Option<Outcome> {
-        let threads = &self.blueprint.threads;
+    fn perform(&mut self, actions: Vec<Action>, running: &mut Running) -> Option<Outcome> {
         for action in actions {
             match action {
                 Action::Inject(checkpoint) => {
+                    let threads = &self.blueprint.threads;
                     running.tell(Command::Inject(checkpoint), |number| threads[number].is_source);
                 }
                 Action::Snapshot(checkpoint) => {
+                    let threads = &self.blueprint.threads;
                     running
                         .tell(Command::Snapshot(checkpoint), |number| !threads[number].is_source);
                 }
@@ -452,7 +444,7 @@ impl Supervisor {
                     self.registry.checkpoints.add(1);
                     running.tell_all(Command::Complete { checkpoint, last });
                     running.write(Task::Retain { keep: self.guarantee.options.keep });
-                    for reply in asked.drain(..) {
+                    for reply in self.asked.drain(..) {
                         let _ = reply.send(Ok(checkpoint));
                     }
                     if last {
@@ -463,7 +455,7 @@ impl Supervisor {
                     self.registry.checkpoints_failed.add(1);
                     tracing::warn!(%checkpoint, reason, "checkpoint abandoned");
                     running.write(Task::Abandon { checkpoint });
-                    for reply in asked.drain(..) {
+                    for reply in self.asked.drain(..) {
                         let _ = reply.send(Err(reason.clone()));
                     }
                 }
@@ -620,7 +612,7 @@ fn was_written(written: Written) -> Result<Event, Failure> {
         Written::Unusable { instance, reason } => {
             return Err(Failure {
                 instance: InstanceName::new("checkpoint writer", instance),
-                callback: "state",
+                callback: "checkpoint",
                 cause: crate::error::Cause::error(reason),
             });
         }

@@ -96,6 +96,7 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
         requests: asked,
         attempt: 1,
         restored_from: None,
+        asked: Vec::new(),
         stopping: None,
     };
     let begin = || {

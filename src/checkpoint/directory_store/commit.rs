@@ -20,6 +20,7 @@ pub(super) fn commit(files: &Files, manifest: &Manifest) -> Result<(), StoreErro
     let temporary = layout::temporary(&path);
     files.write_synced(&temporary, &[&manifest.to_bytes()?])?;
     // The names of the parts, and of the directory itself, must be durable before the manifest can be seen.
+    files.sync_dir(&directory)?;
     files.sync_dir(files.root())?;
 
     files

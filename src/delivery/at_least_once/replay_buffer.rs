@@ -57,8 +57,9 @@ pub(crate) struct ReplayBuffer<T> {
 }
 
 struct Entry<T> {
-    /// `None` once done.
+    /// `None` once it cannot come again.
     event: Option<T>,
+    done: bool,
     bytes: usize,
     attempts: u32,
     /// The root that is out for it.
@@ -92,7 +93,13 @@ impl<T: Clone> ReplayBuffer<T> {
     pub(crate) fn keep(&mut self, event: T, bytes: usize) -> u64 {
         self.bytes += bytes;
         self.unfinished += 1;
-        self.entries.push_back(Entry { event: Some(event), bytes, attempts: 1, root: None });
+        self.entries.push_back(Entry {
+            event: Some(event),
+            done: false,
+            bytes,
+            attempts: 1,
+            root: None,
+        });
         self.base + self.entries.len() as u64 - 1
     }
 
@@ -119,15 +126,23 @@ impl<T: Clone> ReplayBuffer<T> {
     }
 
     pub(crate) fn done(&mut self, entry: u64) {
-        let Some(found) = self.entry(entry) else { return };
-        if found.event.take().is_none() {
-            return;
+        // To keep the order, what came after a failed event is emitted again even if it was done.
+        let comes_again = self.options.order == ReplayOrder::Ordered;
+        self.finish(entry, comes_again);
+    }
+
+    fn finish(&mut self, entry: u64, comes_again: bool) {
+        let Some(found) = self.entry(entry).filter(|found| !found.done) else { return };
+        found.done = true;
+        found.root = None;
+        if !comes_again {
+            found.event = None;
+            let bytes = std::mem::take(&mut found.bytes);
+            self.bytes -= bytes;
         }
-        let bytes = found.bytes;
-        self.bytes -= bytes;
         self.unfinished -= 1;
-        while self.entries.front().is_some_and(|entry| entry.event.is_none()) {
-            self.entries.pop_front();
+        while self.entries.front().is_some_and(|entry| entry.done) {
+            self.bytes -= self.entries.pop_front().map_or(0, |entry| entry.bytes);
             self.base += 1;
         }
     }
@@ -140,12 +155,12 @@ impl<T: Clone> ReplayBuffer<T> {
         now: Timestamp,
     ) -> Option<DeadLetter<T>> {
         let options = self.options;
-        let found = self.entry(entry)?;
+        let found = self.entry(entry).filter(|found| !found.done)?;
         let event = found.event.as_ref()?;
         let attempts = found.attempts;
         if attempts >= options.attempts_max {
             let letter = DeadLetter { event: event.clone(), failure, attempts };
-            self.done(entry);
+            self.finish(entry, false);
             return Some(letter);
         }
         found.attempts += 1;
@@ -197,6 +212,8 @@ impl<T: Clone> ReplayBuffer<T> {
             let entry = self.entry(at)?;
             let root = entry.root.take();
             if let Some(event) = entry.event.clone() {
+                let was_done = std::mem::take(&mut entry.done);
+                self.unfinished += usize::from(was_done);
                 self.rewound_to = Some(at + 1);
                 return Some((at, event, root));
             }
@@ -257,12 +274,13 @@ mod tests {
     fn ordered_replay_goes_back_to_the_lowest_unfinished_event() {
         let mut buffer = buffer(ReplayOrder::Ordered);
         buffer.done(0);
-        assert!(buffer.failed(2, failure(), Timestamp(0)).is_none());
-        assert_eq!(buffer.room(), 0);
-        assert_eq!(buffer.next_due(LATER), Some((1, 'b', Some(1))));
+        assert!(buffer.failed(1, failure(), Timestamp(0)).is_none());
+        buffer.done(2);
+        assert_eq!((buffer.room(), buffer.unfinished()), (0, 1));
+        assert_eq!(buffer.next_due(LATER), Some((1, 'b', None)));
         assert_eq!(buffer.next_due(LATER), Some((2, 'c', None)));
         assert_eq!(buffer.next_due(LATER), None);
-        assert_eq!(buffer.room(), 2);
+        assert_eq!((buffer.room(), buffer.unfinished()), (2, 2));
     }
 
     #[test]

@@ -1,0 +1,87 @@
+//! Files of every version of the format that was ever released must be read for ever. A golden file is never edited.
+
+use std::path::Path;
+
+use streamwork::{
+    checkpoint::{CheckpointStore, Manifest, PartName},
+    id::{CheckpointId, ExecutionId},
+};
+
+use crate::{fixture::*, memory_disk::MemoryDisk};
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let line =
+        |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    bytes.chunks(32).map(line).collect()
+}
+
+#[track_caller]
+fn assert_golden(name: &str, bytes: &[u8]) {
+    assert_eq!(
+        hex(bytes),
+        hex(&golden(name)),
+        "{name} is written differently now: that needs a new version"
+    );
+}
+
+fn source() -> PartName {
+    PartName::new("transactions", 1)
+}
+
+/// What version 1 wrote for two executions' work.
+fn disk_of_today() -> (MemoryDisk, Manifest) {
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    store.begin_execution().unwrap();
+    let execution = store.begin_execution().unwrap();
+    store.write_position(execution, &source(), b"offset 41").unwrap();
+    store.write_position(execution, &source(), b"offset 42").unwrap();
+    let manifest = complete(&store, execution, 7);
+    (disk, manifest)
+}
+
+fn files(disk: &MemoryDisk, manifest: &Manifest) -> [(&'static str, std::path::PathBuf); 5] {
+    let position = &disk.names(format!("{ROOT}/positions"))[0];
+    [
+        ("execution-v1.hex", format!("{ROOT}/EXECUTION").into()),
+        ("manifest-v1.hex", manifest_path(manifest)),
+        ("part-0-v1.hex", part_path(manifest, 0)),
+        ("part-1-v1.hex", part_path(manifest, 1)),
+        ("position-v1.hex", format!("{ROOT}/positions/{position}").into()),
+    ]
+}
+
+#[test]
+fn what_is_written_today_is_version_1() {
+    let (disk, manifest) = disk_of_today();
+    for (name, path) in files(&disk, &manifest) {
+        assert_golden(name, &disk.get(path));
+    }
+}
+
+#[test]
+fn a_checkpoint_of_version_1_is_restored() {
+    let (disk, written) = disk_of_today();
+    for (name, path) in files(&disk, &written) {
+        disk.put(path, &golden(name));
+    }
+    let store = open(&disk);
+    assert_eq!(store.begin_execution().unwrap(), ExecutionId(3));
+    let manifest = store.latest().unwrap().unwrap().manifest;
+    assert_eq!(manifest.execution, ExecutionId(2));
+    assert_eq!(manifest.checkpoint, CheckpointId(7));
+    assert_eq!(manifest.job, "count");
+    assert_eq!(manifest.cut, "aligned");
+    assert_eq!(manifest.parallelism, [("counter".to_owned(), 2)]);
+    assert_eq!(manifest.taken_unix_ms, 1_700_000_000_000);
+    assert_parts_hold(&store, &manifest);
+    assert_eq!(store.read_position(&source()).unwrap().unwrap(), b"offset 42");
+}

@@ -1,0 +1,15 @@
+//! The checkpoint store: what it promises when all goes well, when bytes are damaged, when the disk refuses, and when
+//! power fails between any two operations.
+
+mod fault;
+mod fixture;
+mod memory_disk;
+
+mod codec;
+mod commit;
+mod damage;
+mod faults;
+mod golden;
+mod ownership;
+mod positions;
+mod retention;

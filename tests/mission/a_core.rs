@@ -1,0 +1,652 @@
+//! [A1]–[A7]: components, their life, groupings, threads, the handle, refusals, counters.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use streamwork::testkit::Collected;
+use streamwork::{
+    AtLeastOnce, AtMostOnce, BoxError, Channel, Collector, ExactlyOnce, Instance, Job, JobError,
+    Next, Operator, Outcome, Overflow, Refused, Sink, Source, StatefulOperator, StatefulSource,
+};
+
+use crate::support::{ALL, counts, guarantee, wait_until};
+
+/// Counts up to a limit, from where it was.
+#[derive(Clone)]
+struct Numbers {
+    next: u64,
+    end: u64,
+}
+
+impl StatefulSource for Numbers {
+    type Out = u64;
+    type State = u64;
+    fn setup(&mut self, instance: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        let (index, step) = (instance.index() as u64, instance.parallelism() as u64);
+        self.next = state.unwrap_or(index);
+        assert_eq!(self.next % step, index);
+        Ok(())
+    }
+    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        while self.next < self.end && out.room() > 0 {
+            out.emit(self.next);
+            self.next += 2;
+        }
+        Ok(if self.next < self.end { Next::Now } else { Next::End })
+    }
+    fn state(&self) -> u64 {
+        self.next
+    }
+}
+
+/// Sums what it is given.
+#[derive(Default)]
+struct Sum(u64);
+
+impl StatefulOperator for Sum {
+    type In = u64;
+    type Out = u64;
+    type State = u64;
+    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        self.0 = state.unwrap_or(0);
+        Ok(())
+    }
+    fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.0 += event;
+        Ok(())
+    }
+    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        out.emit(std::mem::take(&mut self.0));
+        Ok(())
+    }
+    fn state(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn four_component_traits_and_a_sink_make_a_job_under_every_guarantee() {
+    struct Ticks(u32);
+    impl Source for Ticks {
+        type Out = u64;
+        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+            self.0 += 1;
+            out.emit(1_000_000);
+            Ok(if self.0 == 3 { Next::End } else { Next::After(Duration::from_micros(10)) })
+        }
+    }
+    struct Halve;
+    impl Operator for Halve {
+        type In = u64;
+        type Out = u64;
+        fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+            out.emit(event / 2);
+            Ok(())
+        }
+    }
+    for name in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Collected::new();
+        let job = Job::new("sum");
+        let numbers =
+            job.stateful_source("numbers", || Numbers { next: 0, end: 100 }).parallelism(2);
+        let rewindable_only = name.contains("checkpoint") || name == "exactly-once";
+        let all = if rewindable_only {
+            numbers
+        } else {
+            numbers.merge(&job.source("ticks", || Ticks(0)))
+        };
+        all.operator("halve", || Halve)
+            .parallelism(2)
+            .global()
+            .stateful("sum", Sum::default)
+            .sink("seen", seen.factory());
+        job.run(guarantee(name, directory.path())).unwrap();
+        let halves: u64 = (0..100).map(|n| n / 2).sum();
+        let ticks = if rewindable_only { 0 } else { 1_500_000 };
+        assert_eq!(seen.events(), [halves + ticks], "{name}");
+    }
+}
+
+#[test]
+fn setup_runs_on_the_instances_own_thread_with_its_number_before_any_event() {
+    type Log = Arc<Mutex<Vec<(String, usize, String)>>>;
+    struct Watch(Log, usize);
+    impl Operator for Watch {
+        type In = u64;
+        type Out = u64;
+        fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+            self.1 = instance.index();
+            self.note("setup");
+            assert_eq!(instance.component(), "watch");
+            assert_eq!(instance.parallelism(), 3);
+            Ok(())
+        }
+        fn apply(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+            self.note("apply");
+            Ok(())
+        }
+        fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+            self.note("finish");
+            Ok(())
+        }
+    }
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            self.note("drop");
+        }
+    }
+    impl Watch {
+        fn note(&self, what: &str) {
+            let thread = std::thread::current().name().unwrap_or("").to_owned();
+            self.0.lock().push((what.to_owned(), self.1, thread));
+        }
+    }
+    let log = Log::default();
+    let seen = Arc::clone(&log);
+    let job = Job::new("life");
+    job.from_iter("numbers", || 0..30)
+        .shuffle()
+        .operator("watch", move || Watch(Arc::clone(&seen), 99))
+        .parallelism(3)
+        .ignore();
+    job.run(AtMostOnce::new()).unwrap();
+    let log = log.lock();
+    for instance in 0..3 {
+        let of: Vec<_> = log.iter().filter(|(_, index, _)| *index == instance).collect();
+        assert!(of.iter().all(|(_, _, thread)| *thread == format!("watch[{instance}]")));
+        let mut calls: Vec<_> = of.iter().map(|(what, ..)| what.as_str()).collect();
+        calls.dedup();
+        assert_eq!(calls, ["setup", "apply", "finish", "drop"]);
+    }
+}
+
+/// Tells which instance got which event.
+struct Where(usize);
+
+impl Operator for Where {
+    type In = u64;
+    type Out = (usize, u64);
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        self.0 = instance.index();
+        Ok(())
+    }
+    fn apply(&mut self, event: u64, out: &mut Collector<(usize, u64)>) -> Result<(), BoxError> {
+        out.emit((self.0, event));
+        Ok(())
+    }
+}
+
+fn dealt(grouping: &str, events: u64) -> HashMap<usize, Vec<u64>> {
+    let seen = Collected::new();
+    let job = Job::new("grouping");
+    let numbers = job.from_iter("numbers", move || 0..events);
+    let grouped = match grouping {
+        "shuffle" => numbers.shuffle(),
+        "key" => numbers.key_by(|n| n % 10),
+        "broadcast" => numbers.broadcast(),
+        _ => numbers.global(),
+    };
+    grouped.operator("where", || Where(0)).parallelism(3).global().sink("seen", seen.factory());
+    job.run(AtMostOnce::new()).unwrap();
+    seen.events().into_iter().fold(HashMap::new(), |mut by, (instance, event)| {
+        by.entry(instance).or_insert_with(Vec::new).push(event);
+        by
+    })
+}
+
+#[test]
+fn each_grouping_deals_events_out_as_it_says() {
+    let shuffled = dealt("shuffle", 300);
+    assert!((0..3).all(|i| shuffled[&i].len() == 100), "{shuffled:?}");
+
+    let keyed = dealt("key", 300);
+    assert_eq!(keyed.values().map(Vec::len).sum::<usize>(), 300);
+    let mut owner = HashMap::new();
+    for (instance, events) in &keyed {
+        for event in events {
+            assert_eq!(owner.entry(event % 10).or_insert(instance), &instance);
+        }
+    }
+    assert!(keyed.len() > 1, "ten keys should reach several of three instances");
+    assert_eq!(keyed, dealt("key", 300), "the same key goes to the same instance in every run");
+
+    let all = dealt("broadcast", 50);
+    assert!((0..3).all(|i| all[&i] == (0..50).collect::<Vec<_>>()));
+
+    let global = dealt("global", 50);
+    assert_eq!(global.keys().collect::<Vec<_>>(), [&0]);
+}
+
+#[test]
+fn a_stream_may_be_read_by_several_and_several_may_be_merged_into_one() {
+    for name in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Collected::new();
+        let job = Job::new("fan");
+        let numbers = job.from_iter("numbers", || 0..1_000_u64);
+        let doubled = numbers.map(|n| n * 2).own_thread();
+        let tripled = numbers.map(|n| n * 3);
+        doubled.merge(&tripled).merge(&numbers).sink("seen", seen.factory());
+        job.run(guarantee(name, directory.path())).unwrap();
+        let expected = (0..1_000).flat_map(|n| [n, n * 2, n * 3]);
+        assert_eq!(counts(seen.events()), counts(expected), "{name}");
+    }
+}
+
+const ODD: Channel<String> = Channel::new("odd");
+
+#[test]
+fn an_operator_has_several_output_channels_each_with_its_type() {
+    struct Split;
+    impl Operator for Split {
+        type In = u64;
+        type Out = u64;
+        fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+            if event % 2 == 0 {
+                out.emit(event);
+            } else {
+                out.emit_to(ODD, event.to_string());
+            }
+            Ok(())
+        }
+    }
+    for name in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let (even, odd) = (Collected::new(), Collected::new());
+        let job = Job::new("split");
+        let split = job.from_iter("numbers", || 0..100).operator("split", || Split);
+        split.sink("even", even.factory());
+        split.channel(ODD).key_by(|text| text.clone()).sink("odd", odd.factory()).parallelism(2);
+        job.run(guarantee(name, directory.path())).unwrap();
+        assert_eq!(even.events(), (0..100).step_by(2).collect::<Vec<u64>>(), "{name}");
+        let odd: BTreeSet<u64> = odd.events().iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(odd, (1..100).step_by(2).collect(), "{name}");
+    }
+}
+
+#[test]
+fn back_pressure_reaches_the_source_and_keeps_queues_bounded() {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let hold = Arc::clone(&gate);
+    let job = Job::new("slow");
+    job.from_iter("numbers", || 0_u64..)
+        .map(|n| n)
+        .own_thread()
+        .for_each(move |_| drop(hold.lock()))
+        .own_thread();
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    let emitted = || handle.metrics().sum("numbers", |m| m.emitted);
+    let mut last = 0;
+    wait_until("the source stops emitting", || {
+        std::thread::sleep(Duration::from_millis(50));
+        std::mem::replace(&mut last, emitted()) == last && last > 0
+    });
+    // Two queues of 8 batches of 1,024, and a few in hands.
+    assert!(last < 40_000, "{last} events are out while the sink stands still");
+    drop(closed);
+    wait_until("the flow goes on", || emitted() > last);
+    handle.stop_within(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_hundred_idle_instances_take_next_to_no_processor_time() {
+    let job = Job::new("idle");
+    let (sender, numbers) = job.channel::<u64>("numbers", 1);
+    numbers.shuffle().map(|n| n).parallelism(100).for_each(|_| ());
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let before = processor_time();
+    std::thread::sleep(Duration::from_millis(1_000));
+    let used = processor_time() - before;
+    // The other tests of this binary run beside it, so this looks at its own threads.
+    let busy = handle.metrics().instances.iter().map(|m| m.busy).sum::<Duration>();
+    assert!(busy < Duration::from_millis(100), "busy {busy:?}, process {used:?}");
+    drop(sender);
+    drop(job);
+    handle.wait().unwrap();
+}
+
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<u64> =
+        stat.rsplit(')').next().unwrap_or("").split_whitespace().flat_map(str::parse).collect();
+    Duration::from_millis(fields.get(9..11).map_or(0, |ticks| ticks.iter().sum::<u64>() * 10))
+}
+
+#[test]
+fn stop_drain_wait_metrics_and_a_checkpoint_on_demand_work_on_a_running_job() {
+    let directory = tempfile::tempdir().unwrap();
+    let job = Job::new("handle");
+    job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    let hourly = ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_secs(3600));
+    let handle = job.start(hourly).unwrap();
+    wait_until("events flow", || handle.metrics().sum("for_each", |m| m.delivered) > 10_000);
+    let first = handle.checkpoint_now().unwrap();
+    let second = handle.checkpoint_now().unwrap();
+    assert!(second > first);
+    assert!(!handle.is_finished());
+    let report = handle.stop_within(Duration::from_secs(10)).unwrap();
+    assert_eq!(report.outcome, Outcome::Stopped);
+    assert_eq!(report.metrics.checkpoints, 3, "two on demand and the last one");
+
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    assert!(handle.checkpoint_now().is_err(), "nothing is stored");
+    let report = handle.drain(Duration::from_secs(10)).unwrap();
+    assert_eq!(report.outcome, Outcome::Drained);
+}
+
+#[test]
+fn a_drain_lets_operators_emit_what_they_hold_and_a_stop_with_a_store_keeps_it() {
+    for (drain, expected) in [(true, 1), (false, 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Collected::new();
+        let job = Job::new("hold");
+        job.from_iter("numbers", || 1_u64..)
+            .global()
+            .stateful("sum", Sum::default)
+            .sink("seen", seen.factory());
+        let handle = job.start(guarantee("exactly-once", directory.path())).unwrap();
+        wait_until("events flow", || handle.metrics().sum("sum", |m| m.delivered) > 0);
+        let deadline = Duration::from_secs(10);
+        if drain { handle.drain(deadline) } else { handle.stop_within(deadline) }.unwrap();
+        assert_eq!(seen.len(), expected, "drain: {drain}");
+    }
+}
+
+#[test]
+fn a_panic_in_any_callback_ends_typed_or_goes_on_and_never_hangs() {
+    for name in ALL {
+        for place in ["factory", "setup", "get_events", "apply", "write", "flush", "key"] {
+            let directory = tempfile::tempdir().unwrap();
+            let job = Job::new("panic");
+            let boom = move |here: &str| assert!(here != place, "boom in {here}");
+            struct Bad<B>(B);
+            impl<B: Fn(&str) + 'static> StatefulSource for Bad<B> {
+                type Out = u64;
+                type State = u64;
+                fn setup(&mut self, _: &Instance, _: Option<u64>) -> Result<(), BoxError> {
+                    (self.0)("setup");
+                    Ok(())
+                }
+                fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+                    (self.0)("get_events");
+                    out.emit(1);
+                    Ok(Next::End)
+                }
+                fn state(&self) -> u64 {
+                    0
+                }
+            }
+            impl<B: Fn(&str) + 'static> Sink for Bad<B> {
+                type In = u64;
+                fn write(&mut self, _: u64) -> Result<(), BoxError> {
+                    (self.0)("write");
+                    Ok(())
+                }
+                fn flush(&mut self) -> Result<(), BoxError> {
+                    (self.0)("flush");
+                    Ok(())
+                }
+            }
+            job.stateful_source("source", move || {
+                boom("factory");
+                Bad(boom)
+            })
+            .inspect(move |_| boom("apply"))
+            .key_by(move |n| {
+                boom("key");
+                *n
+            })
+            .sink("sink", move || Bad(boom));
+            let started = Instant::now();
+            let result = job.start(guarantee(name, directory.path())).unwrap().wait();
+            let took = started.elapsed();
+            assert!(took < Duration::from_secs(5), "{name}, {place}: took {took:?}");
+            match result {
+                Err(JobError::Failed { failure, .. }) => {
+                    assert!(failure.to_string().contains("boom"), "{name}, {place}: {failure}");
+                    assert!(failure.to_string().contains("[0]"), "{name}, {place}: {failure}");
+                }
+                Err(other) => panic!("{name}, {place}: {other}"),
+                Ok(report) => {
+                    let goes_on = !name.contains("exactly") && !name.contains("checkpoint");
+                    assert!(goes_on, "{name}, {place}: went on");
+                    let failed = report.metrics.total(|m| m.failed);
+                    assert!(failed > 0, "{name}, {place}: nobody noticed");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_callback_that_does_not_return_cannot_keep_a_stop_beyond_its_deadline() {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let hold = Arc::clone(&gate);
+    let job = Job::new("stuck");
+    job.from_iter("numbers", || 0_u64..).global().for_each(move |_| drop(hold.lock())).own_thread();
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    wait_until("events flow", || handle.metrics().sum("numbers", |m| m.emitted) > 0);
+    let started = Instant::now();
+    let error = handle.stop_within(Duration::from_millis(200)).unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let JobError::StopTimedOut { stuck, .. } = &error else { panic!("{error}") };
+    assert!(stuck.iter().any(|name| name.to_string() == "for_each[0]"), "{error}");
+    drop(closed);
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_a_thread_starts_and_names_the_component() {
+    let refused = |build: &dyn Fn(&Job), guarantee: streamwork::Guarantee| {
+        let started = Arc::new(AtomicUsize::new(0));
+        let job = Job::new("refused");
+        let count = Arc::clone(&started);
+        job.from_iter("numbers", move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            0..3_u64
+        })
+        .named("first")
+        .for_each(|_| ());
+        build(&job);
+        let refused = job.start(guarantee).expect_err("it should be refused");
+        assert_eq!(started.load(Ordering::SeqCst), 0, "a factory was called: {refused}");
+        refused
+    };
+    let fast = || AtMostOnce::new().into();
+    let numbers = |job: &Job| job.from_iter("second", || 0..3_u64);
+
+    let error = refused(&|job| drop(numbers(job).named("first").for_each(|_| ())), fast());
+    assert!(matches!(&error, Refused::DuplicateName { component } if component == "first"));
+    let error = refused(&|job| drop(numbers(job).parallelism(0).for_each(|_| ())), fast());
+    assert!(matches!(&error, Refused::ZeroParallelism { component } if component == "second"));
+    let error = refused(&|job| drop(numbers(job).map(|n| n)), fast());
+    assert!(matches!(&error, Refused::Unconnected { component } if component == "map"));
+    let error = refused(&|job| drop(numbers(job).named("").for_each(|_| ())), fast());
+    assert!(matches!(error, Refused::EmptyName { kind: "source" }));
+    let error = refused(
+        &|job| drop(numbers(job).forward().map(|n| n).parallelism(2).for_each(|_| ())),
+        fast(),
+    );
+    assert!(matches!(error, Refused::UnevenForward { .. }));
+    let error = refused(
+        &|job| drop(numbers(job).shuffle().map(|n| n).parallelism(50_000).for_each(|_| ())),
+        fast(),
+    );
+    assert!(matches!(error, Refused::TooManyInstances { .. }), "{error}");
+    let error = refused(
+        &|job| {
+            drop(
+                numbers(job).merge(&Job::new("other").from_iter("x", || 0..1_u64)).for_each(|_| ()),
+            )
+        },
+        fast(),
+    );
+    assert!(matches!(error, Refused::ForeignStream { .. }), "{error}");
+    let error = refused(
+        &|job| drop(numbers(job).key_by(|n| *n).map(|n| n).parallelism(5_000).for_each(|_| ())),
+        fast(),
+    );
+    assert!(matches!(error, Refused::TooManyForKeys { .. }), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let exactly = || ExactlyOnce::checkpoints_in(directory.path());
+    let error =
+        refused(&|job| drop(job.channel::<u64>("clicks", 1).1.for_each(|_| ())), exactly().into());
+    assert!(matches!(&error, Refused::NotRewindable { component, .. } if component == "clicks"));
+    let error = refused(
+        &|job| drop(numbers(job).overflow(Overflow::DropNewest).for_each(|_| ())),
+        AtLeastOnce::new().into(),
+    );
+    assert!(matches!(error, Refused::LossyEdge { .. }), "{error}");
+    let error = refused(&|_| (), exactly().keep(1).into());
+    assert!(matches!(error, Refused::Option { option: "keep", .. }), "{error}");
+    let error = refused(&|_| (), exactly().every(Duration::ZERO).into());
+    assert!(matches!(error, Refused::Option { option: "every", .. }), "{error}");
+
+    let file = directory.path().join("a file");
+    std::fs::write(&file, "no directory").unwrap();
+    let error = refused(&|_| (), ExactlyOnce::checkpoints_in(file).into());
+    assert!(matches!(error, Refused::Store(_)), "{error}");
+    let empty = Job::new("empty").start(fast()).unwrap_err();
+    assert!(matches!(empty, Refused::NoSource { .. }));
+}
+
+#[test]
+fn a_lookup_that_fails_once_is_processed_twice_and_delivered_once() {
+    let faults = crate::support::Faults::once([7_u64]);
+    let job = Job::new("counters");
+    job.from_iter("numbers", || 7..8_u64)
+        .try_map(move |n| if faults.strike(&n) { Err("lookup failed".into()) } else { Ok(n) })
+        .named("lookup")
+        .for_each(|_| ());
+    let metrics = job.run(AtLeastOnce::new()).unwrap().metrics;
+    assert_eq!(metrics.sum("lookup", |m| m.processed), 2);
+    assert_eq!(metrics.sum("lookup", |m| m.delivered), 1);
+    assert_eq!(metrics.sum("lookup", |m| m.failed), 1);
+    assert_eq!(metrics.sum("numbers", |m| m.replayed), 1);
+}
+
+#[test]
+fn counters_of_every_instance_add_up_and_latency_is_measured_at_the_sinks() {
+    let job = Job::new("counted");
+    job.from_iter("numbers", || 0..10_000_u64)
+        .shuffle()
+        .filter(|n| n % 2 == 0)
+        .parallelism(2)
+        .for_each(|_| ());
+    let metrics = job.run(AtMostOnce::new()).unwrap().metrics;
+    assert_eq!(metrics.sum("numbers", |m| m.emitted), 10_000);
+    assert_eq!(metrics.sum("filter", |m| m.received), 10_000);
+    assert_eq!(metrics.sum("filter", |m| m.processed), 10_000);
+    assert_eq!(metrics.sum("filter", |m| m.delivered), 10_000);
+    assert_eq!(metrics.sum("filter", |m| m.emitted), 5_000);
+    assert_eq!(metrics.sum("for_each", |m| m.delivered), 5_000);
+    let sinks = metrics.instances.iter().filter(|m| &*m.instance.component == "for_each");
+    let latency: Vec<_> = sinks.map(|m| m.latency).collect();
+    assert_eq!(latency.iter().map(|l| l.count).sum::<u64>(), 5_000);
+    assert!(latency.iter().filter(|l| l.count > 0).all(|l| l.max > Duration::ZERO));
+    let filter = metrics.instances.iter().find(|m| &*m.instance.component == "filter");
+    assert!(filter.is_some_and(|m| m.busy > Duration::ZERO));
+}
+
+#[test]
+fn timers_call_back_after_their_time_while_other_events_flow() {
+    struct Deadline(Option<Instant>);
+    impl Operator for Deadline {
+        type In = u64;
+        type Out = (u64, Duration);
+        fn apply(
+            &mut self,
+            event: u64,
+            out: &mut Collector<(u64, Duration)>,
+        ) -> Result<(), BoxError> {
+            self.0.get_or_insert_with(Instant::now);
+            out.set_timer(Duration::from_millis(20 * (3 - event)), event);
+            Ok(())
+        }
+        fn on_timer(
+            &mut self,
+            tag: u64,
+            out: &mut Collector<(u64, Duration)>,
+        ) -> Result<(), BoxError> {
+            out.emit((tag, self.0.map_or(Duration::ZERO, |at| at.elapsed())));
+            Ok(())
+        }
+    }
+    let seen = Collected::new();
+    let job = Job::new("timers");
+    let (sender, numbers) = job.channel("numbers", 10);
+    numbers.operator("deadline", || Deadline(None)).sink("seen", seen.factory());
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    (0..3).for_each(|n| sender.send(n).unwrap());
+    wait_until("three timers", || seen.len() == 3);
+    let fired = seen.events();
+    assert_eq!(fired.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(), [2, 1, 0]);
+    for (tag, after) in fired {
+        let due = Duration::from_millis(20 * (3 - tag));
+        assert!(after >= due - Duration::from_millis(1), "{tag} fired after {after:?}");
+    }
+    drop((sender, job));
+    handle.wait().unwrap();
+}
+
+#[test]
+fn a_watermark_passes_when_every_input_has_reached_it() {
+    struct Timed(i64);
+    impl Source for Timed {
+        type Out = i64;
+        fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+            self.0 = 100 * (1 + instance.index() as i64);
+            Ok(())
+        }
+        fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+            out.emit(self.0);
+            out.advance_watermark(self.0);
+            Ok(Next::WhenWoken)
+        }
+    }
+    struct Marks;
+    impl Operator for Marks {
+        type In = i64;
+        type Out = i64;
+        fn apply(&mut self, _: i64, _: &mut Collector<i64>) -> Result<(), BoxError> {
+            Ok(())
+        }
+        fn on_watermark(&mut self, unix_ms: i64, out: &mut Collector<i64>) -> Result<(), BoxError> {
+            out.emit(unix_ms);
+            Ok(())
+        }
+    }
+    let seen = Collected::new();
+    let job = Job::new("watermarks");
+    job.source("timed", || Timed(0))
+        .parallelism(3)
+        .global()
+        .operator("marks", || Marks)
+        .sink("seen", seen.factory());
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    wait_until("a watermark", || !seen.is_empty());
+    handle.stop_within(Duration::from_secs(10)).unwrap();
+    assert_eq!(seen.events(), [100]);
+}
+
+#[test]
+fn a_delay_holds_every_event_back_without_holding_up_the_thread() {
+    let seen = Collected::new();
+    let job = Job::new("delay");
+    let started = Instant::now();
+    job.from_iter("numbers", || 0..5_000_u64)
+        .delay(Duration::from_millis(20))
+        .map(move |_| started.elapsed())
+        .sink("seen", seen.factory());
+    job.run(AtLeastOnce::new()).unwrap();
+    assert_eq!(seen.len(), 5_000);
+    assert!(seen.events().iter().all(|at| *at >= Duration::from_millis(20)));
+    assert!(started.elapsed() < Duration::from_secs(2), "the delays ran one after another");
+}

@@ -1,0 +1,10 @@
+//! What the mission promises, item by item: each test's name is the promise, `tests/README.md` maps
+//! the numbers to the names.
+
+mod support;
+
+mod a_core;
+mod b_at_most_once;
+mod c_at_least_once;
+mod d_checkpoints;
+mod e_one_switch;

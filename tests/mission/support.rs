@@ -1,0 +1,83 @@
+//! What the tests share: every guarantee by name, faults that happen once, sinks that tell.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use streamwork::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee};
+
+/// Every guarantee, with and without a store where both exist.
+pub(crate) const ALL: [&str; 6] = [
+    "at-most-once",
+    "at-most-once stored",
+    "at-least-once",
+    "at-least-once stored",
+    "at-least-once-checkpoint",
+    "exactly-once",
+];
+
+/// The guarantee of that name, storing below `directory`.
+pub(crate) fn guarantee(name: &str, directory: &Path) -> Guarantee {
+    let often = Duration::from_millis(5);
+    match name {
+        "at-most-once" => AtMostOnce::new().into(),
+        "at-most-once stored" => AtMostOnce::new().store_in(directory).every(often).into(),
+        "at-least-once" => AtLeastOnce::new().into(),
+        "at-least-once stored" => AtLeastOnce::new().store_in(directory).every(often).into(),
+        "at-least-once-checkpoint" => AtLeastOnce::checkpoints_in(directory).every(often).into(),
+        "exactly-once" => ExactlyOnce::checkpoints_in(directory).every(often).into(),
+        other => panic!("no guarantee is named {other}"),
+    }
+}
+
+/// Lets each key fail a given number of times.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults<K> {
+    left: Arc<Mutex<HashMap<K, u32>>>,
+}
+
+impl<K: Eq + Hash> Faults<K> {
+    pub(crate) fn once(keys: impl IntoIterator<Item = K>) -> Self {
+        Self::times(1, keys)
+    }
+
+    pub(crate) fn times(times: u32, keys: impl IntoIterator<Item = K>) -> Self {
+        Self { left: Arc::new(Mutex::new(keys.into_iter().map(|key| (key, times)).collect())) }
+    }
+
+    /// Whether this key is to fail now.
+    pub(crate) fn strike(&self, key: &K) -> bool {
+        match self.left.lock().get_mut(key) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every fault has happened.
+    pub(crate) fn spent(&self) -> bool {
+        self.left.lock().values().all(|left| *left == 0)
+    }
+}
+
+/// Waits for a condition; panics with `what` if it does not come true in ten seconds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// How often each event occurs.
+pub(crate) fn counts<T: Eq + Hash>(events: impl IntoIterator<Item = T>) -> HashMap<T, usize> {
+    events.into_iter().fold(HashMap::new(), |mut counts, event| {
+        *counts.entry(event).or_default() += 1;
+        counts
+    })
+}
