@@ -12,6 +12,7 @@ mod connectors;
 mod delivery;
 mod executor;
 mod job;
+pub mod log;
 pub mod testkit;
 
 pub use api::collector::{Channel, Collector};

@@ -347,12 +347,13 @@ impl Supervisor {
                     if coordinator.deadline().is_some_and(|at| at <= now) {
                         actions.extend(coordinator.on(Event::Tick, now));
                     }
-                    if self.asked.len() > std::mem::replace(&mut waiting, self.asked.len()) {
+                    if self.asked.len() > waiting {
                         actions.extend(coordinator.on(Event::Asked, now));
                     }
                     if let Some(outcome) = self.perform(actions, running) {
                         return outcome;
                     }
+                    waiting = self.asked.len();
                 }
                 Some(_) => {}
                 None if running.all_ended() => {

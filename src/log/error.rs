@@ -1,0 +1,148 @@
+//! Everything that can go wrong with a log, by name.
+//!
+//! One enum for writer and reader. Causes are reachable through `source()`.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Offset;
+
+/// Why a log refused or failed.
+///
+/// ```
+/// use streamwork::log::{LogError, LogReader};
+///
+/// let refused = LogReader::<String>::open("no/such/directory").unwrap_err();
+/// assert!(matches!(refused, LogError::NotALog { .. }));
+/// assert_eq!(refused.to_string(), "no event log in no/such/directory");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Another writer, in this process or another, has the log open.
+    #[error("event log {} already has a writer", dir.display())]
+    Locked {
+        /// The directory of the log.
+        dir: PathBuf,
+    },
+    /// The directory holds no log, or one whose creation was never finished.
+    #[error("no event log in {}", dir.display())]
+    NotALog {
+        /// The directory that was to be opened.
+        dir: PathBuf,
+    },
+    /// The options contradict themselves or exceed a limit.
+    #[error("invalid log options: {reason}")]
+    InvalidOptions {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The log exists with another number of partitions.
+    #[error("event log {} has {stored} partitions, not {requested}", dir.display())]
+    PartitionCountMismatch {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// What the log was created with.
+        stored: u32,
+        /// What the options ask for.
+        requested: u32,
+    },
+    /// The partition's number is too high.
+    #[error("no partition {partition} in a log of {partitions}")]
+    NoSuchPartition {
+        /// The number that was asked for.
+        partition: u32,
+        /// How many there are; the last is one less.
+        partitions: u32,
+    },
+    /// The file was written by a version of this library, or with a codec, that this one does not read.
+    #[error("{} has format version {version} and codec {codec}, which are not supported", path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format version.
+        version: u16,
+        /// The id of its codec.
+        codec: u16,
+    },
+    /// Bytes that were once written are damaged or missing. Nothing was changed on disk.
+    #[error("{} is corrupt at byte {position}: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The byte at which it no longer makes sense.
+        position: u64,
+        /// What was found there.
+        reason: String,
+    },
+    /// The event encodes to more than `max_record_bytes`. The log is as before, and goes on.
+    #[error("event for partition {partition} encodes to more than {max_bytes} bytes")]
+    RecordTooLarge {
+        /// Where it was to go.
+        partition: u32,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The event's `Serialize` failed. The log is as before, and goes on.
+    #[error("event for partition {partition} cannot be encoded")]
+    Encode {
+        /// Where it was to go.
+        partition: u32,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The record is undamaged but is not of the reader's event type.
+    #[error("record {offset} of partition {partition} cannot be decoded")]
+    Decode {
+        /// The record's partition.
+        partition: u32,
+        /// The record's offset; reading on from the next one is possible.
+        offset: Offset,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Retention has removed the record.
+    #[error("offset {requested} of partition {partition} is gone, the earliest is {earliest}")]
+    OffsetGone {
+        /// The partition.
+        partition: u32,
+        /// What was asked for.
+        requested: Offset,
+        /// The first that is still there.
+        earliest: Offset,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// An earlier write or fsync failed, so this writer no longer knows what is on disk. Drop it and open the log again,
+    /// which looks.
+    #[error("writer of event log {} gave up after: {cause}", dir.display())]
+    Poisoned {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// The error that ended it.
+        cause: String,
+    },
+}
+
+impl LogError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+        move |source| LogError::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(super) fn corrupt(path: &Path, position: u64, reason: impl Into<String>) -> LogError {
+        LogError::Corrupt { path: path.to_owned(), position, reason: reason.into() }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}

@@ -1,0 +1,114 @@
+//! The event log between the outside world and the jobs: partitioned, append-only, durable.
+//!
+//! One [`EventLog`] writes a directory; any number of [`LogReader`]s, in this process or others, read it, each at its own
+//! offsets, from an [`Offset`] or from a time. Nothing to install and no server: a log is a directory of files.
+//!
+//! ```
+//! # fn main() -> Result<(), streamwork::log::LogError> {
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let dir = dir.path();
+//! use streamwork::log::{EventLog, LogOptions, LogReader, Offset};
+//!
+//! let mut log = EventLog::create_or_open(dir, LogOptions::default())?;
+//! for (account, cents) in [(7_u32, 250_u64), (7, 990)] {
+//!     log.append(account % log.partitions(), 1_700_000_000_000, &(account, cents))?;
+//! }
+//! log.sync()?;
+//!
+//! let mut reader = LogReader::<(u32, u64)>::open(dir)?;
+//! let mut records = Vec::new();
+//! let next = reader.read(3, Offset::ZERO, 1000, &mut records)?;
+//! assert_eq!(records[1].event, (7, 990));
+//! assert_eq!(next, reader.end(3)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! *To the writer.* What [`sync`](EventLog::sync) has covered is on disk: after kill -9, after a loss of power, it is there,
+//! in order, or there is an error that names the file and the place; it is never silently shorter. Other moments at which
+//! that holds can be chosen with [`Fsync`]. A record that was appended and not synced is there after a crash or is not. A
+//! writer that starts again therefore has to know what it has already written; asking [`EventLog::end`] is one way.
+//!
+//! *To readers.* They see a record only once it is durable, so what a job has read cannot vanish behind its back, whatever
+//! crashes: that is what exactly-once needs of its source. The exception is [`Fsync::Never`], under which they see what was
+//! handed to the operating system: it survives kill -9 but not a loss of power. They never see half a record, one out of
+//! order, or one whose checksum does not match.
+//!
+//! *Not promised.* That the same event is not appended twice by a producer that repeats itself. That a disk which claims to
+//! have synced has done so. That a log on a network file system has only one writer, where locks are not kept.
+//!
+//! # How it works
+//!
+//! ```text
+//!                      one process                     │                any process
+//!                                                      │
+//!  append(p, …) ─► buffer of p ─► last segment ─► fsync ─► end mark of p ─► LogReader::read(p, …)
+//!                                    │                 │        (how far)       ▲
+//!                     full: index,   ▼                 │                        │
+//!                     new segment   older segments ─────────────────────────────┘
+//!                                    │                 │  (the bytes; by offset or by time)
+//!                     retention:     ▼                 │
+//!                     oldest go      ×                 │
+//! ```
+//!
+//! The end mark, 48 bytes per partition, is what makes the promises cheap: readers stop where it says, and the repair after a
+//! crash knows from it which records had been durable. A bad record behind that place is the trace of a crash: cut and
+//! reported ([`EventLog::repairs`]). A bad or missing record before it is damage: [`LogError::Corrupt`], nothing is changed.
+//! A log whose mark is lost can still be opened for writing; whole records behind a bad one then tell damage from a crash.
+//!
+//! | file | what | lost or damaged |
+//! |---|---|---|
+//! | `LOCK` | locked by the writer while it lives | made again |
+//! | `meta` | number of partitions, version, codec | refused if there are records |
+//! | `partition-00000/00000000000000000000.log` | the records from that offset on | refused |
+//! | `partition-00000/00000000000000000000.index` | sparse index of offsets and times of a full segment | made again |
+//! | `partition-00000/end` | the end mark | readers are refused until a writer has made it again |
+//!
+//! All numbers in files are little endian; every file carries a version and the id of the codec, and everything read back is
+//! under a CRC-32. Payloads are bincode with fixed-width integers.
+//!
+//! *Invariants.* Only the last segment of a partition is ever written. A segment, an index or the meta file appears whole or
+//! not at all. The mark is never ahead of the disk. Readers write nothing. After a failed write nothing is written any more.
+//!
+//! The design follows Kafka's log (Kreps et al., "Kafka: a Distributed Messaging System for Log Processing", NetDB 2011,
+//! section 3.1) with its high watermark kept in a file, and never retries a failed fsync (Rebello et al., "Can Applications
+//! Recover from fsync Failures?", ATC 2020).
+
+// What a user meets.
+mod error;
+mod offset;
+mod options;
+mod reader;
+mod writer;
+
+// What these two are made of, one partition at a time.
+mod partition;
+mod partition_reader;
+mod recovery;
+mod retention;
+
+// The files, from the directory down to the bytes of a record.
+mod meta;
+mod segment;
+
+mod cursor;
+mod index;
+mod mark;
+
+mod frame;
+
+mod codec;
+mod disk;
+
+#[cfg(test)]
+mod fault_tests;
+
+pub use error::LogError;
+pub use offset::{Offset, Record};
+pub use options::{Fsync, LogOptions, PARTITIONS_DEFAULT, PARTITIONS_MAX, Retention};
+pub use reader::LogReader;
+pub use recovery::RepairReport;
+pub use retention::Removed;
+pub use writer::EventLog;

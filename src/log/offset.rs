@@ -1,0 +1,79 @@
+//! Where a record stands in its partition, and what a reader gets back.
+//!
+//! Owns the two nouns that every user of the log meets. Never touches a file.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The number of a record within its partition: 0 for the first one ever appended, then one more for each.
+///
+/// Offsets have no gaps and are never used twice, not even for records that retention has removed. A job that wants to
+/// come back to where it was keeps one offset per partition in its state.
+///
+/// ```
+/// use streamwork::log::Offset;
+///
+/// let first = Offset::ZERO;
+/// assert_eq!(first.next(), Offset::new(1));
+/// assert_eq!(Offset::new(7).get(), 7);
+/// assert!(first < first.next());
+/// assert_eq!(Offset::new(7).to_string(), "7");
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Offset(u64);
+
+impl Offset {
+    /// The offset of the first record of a partition.
+    pub const ZERO: Offset = Offset(0);
+
+    /// The offset with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Offset(number)
+    }
+
+    /// The plain number, for counters and for the outside world.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The offset of the record that follows.
+    ///
+    /// # Panics
+    ///
+    /// After 2⁶⁴ − 1 records, which at ten million a second is in 58,000 years.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Offset(self.0.checked_add(1).expect("a partition never holds 2^64 records"))
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One event as a reader gets it, with its place and its time.
+///
+/// ```
+/// use streamwork::log::{Offset, Record};
+///
+/// let record = Record { offset: Offset::ZERO, timestamp_ms: 1_700_000_000_000, event: "paid" };
+/// assert_eq!(record.event, "paid");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<E> {
+    /// Where it stands in its partition.
+    pub offset: Offset,
+    /// The time that the writer gave it, in milliseconds since the Unix epoch. The log never looks at a clock for it, and
+    /// neighbours need not be in order of time.
+    pub timestamp_ms: i64,
+    /// The event itself.
+    pub event: E,
+}

@@ -1,0 +1,315 @@
+//! The one writer of a log.
+//!
+//! Owns the lock, the partitions and the decision to give up. After a failed write, fsync or rename nobody can know what is
+//! on disk, so the writer is *poisoned*: it touches nothing any more, not even when dropped, and every call says why. Opening
+//! the log again looks at what is there.
+
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::error::LogError;
+use super::meta::{self, WriterLock};
+use super::options::{Fsync, LogOptions, PARTITIONS_DEFAULT};
+use super::partition::PartitionWriter;
+use super::recovery::{RepairReport, recover};
+use super::retention::Removed;
+use super::segment::PartitionDir;
+use super::{Offset, disk};
+
+/// The single writer of a log of events `E`.
+///
+/// It is not shared: threads that append to the same log take turns, behind a mutex or a channel. Reading is done by any
+/// number of [`LogReader`](super::LogReader)s, here or in other processes.
+///
+/// Dropping it does what [`close`](Self::close) does, but can only trace an error.
+///
+/// ```
+/// # fn main() -> Result<(), streamwork::log::LogError> {
+/// # let dir = tempfile::tempdir().expect("a temporary directory");
+/// use streamwork::log::{EventLog, LogOptions, Offset};
+///
+/// let mut log = EventLog::create_or_open(dir.path(), LogOptions { partitions: Some(2), ..LogOptions::default() })?;
+/// assert_eq!(log.append(0, 1_700_000_000_000, &"paid".to_string())?, Offset::ZERO);
+/// assert_eq!(log.append(0, 1_700_000_000_500, &"refunded".to_string())?, Offset::new(1));
+/// log.sync()?; // Only now are both on disk, and visible to readers.
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping the writer closes the log"]
+pub struct EventLog<E> {
+    dir: PathBuf,
+    options: LogOptions,
+    partitions: Vec<PartitionWriter>,
+    repairs: Vec<RepairReport>,
+    /// Bytes appended since the last sync, for `Fsync::EveryBytes`.
+    unsynced_bytes: u64,
+    poison: Option<String>,
+    /// Held until the writer is gone.
+    _lock: WriterLock,
+    _event: PhantomData<fn(&E)>,
+}
+
+impl<E> EventLog<E> {
+    /// Opens the log in a directory for writing, or makes a new one. Repairs what a crash has left at the end of a partition
+    /// and reports it in [`repairs`](Self::repairs).
+    ///
+    /// Takes as long as it takes to read the last segment of every partition.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Locked`] if there is a writer already; [`LogError::InvalidOptions`];
+    /// [`LogError::PartitionCountMismatch`]; [`LogError::Corrupt`] if records are damaged or missing that had been durable
+    /// (see the table in the [module's docs](super)); [`LogError::UnsupportedFormat`]; [`LogError::Io`].
+    pub fn create_or_open(dir: impl AsRef<Path>, options: LogOptions) -> Result<Self, LogError> {
+        options.validate()?;
+        let dir = dir.as_ref().to_owned();
+        disk::create_dir(&dir)?;
+        let lock = meta::lock(&dir)?;
+        let partitions = agree_on_partitions(&dir, options.partitions)?;
+
+        let mut repairs = Vec::new();
+        let mut writers = Vec::new();
+        for number in 0..partitions {
+            let partition = PartitionDir::of(&dir, number);
+            let mut found = recover(&partition)?;
+            repairs.extend(found.repair.take());
+            writers.push(PartitionWriter::resume(partition, found));
+        }
+        Ok(EventLog {
+            dir,
+            options,
+            partitions: writers,
+            repairs,
+            unsynced_bytes: 0,
+            poison: None,
+            _lock: lock,
+            _event: PhantomData,
+        })
+    }
+
+    /// The directory of the log, to open readers on.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How many partitions the log has; they are numbered from 0.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        u32::try_from(self.partitions.len()).expect("there are at most 4096 partitions")
+    }
+
+    /// What was cut off when the log was opened; empty after a clean end.
+    #[must_use]
+    pub fn repairs(&self) -> &[RepairReport] {
+        &self.repairs
+    }
+
+    /// The offset that the next record of the partition gets. Readers may not see the records before it yet.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::NoSuchPartition`].
+    pub fn end(&self, partition: u32) -> Result<Offset, LogError> {
+        let found = self.partitions.get(partition as usize);
+        found.map(PartitionWriter::next).ok_or_else(|| self.no_such_partition(partition))
+    }
+
+    /// Hands everything appended to the operating system: it survives the end of the process, however it ends, but not a
+    /// loss of power. Readers see it only under [`Fsync::Never`].
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Io`], after which the writer is poisoned; [`LogError::Poisoned`].
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        self.check()?;
+        let written =
+            self.partitions.iter_mut().try_for_each(|partition| partition.write_out(&self.options));
+        self.poison_by(written)
+    }
+
+    /// Returns when everything appended is durable, and visible to readers. One fsync for each partition that has something
+    /// new.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Io`], after which the writer is poisoned and what was appended since the last successful `sync` may or
+    /// may not be there; [`LogError::Poisoned`].
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.check()?;
+        self.unsynced_bytes = 0;
+        let durable = self
+            .partitions
+            .iter_mut()
+            .try_for_each(|partition| partition.make_durable(&self.options));
+        self.poison_by(durable)
+    }
+
+    /// Removes the old segments that [`Retention`](super::Retention) no longer allows, in all partitions, and says what went.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), streamwork::log::LogError> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// use streamwork::log::{EventLog, LogOptions, LogReader, Offset, Retention};
+    ///
+    /// let retention = Retention { max_partition_bytes: Some(1000), ..Retention::default() };
+    /// let options = LogOptions { segment_bytes: 100, ..LogOptions::default() };
+    /// let mut log = EventLog::create_or_open(dir.path(), LogOptions { retention, ..options })?;
+    /// for number in 0..1000_u64 {
+    ///     log.append(0, 0, &number)?;
+    /// }
+    /// log.sync()?;
+    /// assert_eq!(log.apply_retention()?.segments, 0, "full segments have already seen to it");
+    /// assert!(LogReader::<u64>::open(dir.path())?.earliest(0)? > Offset::new(900));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Readers that stand in a removed segment get [`LogError::OffsetGone`] (one that has the file open finishes it first).
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Io`] if a file could not be removed; the log is fine and goes on. [`LogError::Poisoned`].
+    pub fn apply_retention(&mut self) -> Result<Removed, LogError> {
+        self.check()?;
+        let now = SystemTime::now();
+        let mut removed = Removed::default();
+        for partition in &mut self.partitions {
+            removed += partition.retain(&self.options.retention, now)?;
+        }
+        Ok(removed)
+    }
+
+    /// Makes everything durable and ends the writer; the lock is free when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync).
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        let settled = self.partitions.iter_mut().try_for_each(PartitionWriter::settle);
+        self.poison_by(settled)
+    }
+
+    #[inline]
+    fn check(&self) -> Result<(), LogError> {
+        match &self.poison {
+            None => Ok(()),
+            Some(cause) => Err(LogError::Poisoned { dir: self.dir.clone(), cause: cause.clone() }),
+        }
+    }
+
+    /// Ends all further writing if a step that changes the disk has failed.
+    #[inline]
+    fn poison_by<T>(&mut self, result: Result<T, LogError>) -> Result<T, LogError> {
+        if let Err(error) = &result {
+            self.poison = Some(match error {
+                LogError::Io { source, .. } => format!("{error}: {source}"),
+                _ => error.to_string(),
+            });
+        }
+        result
+    }
+
+    #[cold]
+    fn no_such_partition(&self, partition: u32) -> LogError {
+        LogError::NoSuchPartition { partition, partitions: self.partitions() }
+    }
+}
+
+impl<E: Serialize> EventLog<E> {
+    /// Adds an event to the end of a partition and returns its offset. `timestamp_ms` is the event's time, in milliseconds
+    /// since the Unix epoch; [`seek_to_time`](super::LogReader::seek_to_time) finds it by that, and order is not required.
+    ///
+    /// What is promised when it returns, and when readers see it, depends on [`Fsync`]; by default nothing before
+    /// [`sync`](Self::sync).
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::RecordTooLarge`] and [`LogError::Encode`] refuse this event, [`LogError::NoSuchPartition`] this number:
+    /// the log is as before and goes on. [`LogError::Io`] poisons the writer; [`LogError::Poisoned`] says that it was.
+    #[inline]
+    pub fn append(
+        &mut self,
+        partition: u32,
+        timestamp_ms: i64,
+        event: &E,
+    ) -> Result<Offset, LogError> {
+        self.check()?;
+        if self
+            .partitions
+            .get(partition as usize)
+            .is_none_or(|found| found.is_full(self.options.segment_bytes))
+        {
+            self.make_room(partition)?;
+        }
+        let target = &mut self.partitions[partition as usize];
+        let offset = target.next();
+        let bytes = target.push(timestamp_ms, event, self.options.max_record_bytes)?;
+        if target.is_brimming(self.options.buffer_bytes) {
+            let written = target.write_out(&self.options);
+            self.poison_by(written)?;
+        }
+        self.sync_if_due(bytes as u64)?;
+        Ok(offset)
+    }
+
+    #[inline]
+    fn sync_if_due(&mut self, appended_bytes: u64) -> Result<(), LogError> {
+        self.unsynced_bytes += appended_bytes;
+        match self.options.fsync {
+            Fsync::Always => self.sync(),
+            Fsync::EveryBytes(limit) if self.unsynced_bytes >= limit => self.sync(),
+            Fsync::EveryBytes(_) | Fsync::GroupCommit | Fsync::Never => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self, partition: u32) -> Result<(), LogError> {
+        let Some(full) = self.partitions.get_mut(partition as usize) else {
+            return Err(self.no_such_partition(partition));
+        };
+        let rolled = full.roll(&self.options);
+        self.poison_by(rolled)?;
+        let full = &mut self.partitions[partition as usize];
+        // An old file that cannot be removed endangers no record: the next roll tries again.
+        if let Err(error) = full.retain(&self.options.retention, SystemTime::now()) {
+            tracing::warn!(partition, error = %error, "cannot remove an old segment of the event log");
+        }
+        Ok(())
+    }
+}
+
+impl<E> Drop for EventLog<E> {
+    fn drop(&mut self) {
+        if self.poison.is_some() {
+            return;
+        }
+        if let Err(error) = self.finish() {
+            tracing::error!(log = %self.dir.display(), error = %error, "cannot bring the end of the event log to disk");
+        }
+    }
+}
+
+/// The stored number of partitions, or a new log of the requested number.
+fn agree_on_partitions(dir: &Path, requested: Option<u32>) -> Result<u32, LogError> {
+    match (meta::partitions(dir)?, requested) {
+        (Some(stored), Some(requested)) if stored != requested => {
+            Err(LogError::PartitionCountMismatch { dir: dir.to_owned(), stored, requested })
+        }
+        (Some(stored), _) => Ok(stored),
+        (None, requested) => {
+            let partitions = requested.unwrap_or(PARTITIONS_DEFAULT);
+            meta::create(dir, partitions)?;
+            Ok(partitions)
+        }
+    }
+}
