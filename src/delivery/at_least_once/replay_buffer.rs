@@ -170,11 +170,20 @@ impl<T: Clone> ReplayBuffer<T> {
         match options.order {
             ReplayOrder::FailedLast => self.due.push(Reverse((at, entry))),
             ReplayOrder::Ordered => {
+                self.reopen();
                 self.rewound_to = Some(self.base);
                 self.rewind_at = self.rewind_at.max(at);
             }
         }
         None
+    }
+
+    /// Everything kept will be emitted again: none of it is done.
+    fn reopen(&mut self) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.done && entry.event.is_some()) {
+            entry.done = false;
+            self.unfinished += 1;
+        }
     }
 
     /// When the next replay is due.
@@ -212,8 +221,6 @@ impl<T: Clone> ReplayBuffer<T> {
             let entry = self.entry(at)?;
             let root = entry.root.take();
             if let Some(event) = entry.event.clone() {
-                let was_done = std::mem::take(&mut entry.done);
-                self.unfinished += usize::from(was_done);
                 self.rewound_to = Some(at + 1);
                 return Some((at, event, root));
             }
@@ -276,7 +283,7 @@ mod tests {
         buffer.done(0);
         assert!(buffer.failed(1, failure(), Timestamp(0)).is_none());
         buffer.done(2);
-        assert_eq!((buffer.room(), buffer.unfinished()), (0, 1));
+        assert_eq!((buffer.room(), buffer.unfinished()), (0, 2));
         assert_eq!(buffer.next_due(LATER), Some((1, 'b', None)));
         assert_eq!(buffer.next_due(LATER), Some((2, 'c', None)));
         assert_eq!(buffer.next_due(LATER), None);
