@@ -127,8 +127,12 @@ impl<T: Clone> ReplayBuffer<T> {
 
     pub(crate) fn done(&mut self, entry: u64) {
         // To keep the order, what came after a failed event is emitted again even if it was done.
-        let comes_again = self.options.order == ReplayOrder::Ordered;
-        self.finish(entry, comes_again);
+        let ordered = self.options.order == ReplayOrder::Ordered;
+        if self.rewound_to.is_some_and(|next| entry >= next) {
+            // It is about to be emitted again in any case.
+            return;
+        }
+        self.finish(entry, ordered);
     }
 
     fn finish(&mut self, entry: u64, comes_again: bool) {
