@@ -1,0 +1,159 @@
+//! [`TransactionalFiles`]: a sink into a directory of files that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::sink::TransactionalSink;
+use crate::error::BoxError;
+use crate::id::CheckpointId;
+
+/// Writes events into files, one per transaction and instance: `part-0003-0000000017` for the 17th
+/// of instance 3. A file has its name only when its transaction is committed; until then the name
+/// ends in `.pending`. Readers ignore those.
+///
+/// ```
+/// use streamwork::{ExactlyOnce, Job, TransactionalFiles};
+///
+/// # let directory = std::env::temp_dir().join(format!("streamwork-files-{}", std::process::id()));
+/// let out = directory.join("out");
+/// let files = TransactionalFiles::new(&out, |n: &u64, file: &mut Vec<u8>| {
+///     file.extend_from_slice(format!("{n}\n").as_bytes());
+/// });
+/// let job = Job::new("numbers");
+/// job.from_iter("numbers", || 0..3_u64).transactional_sink("files", files);
+/// job.run(ExactlyOnce::checkpoints_in(directory.join("checkpoints")))?;
+///
+/// let written = std::fs::read_to_string(out.join("part-0000-0000000001"))?;
+/// assert_eq!(written, "0\n1\n2\n");
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TransactionalFiles<T> {
+    directory: PathBuf,
+    encode: Encode<T>,
+    instance: usize,
+    next: u64,
+    open: Vec<u8>,
+}
+
+type Encode<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
+
+impl<T: Event> TransactionalFiles<T> {
+    /// A factory of such sinks, for [`Stream::transactional_sink`](crate::Stream::transactional_sink).
+    /// The directory is created if it is not there; `encode` appends an event's bytes.
+    #[expect(clippy::new_ret_no_self, reason = "a job wants a factory, not one sink")]
+    pub fn new(
+        directory: impl Into<PathBuf>,
+        encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
+    ) -> impl Fn() -> Self + Send + Sync + 'static {
+        let (directory, encode): (PathBuf, Encode<T>) = (directory.into(), Arc::new(encode));
+        move || Self {
+            directory: directory.clone(),
+            encode: Arc::clone(&encode),
+            instance: 0,
+            next: 1,
+            open: Vec::new(),
+        }
+    }
+
+    fn prefix(&self) -> String {
+        format!("part-{:04}-", self.instance)
+    }
+
+    fn pending(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{}{number:010}.pending", self.prefix()))
+    }
+
+    fn committed(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{}{number:010}", self.prefix()))
+    }
+
+    /// Numbers of this instance's files, and whether each is pending.
+    fn numbers(&self) -> Result<Vec<(u64, bool)>, BoxError> {
+        let mut numbers = Vec::new();
+        for entry in named(&self.directory, fs::read_dir(&self.directory))? {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            let Some(rest) = name.strip_prefix(&self.prefix()) else { continue };
+            let (digits, pending) = match rest.strip_suffix(".pending") {
+                Some(digits) => (digits, true),
+                None => (rest, false),
+            };
+            if let Ok(number) = digits.parse() {
+                numbers.push((number, pending));
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn sync_directory(&self) -> Result<(), BoxError> {
+        let directory = named(&self.directory, File::open(&self.directory))?;
+        named(&self.directory, directory.sync_all())
+    }
+}
+
+impl<T: Event> TransactionalSink for TransactionalFiles<T> {
+    type In = T;
+    type Handle = u64;
+
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        self.instance = instance.index();
+        named(&self.directory, fs::create_dir_all(&self.directory))?;
+        let highest = self.numbers()?.into_iter().map(|(number, _)| number).max();
+        self.next = highest.unwrap_or(0) + 1;
+        Ok(())
+    }
+
+    fn write(&mut self, event: T) -> Result<(), BoxError> {
+        (self.encode)(&event, &mut self.open);
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+        if self.open.is_empty() {
+            return Ok(None);
+        }
+        let number = self.next;
+        let path = self.pending(number);
+        let mut file = named(&path, File::create(&path))?;
+        named(&path, file.write_all(&self.open).and_then(|()| file.sync_all()))?;
+        self.sync_directory()?;
+        self.next += 1;
+        self.open.clear();
+        Ok(Some(number))
+    }
+
+    fn commit(&mut self, number: u64) -> Result<(), BoxError> {
+        let (from, to) = (self.pending(number), self.committed(number));
+        match fs::rename(&from, &to) {
+            Ok(()) => self.sync_directory(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
+            Err(error) => named(&from, Err(error)),
+        }
+    }
+
+    fn abort_unfinished(&mut self) -> Result<(), BoxError> {
+        self.open.clear();
+        for (number, _) in self.numbers()?.into_iter().filter(|(_, pending)| *pending) {
+            let path = self.pending(number);
+            named(&path, fs::remove_file(&path))?;
+        }
+        Ok(())
+    }
+}
+
+impl<T> std::fmt::Debug for TransactionalFiles<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransactionalFiles")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+fn named<R>(path: &Path, result: io::Result<R>) -> Result<R, BoxError> {
+    result.map_err(|error| format!("{}: {error}", path.display()).into())
+}
