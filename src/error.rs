@@ -103,6 +103,14 @@ pub enum Refused {
         /// The guarantee.
         guarantee: &'static str,
     },
+    /// Sources have one output.
+    #[error("source \"{component}\" has no channel \"{channel}\": only operators have channels")]
+    ChannelOfSource {
+        /// The source.
+        component: String,
+        /// The channel that was to be read.
+        channel: String,
+    },
     /// Sinks for dead letters hang on something that is not a source.
     #[error("dead letters are events of a source, and \"{component}\" is none")]
     DeadLettersNotOfSource {

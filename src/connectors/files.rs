@@ -20,7 +20,7 @@ use crate::id::CheckpointId;
 ///
 /// # let directory = std::env::temp_dir().join(format!("streamwork-files-{}", std::process::id()));
 /// let out = directory.join("out");
-/// let files = TransactionalFiles::new(&out, |n: &u64, file: &mut Vec<u8>| {
+/// let files = TransactionalFiles::factory(&out, |n: &u64, file: &mut Vec<u8>| {
 ///     file.extend_from_slice(format!("{n}\n").as_bytes());
 /// });
 /// let job = Job::new("numbers");
@@ -45,8 +45,7 @@ type Encode<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 impl<T: Event> TransactionalFiles<T> {
     /// A factory of such sinks, for [`Stream::transactional_sink`](crate::Stream::transactional_sink).
     /// The directory is created if it is not there; `encode` appends an event's bytes.
-    #[expect(clippy::new_ret_no_self, reason = "a job wants a factory, not one sink")]
-    pub fn new(
+    pub fn factory(
         directory: impl Into<PathBuf>,
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> impl Fn() -> Self + Send + Sync + 'static {

@@ -26,8 +26,11 @@ pub(crate) struct Blueprint {
     /// The instances that have a thread, sources first; their place here is their number.
     pub(crate) threads: Vec<ThreadPlan>,
     /// Makes queues and, for each thread, what builds its instance there.
-    pub(crate) wire: Arc<dyn Fn(&Execution) -> Vec<BuildInstance> + Send + Sync>,
+    pub(crate) wire: Wire,
 }
+
+/// Makes queues and, for each thread, what builds its instance there.
+pub(crate) type Wire = Arc<dyn Fn(&Execution) -> Vec<BuildInstance> + Send + Sync>;
 
 /// One thread.
 #[derive(Clone, Debug)]

@@ -442,10 +442,8 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
             batch.clear();
             self.spare = batch;
         }
-        if self.outgoing.is_empty() {
-            if let Some(ms) = self.watermark.take() {
-                self.parts.stage.control(Control::Watermark(ms), &mut self.base.context);
-            }
+        if let Some(ms) = self.watermark.take_if(|_| self.outgoing.is_empty()) {
+            self.parts.stage.control(Control::Watermark(ms), &mut self.base.context);
         }
         if self.since_flush >= 16 {
             self.since_flush = 0;

@@ -126,20 +126,25 @@ fn join<T: Event>(readers: Vec<AnyPush>) -> Box<dyn Push<T>> {
     Tee::over(typed.collect())
 }
 
-/// Where a component stands, from its outputs.
-fn collector<T: Event>(
-    site: &Site<'_>,
-    outputs: Outputs,
-) -> (Collector<T>, Box<dyn Push<T>>, Vec<Box<dyn SidePort>>) {
-    let next = join::<T>(outputs.main);
-    let (sides, ports) = outputs.sides.into_iter().unzip();
-    let desk = Desk {
-        answers: site.execution.account.answers(site.number),
-        counters: site.execution.counters(&site.instance.name),
-        instance: site.instance.name.clone(),
-        tracked: site.execution.account.tracked(),
-    };
-    (Collector::new(desk, next.copies(), sides), next, ports)
+/// The way out of a component: what it emits into, and what comes after.
+struct WayOut<T> {
+    collector: Collector<T>,
+    next: Box<dyn Push<T>>,
+    sides: Vec<Box<dyn SidePort>>,
+}
+
+impl<T: Event> WayOut<T> {
+    fn new(site: &Site<'_>, outputs: Outputs) -> Self {
+        let next = join::<T>(outputs.main);
+        let (sides, ports) = outputs.sides.into_iter().unzip();
+        let desk = Desk {
+            answers: site.execution.account.answers(site.number),
+            counters: site.execution.counters(&site.instance.name),
+            instance: site.instance.name.clone(),
+            tracked: site.execution.account.tracked(),
+        };
+        Self { collector: Collector::new(desk, next.copies(), sides), next, sides: ports }
+    }
 }
 
 /// Makes the stage of an operator or sink.
@@ -174,12 +179,12 @@ where
 {
     let factory = Arc::new(factory);
     let stage = move |site: &Site<'_>, outputs: Outputs| {
-        let (collector, next, sides) = collector::<C::Out>(site, outputs);
+        let way = WayOut::<C::Out>::new(site, outputs);
         let place = Place {
             instance: site.instance.clone(),
-            collector,
-            next,
-            sides,
+            collector: way.collector,
+            next: way.next,
+            sides: way.sides,
             consequences: site.execution.consequences(),
         };
         let state = site.execution.state_of(&site.instance.name)?;
@@ -236,12 +241,11 @@ fn source<C: SourceComponent + 'static>(
         let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
         let letters = letters.map(|make| make(&site.instance)).transpose();
         let letters = letters.map_err(|error| fail("dead letters", Cause::error(error)))?;
-        let (collector, stage, sides) = collector::<C::Out>(site, outputs);
-        assert!(sides.is_empty(), "a source has no channels: the plan refuses them");
+        let way = WayOut::<C::Out>::new(site, outputs);
         let parts = SourceParts {
             instance: site.instance.clone(),
-            collector,
-            stage,
+            collector: way.collector,
+            stage: way.next,
             side,
             letters,
             store: execution.store.clone(),

@@ -60,6 +60,13 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
     if !graph.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
         return Err(Refused::NoSource { job: graph.name.clone() });
     }
+    for edge in &graph.edges {
+        let from = &graph.nodes[edge.from];
+        if let (NodeKind::Source(_), Some(channel)) = (&from.kind, edge.channel) {
+            let (component, channel) = (from.name.clone(), channel.to_owned());
+            return Err(Refused::ChannelOfSource { component, channel });
+        }
+    }
     for (number, node) in graph.nodes.iter().enumerate() {
         let ends = matches!(node.kind, NodeKind::Sink(_)) || node.ignored;
         if !ends && graph.edges_from(number).next().is_none() {
@@ -76,11 +83,10 @@ fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> 
         return Err(Refused::StoreMissing { guarantee: name });
     }
     for node in &graph.nodes {
-        if let NodeKind::Source(maker) = &node.kind {
-            if demands.rewindable_sources && !maker.rewindable {
-                let component = node.name.clone();
-                return Err(Refused::NotRewindable { component, guarantee: name });
-            }
+        let NodeKind::Source(maker) = &node.kind else { continue };
+        if demands.rewindable_sources && !maker.rewindable {
+            let component = node.name.clone();
+            return Err(Refused::NotRewindable { component, guarantee: name });
         }
     }
     for edge in &graph.edges {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use streamwork::{
+    CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName, StoreError},
-    id::{CheckpointId, ExecutionId},
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};

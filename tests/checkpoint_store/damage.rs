@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use streamwork::{
+    ExecutionId,
     checkpoint::{CheckpointStore, FormatError, Manifest, StoreError},
-    id::ExecutionId,
 };
 
 use crate::{

@@ -1,8 +1,8 @@
 //! The disk fails at every single operation, in every way; the process dies at every single operation; power fails there.
 
 use streamwork::{
+    CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName, StoreError},
-    id::{CheckpointId, ExecutionId},
 };
 
 use crate::{

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use streamwork::{
+    CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, Disk, Manifest, PartName, StoreError},
-    id::{CheckpointId, ExecutionId},
 };
 
 use crate::memory_disk::MemoryDisk;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use streamwork::{
+    CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, Manifest, PartName},
-    id::{CheckpointId, ExecutionId},
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};

@@ -8,8 +8,8 @@ use std::{
 };
 
 use streamwork::{
+    CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, PartName, StoreError},
-    id::{CheckpointId, ExecutionId},
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};

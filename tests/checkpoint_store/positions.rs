@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use streamwork::{
+    ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, FormatError, PartName, StoreError},
-    id::ExecutionId,
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};

@@ -1,8 +1,8 @@
 //! What is deleted and what never is.
 
 use streamwork::{
+    CheckpointId,
     checkpoint::{CheckpointStore, DirectoryStore, Disk},
-    id::CheckpointId,
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};

@@ -48,7 +48,7 @@ fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
         let line = |(event, count): &(u64, u64), file: &mut Vec<u8>| {
             file.extend_from_slice(format!("{event} {count}\n").as_bytes());
         };
-        counted.transactional_sink("out", TransactionalFiles::new(out, line)).own_thread();
+        counted.transactional_sink("out", TransactionalFiles::factory(out, line)).own_thread();
     } else {
         counted.sink("out", move || Append::new(out.clone())).own_thread();
     }

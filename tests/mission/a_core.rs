@@ -246,7 +246,7 @@ fn an_operator_has_several_output_channels_each_with_its_type() {
         type In = u64;
         type Out = u64;
         fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
-            if event % 2 == 0 {
+            if event.is_multiple_of(2) {
                 out.emit(event);
             } else {
                 out.emit_to(ODD, event.to_string());
@@ -493,6 +493,9 @@ fn what_can_be_refused_is_refused_before_a_thread_starts_and_names_the_component
         fast(),
     );
     assert!(matches!(error, Refused::TooManyForKeys { .. }), "{error}");
+
+    let error = refused(&|job| drop(numbers(job).channel(ODD).for_each(|_| ())), fast());
+    assert!(matches!(error, Refused::ChannelOfSource { .. }), "{error}");
 
     let directory = tempfile::tempdir().unwrap();
     let exactly = || ExactlyOnce::checkpoints_in(directory.path());

@@ -40,11 +40,14 @@ impl StatefulOperator for Tally {
     }
 }
 
+/// Prepared transactions by handle, and what is shown.
+type Table = (BTreeMap<u64, Vec<u64>>, Vec<u64>);
+
 /// What a transactional sink has shown, and what it has only prepared.
 #[derive(Clone, Debug, Default)]
 struct Ledger {
     open: Vec<u64>,
-    shared: Arc<Mutex<(BTreeMap<u64, Vec<u64>>, Vec<u64>)>>,
+    shared: Arc<Mutex<Table>>,
     handles: Arc<AtomicU64>,
     commits: Arc<AtomicUsize>,
     fail_commits: Arc<AtomicUsize>,
@@ -76,7 +79,7 @@ impl TransactionalSink for Ledger {
         let failing = |left: usize| left.checked_sub(1);
         let fail = self.fail_commits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, failing);
         let mut shared = self.shared.lock();
-        if fail.is_ok() && handle % 2 == 0 {
+        if fail.is_ok() && handle.is_multiple_of(2) {
             return Err("failed before its effect".into());
         }
         if let Some(events) = shared.0.remove(&handle) {
