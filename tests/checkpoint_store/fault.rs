@@ -15,7 +15,7 @@ use crate::memory_disk::MemoryDisk;
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It does nothing (a write does half) and says that the disk is full. Later ones work.
     Refuse,
     /// It is done, and says that it failed. Later ones work.
@@ -32,20 +32,20 @@ struct Script {
 }
 
 #[derive(Clone, Debug)]
-pub struct FaultyDisk {
+pub(crate) struct FaultyDisk {
     disk: MemoryDisk,
     script: Arc<Script>,
 }
 
 impl FaultyDisk {
     /// Fails at operation `at`, counted from 0.
-    pub fn new(disk: &MemoryDisk, fault: Fault, at: usize) -> Self {
+    pub(crate) fn new(disk: &MemoryDisk, fault: Fault, at: usize) -> Self {
         let script = Script { done: AtomicUsize::new(0), at, fault };
         Self { disk: disk.clone(), script: Arc::new(script) }
     }
 
     /// Whether the chosen operation was reached.
-    pub fn was_reached(&self) -> bool {
+    pub(crate) fn was_reached(&self) -> bool {
         self.script.done.load(Ordering::Relaxed) > self.script.at
     }
 }

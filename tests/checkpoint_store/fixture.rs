@@ -9,27 +9,27 @@ use streamwork::{
 
 use crate::memory_disk::MemoryDisk;
 
-pub const ROOT: &str = "/job/checkpoints";
+pub(crate) const ROOT: &str = "/job/checkpoints";
 
-pub fn open(disk: &(impl Disk + Clone + 'static)) -> DirectoryStore {
+pub(crate) fn open(disk: &(impl Disk + Clone + 'static)) -> DirectoryStore {
     try_open(disk).unwrap()
 }
 
-pub fn try_open(disk: &(impl Disk + Clone + 'static)) -> Result<DirectoryStore, StoreError> {
+pub(crate) fn try_open(disk: &(impl Disk + Clone + 'static)) -> Result<DirectoryStore, StoreError> {
     DirectoryStore::open_on(Arc::new(disk.clone()), ROOT)
 }
 
 /// The instances that have state in every checkpoint made here.
-pub fn names() -> [PartName; 2] {
+pub(crate) fn names() -> [PartName; 2] {
     [PartName::new("counter", 0), PartName::new("counter", 1)]
 }
 
 /// What instance `name` has to remember at `checkpoint`.
-pub fn state(execution: ExecutionId, checkpoint: u64, name: &PartName) -> Vec<u8> {
+pub(crate) fn state(execution: ExecutionId, checkpoint: u64, name: &PartName) -> Vec<u8> {
     format!("{name} at {checkpoint} in {execution}").into_bytes()
 }
 
-pub fn manifest_without_parts(execution: ExecutionId, checkpoint: u64) -> Manifest {
+pub(crate) fn manifest_without_parts(execution: ExecutionId, checkpoint: u64) -> Manifest {
     Manifest {
         execution,
         checkpoint: CheckpointId(checkpoint),
@@ -42,7 +42,7 @@ pub fn manifest_without_parts(execution: ExecutionId, checkpoint: u64) -> Manife
 }
 
 /// Writes the parts of a checkpoint, and gives the manifest to commit.
-pub fn write_parts(
+pub(crate) fn write_parts(
     store: &DirectoryStore,
     execution: ExecutionId,
     checkpoint: u64,
@@ -58,14 +58,18 @@ pub fn write_parts(
 }
 
 /// Writes and commits a checkpoint.
-pub fn complete(store: &DirectoryStore, execution: ExecutionId, checkpoint: u64) -> Manifest {
+pub(crate) fn complete(
+    store: &DirectoryStore,
+    execution: ExecutionId,
+    checkpoint: u64,
+) -> Manifest {
     let manifest = write_parts(store, execution, checkpoint).unwrap();
     store.commit(&manifest).unwrap();
     manifest
 }
 
 /// A disk with the given checkpoints of one execution, and nobody using it.
-pub fn disk_with(checkpoints: impl IntoIterator<Item = u64>) -> (MemoryDisk, Vec<Manifest>) {
+pub(crate) fn disk_with(checkpoints: impl IntoIterator<Item = u64>) -> (MemoryDisk, Vec<Manifest>) {
     let disk = MemoryDisk::new();
     let store = open(&disk);
     let execution = store.begin_execution().unwrap();
@@ -75,21 +79,21 @@ pub fn disk_with(checkpoints: impl IntoIterator<Item = u64>) -> (MemoryDisk, Vec
     (disk, manifests)
 }
 
-pub fn directory(manifest: &Manifest) -> String {
+pub(crate) fn directory(manifest: &Manifest) -> String {
     let (checkpoint, execution) = (manifest.checkpoint.0, manifest.execution);
     format!("chk-{checkpoint:020}-x{execution}")
 }
 
-pub fn manifest_path(manifest: &Manifest) -> std::path::PathBuf {
+pub(crate) fn manifest_path(manifest: &Manifest) -> std::path::PathBuf {
     Path::new(ROOT).join(directory(manifest)).join("MANIFEST")
 }
 
-pub fn part_path(manifest: &Manifest, part: usize) -> std::path::PathBuf {
+pub(crate) fn part_path(manifest: &Manifest, part: usize) -> std::path::PathBuf {
     Path::new(ROOT).join(directory(manifest)).join(&manifest.parts[part].file)
 }
 
 /// Every part of a checkpoint is there and holds what was written.
-pub fn assert_parts_hold(store: &DirectoryStore, manifest: &Manifest) {
+pub(crate) fn assert_parts_hold(store: &DirectoryStore, manifest: &Manifest) {
     for name in names() {
         let expected = state(manifest.execution, manifest.checkpoint.0, &name);
         let found = store.read_part(manifest, &name).unwrap();
@@ -98,7 +102,7 @@ pub fn assert_parts_hold(store: &DirectoryStore, manifest: &Manifest) {
 }
 
 /// The same file with another byte at `at`, under a checksum that is right.
-pub fn resealed(file: &[u8], at: usize, byte: u8) -> Vec<u8> {
+pub(crate) fn resealed(file: &[u8], at: usize, byte: u8) -> Vec<u8> {
     let mut file = file[..file.len() - 4].to_vec();
     file[at] = byte;
     let checksum = crc32fast::hash(&file);

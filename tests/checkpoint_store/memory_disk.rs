@@ -11,10 +11,10 @@ use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock};
 
 /// A seeded generator (SplitMix64), so that a failing history can be run again.
 #[derive(Debug)]
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 
@@ -47,13 +47,13 @@ struct Twice<T> {
 type Nodes = Arc<Mutex<Vec<Node>>>;
 
 #[derive(Clone, Debug)]
-pub struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     nodes: Nodes,
     locks: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl MemoryDisk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(vec![Node::Dir(Twice::default())])
     }
 
@@ -62,12 +62,12 @@ impl MemoryDisk {
     }
 
     /// The same disk, apart: what happens to one does not happen to the other.
-    pub fn fork(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         Self::of(self.nodes.lock().unwrap().clone())
     }
 
     /// What the machine finds after a power failure: of everything not synchronized, any part.
-    pub fn after_power_failure(&self, random: &mut Random) -> Self {
+    pub(crate) fn after_power_failure(&self, random: &mut Random) -> Self {
         let mut nodes = self.nodes.lock().unwrap().clone();
         for node in &mut nodes {
             match node {
@@ -85,17 +85,17 @@ impl MemoryDisk {
     }
 
     /// Puts content into a file, as if it had always been there.
-    pub fn put(&self, path: impl AsRef<Path>, content: &[u8]) {
+    pub(crate) fn put(&self, path: impl AsRef<Path>, content: &[u8]) {
         let mut file = self.create(path.as_ref()).unwrap();
         file.append(content).unwrap();
         file.sync().unwrap();
     }
 
-    pub fn get(&self, path: impl AsRef<Path>) -> Vec<u8> {
+    pub(crate) fn get(&self, path: impl AsRef<Path>) -> Vec<u8> {
         self.read(path.as_ref()).unwrap()
     }
 
-    pub fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
+    pub(crate) fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
         let entries = self.list(path.as_ref()).unwrap();
         entries.into_iter().map(|entry| entry.name).collect()
     }
