@@ -125,6 +125,17 @@ pub enum Refused {
         /// What the machine allows.
         limit: usize,
     },
+    /// Every instance of one component would be joined with every instance of another, and that is
+    /// more queues than a machine should hold.
+    #[error(
+        "the job needs {queues} queues between instances and {limit} are allowed: use fewer instances, or `forward`"
+    )]
+    TooManyQueues {
+        /// Queues the job would have.
+        queues: usize,
+        /// What is allowed.
+        limit: usize,
+    },
     /// An option has a value that means nothing.
     #[error("option {option}: {reason}")]
     Option {

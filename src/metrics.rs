@@ -53,6 +53,8 @@ pub(crate) struct Counters {
     pub(crate) unacknowledged: Count,
     /// When the running step began; 0 while parked.
     pub(crate) working_since: Count,
+    /// 1 while the running step takes suspiciously long.
+    pub(crate) stalled: Count,
     pub(crate) latency: Histogram,
 }
 
@@ -104,6 +106,9 @@ pub struct InstanceMetrics {
     pub queue_depth: u64,
     /// Events of a source that are kept for replay.
     pub unacknowledged: u64,
+    /// Whether a callback has not returned for longer than `stalled_after`; on the component that
+    /// heads the thread.
+    pub stalled: bool,
     /// From the source's `get_events` to the end of this sink's `flush`, counting for each event
     /// the oldest of its batch.
     pub latency: LatencySummary,
@@ -180,6 +185,7 @@ fn read(name: &InstanceName, c: &Counters) -> InstanceMetrics {
         blocked: Duration::from_nanos(c.blocked_ns.get()),
         queue_depth: c.queue_depth.get(),
         unacknowledged: c.unacknowledged.get(),
+        stalled: c.stalled.get() != 0,
         latency: c.latency.summary(),
     }
 }

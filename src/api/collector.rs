@@ -191,6 +191,7 @@ impl<T> Collector<T> {
 
     /// Calls `on_timer(tag)` on this instance after this much (processing) time. Several timers may
     /// have one tag; a timer cannot be taken back, so let `on_timer` ignore what no longer matters.
+    /// Timers that are not due when the input ends do not fire any more: `finish` is called instead.
     pub fn set_timer(&mut self, after: Duration, tag: u64) {
         self.timers.push((after, tag));
     }

@@ -11,7 +11,7 @@ pub(crate) trait Answers: Send + Sync {
     /// This many more (or fewer) deliveries are outstanding under `root`.
     fn change(&self, root: Root, delta: i64);
     /// The event under `root` failed.
-    fn fail(&self, root: Root, failure: Failure);
+    fn fail(&self, root: Root, failure: Failure) -> Fate;
     /// One outstanding delivery of `root` is now in a token.
     fn hold(&self, root: Root);
     /// One delivery of `root` left its token, answered or anchored.
@@ -21,11 +21,21 @@ pub(crate) trait Answers: Send + Sync {
     fn group(&self, members: Vec<Root>, copies: u32) -> Root;
 }
 
+/// What becomes of an event whose token failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is given up.
+    Dropped,
+    /// It comes again, by itself or because the job goes back.
+    ComesAgain,
+}
+
 /// The right and duty to answer for one event, taken by
 /// [`Collector::defer`](crate::Collector::defer).
 ///
 /// Move-only: it can be answered once. Dropped without an answer it is a failure. It may be sent
-/// to another thread. What a failure means is the guarantee's to say: the event is counted as
+/// to another thread. Under a guarantee by checkpoints, what an operator still holds at a barrier
+/// must be in its state: the event is not emitted again. What a failure means is the guarantee's to say: the event is counted as
 /// dropped, replayed, or the job goes back to its last checkpoint.
 ///
 /// ```
@@ -98,7 +108,9 @@ impl Token {
         let answers = self.release();
         self.counters.failed.add(1);
         let failure = Failure { instance: self.instance.clone(), callback: "token", cause };
-        answers.fail(self.root, failure);
+        if answers.fail(self.root, failure) == Fate::Dropped {
+            self.counters.dropped.add(1);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A source that other threads of the program send to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -18,8 +19,11 @@ use crate::job::stream::Stream;
 #[derive(Debug)]
 pub struct EventSender<T> {
     events: Option<Sender<T>>,
-    wakers: Arc<Mutex<Vec<Waker>>>,
+    wakers: Wakers,
 }
+
+/// The waker of each instance that reads.
+type Wakers = Arc<Mutex<BTreeMap<usize, Waker>>>;
 
 /// The event could not be sent and comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +63,7 @@ impl<T> EventSender<T> {
     }
 
     fn wake(&self) {
-        self.wakers.lock().iter().for_each(Waker::wake);
+        self.wakers.lock().values().for_each(Waker::wake);
     }
 }
 
@@ -78,14 +82,14 @@ impl<T> Drop for EventSender<T> {
 
 struct ChannelSource<T> {
     events: Receiver<T>,
-    wakers: Arc<Mutex<Vec<Waker>>>,
+    wakers: Wakers,
 }
 
 impl<T: Event> Source for ChannelSource<T> {
     type Out = T;
 
     fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
-        self.wakers.lock().push(instance.waker());
+        self.wakers.lock().insert(instance.index(), instance.waker());
         Ok(())
     }
 
@@ -115,7 +119,6 @@ impl Job {
     /// let handle = job.start(AtMostOnce::new())?;
     /// clicks.send("home")?;
     /// drop(clicks);
-    /// drop(job);
     /// let report = handle.wait()?;
     /// assert_eq!(report.metrics.sum("clicks", |m| m.emitted), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -126,7 +129,7 @@ impl Job {
         capacity: usize,
     ) -> (EventSender<T>, Stream<T>) {
         let (sender, events) = bounded(capacity);
-        let wakers: Arc<Mutex<Vec<Waker>>> = Arc::default();
+        let wakers = Wakers::default();
         let sender = EventSender { events: Some(sender), wakers: Arc::clone(&wakers) };
         let stream = self.source(name, move || ChannelSource {
             events: events.clone(),

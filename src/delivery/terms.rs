@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::api::token::Answers;
+use crate::api::token::{Answers, Fate};
 use crate::api::waker::Waker;
 use crate::channel::ledger::Reports;
 use crate::checkpoint::coordinator::Cut;
@@ -188,12 +188,15 @@ impl Answers for Untracked {
     fn hold(&self, _: Root) {}
     fn unhold(&self, _: Root) {}
 
-    fn fail(&self, _: Root, failure: Failure) {
+    fn fail(&self, _: Root, failure: Failure) -> Fate {
         if let Some(alarm) = &self.alarm {
             alarm(failure);
-        } else if let Some(DropHook(hook)) = &self.on_drop {
+            return Fate::ComesAgain;
+        }
+        if let Some(DropHook(hook)) = &self.on_drop {
             hook(&Dropped { failure });
         }
+        Fate::Dropped
     }
 
     fn group(&self, _: Vec<Root>, _: u32) -> Root {

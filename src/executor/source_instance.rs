@@ -305,7 +305,7 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         };
         self.watermark = self.parts.collector.watermark.take();
         self.emit();
-        if self.outgoing.is_empty() { Progress::Moved } else { Progress::Blocked(None) }
+        Progress::Moved
     }
 
     fn get_events(&mut self) -> Result<Next, Failure> {
@@ -569,7 +569,10 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         if let Phase::Ending(end) = self.phase {
             return self.end(end);
         }
-        if self.poll_at.is_none_or(|at| at > now) && !self.woken() {
+        if self.component.is_some() && self.parts.instance.waker.take_signal() {
+            self.poll_at = Some(now);
+        }
+        if self.poll_at.is_none_or(|at| at > now) {
             return self.idle();
         }
         if self.component.is_none() {
@@ -580,11 +583,6 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
             return self.wait_for_answers();
         }
         self.poll()
-    }
-
-    /// A source that waits to be woken is polled once per step that it was woken for.
-    fn woken(&mut self) -> bool {
-        self.component.is_some() && self.parts.instance.waker.take_signal()
     }
 }
 

@@ -124,13 +124,11 @@ impl Supervisor {
             let failure = match outcome {
                 Outcome::Ended(end) => {
                     self.dismiss(running);
-                    self.release();
                     let asked = self.stopping.is_some();
                     return Ok(Ended { end, asked, restored_from: self.restored_from });
                 }
                 Outcome::Over(error) => {
                     self.dismiss(running);
-                    self.release();
                     return Err(error);
                 }
                 Outcome::Failed(failure) => failure,
@@ -144,7 +142,6 @@ impl Supervisor {
             let again = window.again(self.clock.now()).filter(|_| may_restart);
             let restarts = self.registry.restarts.get();
             let Some(pause) = again.filter(|_| self.stopping.is_none()) else {
-                self.release();
                 return Err(JobError::Failed { failure, restarts });
             };
             tracing::warn!(%failure, ?pause, "the job starts over");
@@ -189,12 +186,6 @@ impl Supervisor {
     /// The handle was dropped: the job is asked to stop.
     fn orphan(&mut self) {
         self.requests = never();
-    }
-
-    fn release(&self) {
-        if let Some(store) = &self.store {
-            store.release();
-        }
     }
 
     /// Starts all threads of an execution; no event flows yet.
@@ -248,6 +239,7 @@ impl Supervisor {
             gone: BTreeSet::new(),
             warned: BTreeSet::new(),
             told: false,
+            stall_check: Timestamp(0),
         };
         for (number, build) in builds.into_iter().enumerate() {
             let name = plan[number].name.clone();
@@ -385,11 +377,9 @@ impl Supervisor {
         running: &Running,
         now: Timestamp,
     ) -> Duration {
-        let stall_check =
-            now.after(self.guarantee.options.stalled_after.max(Duration::from_millis(10)) / 2);
         let deadline = coordinator.filter(|_| running.opened).and_then(Coordinator::deadline);
         let stop = self.stopping.map(|stopping| stopping.by);
-        let next = earlier(earlier(deadline, stop), Some(stall_check));
+        let next = earlier(earlier(deadline, stop), Some(running.stall_check));
         next.map_or(Duration::from_secs(1), |at| at.since(now))
     }
 
@@ -508,9 +498,16 @@ impl Supervisor {
 
     /// Reports callbacks that have not returned for long, once each.
     fn look_for_stalls(&self, running: &mut Running, now: Timestamp) {
+        if now < running.stall_check {
+            return;
+        }
+        let pause = self.guarantee.options.stalled_after / 2;
+        running.stall_check = now.after(pause.max(Duration::from_millis(10)));
         for (number, thread) in self.blueprint.threads.iter().enumerate() {
-            let since = Timestamp(self.registry.counters(&thread.name).working_since.get());
+            let counters = self.registry.counters(&thread.name);
+            let since = Timestamp(counters.working_since.get());
             let stalled = since.0 != 0 && now.since(since) > self.guarantee.options.stalled_after;
+            counters.stalled.set(u64::from(stalled));
             if stalled && running.warned.insert(number) {
                 let instance = &thread.name;
                 let seconds = now.since(since).as_secs();
@@ -572,6 +569,7 @@ pub(crate) struct Running {
     gone: BTreeSet<usize>,
     warned: BTreeSet<usize>,
     told: bool,
+    stall_check: Timestamp,
 }
 
 impl Running {

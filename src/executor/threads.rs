@@ -56,6 +56,10 @@ fn run(seat: Seat) {
         Ok(mut step) => {
             seat.reporter.send(Report::Up);
             drive(&mut *step, &seat.mailbox, &seat.counters, &*seat.clock);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(step))) {
+                let (instance, cause) = (&seat.name, Cause::panic(payload));
+                tracing::error!(%instance, %cause, "a destructor panicked");
+            }
         }
         Err(failure) => seat.reporter.send(Report::Failed(failure)),
     }

@@ -108,8 +108,19 @@ fn check_size(layout: &Layout) -> Result<(), Refused> {
     if instances > limit {
         return Err(Refused::TooManyInstances { instances, limit });
     }
+    let queues = layout.edges.iter().filter(|edge| !edge.fused).map(|edge| {
+        let (from, to) = (layout.nodes[edge.from].parallelism, layout.nodes[edge.to].parallelism);
+        if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) }
+    });
+    let (queues, limit) = (queues.fold(0, usize::saturating_add), QUEUES_MAX);
+    if queues > limit {
+        return Err(Refused::TooManyQueues { queues, limit });
+    }
     Ok(())
 }
+
+/// Queues that a job may have; empty ones of them take about a gigabyte.
+const QUEUES_MAX: usize = 1_000_000;
 
 /// The graph with everything decided.
 struct Layout {

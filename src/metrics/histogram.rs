@@ -1,6 +1,7 @@
 //! A latency histogram: logarithmic buckets, each halved four times more, so that a figure is
 //! within 6 % of the truth from 1 ns to 18 years in 8 KB. After HdrHistogram (Gil Tene).
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ const SUBS: usize = 1 << SUB_BITS;
 const BUCKETS: usize = (64 - SUB_BITS as usize + 1) * SUBS;
 
 /// Counts durations; written by one thread or many, read by anybody.
+#[derive(Default)]
 pub struct Histogram {
-    buckets: Box<[AtomicU64]>,
+    /// Made with the first record: most instances never need it.
+    buckets: OnceLock<Box<[AtomicU64]>>,
     max_ns: AtomicU64,
 }
 
@@ -30,26 +33,20 @@ pub struct LatencySummary {
     pub max: Duration,
 }
 
-impl Default for Histogram {
-    fn default() -> Self {
-        Self {
-            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
-            max_ns: AtomicU64::new(0),
-        }
-    }
-}
-
 impl Histogram {
     /// Counts `times` events that took this long.
     pub fn record(&self, latency: Duration, times: u64) {
         let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets[bucket(ns)].fetch_add(times, Ordering::Relaxed);
+        let buckets =
+            self.buckets.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
+        buckets[bucket(ns)].fetch_add(times, Ordering::Relaxed);
         self.max_ns.fetch_max(ns, Ordering::Relaxed);
     }
 
     /// The usual percentiles.
     pub fn summary(&self) -> LatencySummary {
-        let counts: Vec<u64> = self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+        let buckets = self.buckets.get().into_iter().flatten();
+        let counts: Vec<u64> = buckets.map(|b| b.load(Ordering::Relaxed)).collect();
         let count: u64 = counts.iter().sum();
         let max_ns = self.max_ns.load(Ordering::Relaxed);
         let at = |per_mille: u64| {

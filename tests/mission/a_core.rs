@@ -442,6 +442,41 @@ fn a_callback_that_does_not_return_cannot_keep_a_stop_beyond_its_deadline() {
 }
 
 #[test]
+fn a_thousand_instances_start_and_stop() {
+    let job = Job::new("many");
+    let (sender, numbers) = job.channel::<u64>("numbers", 1);
+    numbers.shuffle().map(|n| n).parallelism(1_000).for_each(|_| ());
+    let started = Instant::now();
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    sender.send(1).unwrap();
+    wait_until("the event is through", || handle.metrics().sum("for_each", |m| m.delivered) == 1);
+    handle.stop_within(Duration::from_secs(10)).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_callback_that_does_not_return_is_reported_as_stalled() {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let hold = Arc::clone(&gate);
+    let job = Job::new("stalled");
+    job.from_iter("numbers", || 0..10_u64).for_each(move |_| drop(hold.lock())).own_thread();
+    let handle = job.start(AtMostOnce::new().stalled_after(Duration::from_millis(50))).unwrap();
+    let stalled = || -> Vec<String> {
+        let metrics = handle.metrics();
+        metrics
+            .instances
+            .into_iter()
+            .filter(|m| m.stalled)
+            .map(|m| m.instance.to_string())
+            .collect()
+    };
+    wait_until("the stall is noticed", || stalled() == ["for_each[0]"]);
+    drop(closed);
+    handle.wait().unwrap();
+}
+
+#[test]
 fn what_can_be_refused_is_refused_before_a_thread_starts_and_names_the_component() {
     let refused = |build: &dyn Fn(&Job), guarantee: streamwork::Guarantee| {
         let started = Arc::new(AtomicUsize::new(0));
@@ -496,6 +531,16 @@ fn what_can_be_refused_is_refused_before_a_thread_starts_and_names_the_component
 
     let error = refused(&|job| drop(numbers(job).channel(ODD).for_each(|_| ())), fast());
     assert!(matches!(error, Refused::ChannelOfSource { .. }), "{error}");
+
+    let square = |job: &Job| {
+        let many = numbers(job).shuffle().map(|n| n).parallelism(2_000);
+        drop(many.shuffle().map(|n| n).parallelism(2_000).for_each(|_| ()));
+    };
+    let error = refused(&square, fast());
+    assert!(
+        matches!(error, Refused::TooManyQueues { queues, .. } if queues > 4_000_000),
+        "{error}"
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let exactly = || ExactlyOnce::checkpoints_in(directory.path());
@@ -634,9 +679,12 @@ fn a_watermark_passes_when_every_input_has_reached_it() {
         .operator("marks", || Marks)
         .sink("seen", seen.factory());
     let handle = job.start(AtMostOnce::new()).unwrap();
+    wait_until("all three are in", || handle.metrics().sum("marks", |m| m.delivered) == 3);
     wait_until("a watermark", || !seen.is_empty());
-    handle.stop_within(Duration::from_secs(10)).unwrap();
-    assert_eq!(seen.events(), [100]);
+    assert_eq!(seen.events(), [100], "the least of all inputs");
+    handle.drain(Duration::from_secs(10)).unwrap();
+    // An input that is over no longer holds the others back.
+    assert!(seen.events().is_sorted() && seen.events()[0] == 100, "{:?}", seen.events());
 }
 
 #[test]

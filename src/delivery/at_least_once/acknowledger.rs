@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::api::token::Answers;
+use crate::api::token::{Answers, Fate};
 use crate::api::waker::Waker;
 use crate::channel::ledger::Reports;
 use crate::clock::{Clock, Timestamp};
@@ -221,10 +221,14 @@ impl Answers for Desk {
         }
     }
 
-    fn fail(&self, root: Root, failure: Failure) {
+    fn fail(&self, root: Root, failure: Failure) -> Fate {
+        if root.is_none() {
+            return Fate::Dropped;
+        }
         if self.open(root) {
             self.acknowledger.apply(root, Report::Failed(failure));
         }
+        Fate::ComesAgain
     }
 
     fn hold(&self, root: Root) {
