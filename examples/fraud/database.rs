@@ -125,7 +125,7 @@ impl DecisionTable {
 }
 
 fn insert(rows: usize) -> String {
-    let row = format!("({})", vec!["?"; COLUMNS].join(","));
+    let row = format!("({})", ["?"; COLUMNS].join(","));
     format!("INSERT OR REPLACE INTO decisions VALUES {}", vec![row.as_str(); rows].join(","))
 }
 
