@@ -18,19 +18,18 @@
 
 #![expect(unreachable_pub, reason = "`pub` says here what is for the other files of the example")]
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use streamwork::{AtMostOnce, Job, JobReport};
+use streamwork::AtMostOnce;
 
 use analysis::Fault;
 use fraud::database::{DecisionLookup, DecisionTable};
 use fraud::failed::Failed;
 use fraud::feed::{AnyError, Feed};
+use fraud::progress::Progress;
 use fraud::score::Analyzer;
 use job::Plan;
 use report::{Pace, Report};
@@ -127,7 +126,12 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
         faults: faults(arguments),
         database: arguments.db.clone(),
     });
-    let ran = run_with_progress(&job, feed.len())?;
+    let progress = Progress {
+        component: job::AGGREGATOR,
+        of: |instance| instance.emitted,
+        events: feed.len(),
+    };
+    let ran = progress.run(&job, AtMostOnce::new())?;
 
     let decisions = DecisionLookup::open(&arguments.db)?;
     let report = Report::read(&decisions, &feed, pace, ran.elapsed)?;
@@ -153,22 +157,6 @@ fn faults(arguments: &Arguments) -> [Fault; 3] {
         faults[*analyzer as usize] = Fault::Dead;
     }
     faults
-}
-
-/// Runs the job; if somebody looks at the terminal, with a bar.
-fn run_with_progress(job: &Job, transactions: u64) -> Result<JobReport, AnyError> {
-    if !std::io::stderr().is_terminal() {
-        return Ok(job.run(AtMostOnce::new())?);
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} decided, {per_sec}")?;
-    let bar = ProgressBar::new(transactions).with_style(style);
-    let handle = job.start(AtMostOnce::new())?;
-    while !handle.is_finished() {
-        bar.set_position(handle.metrics().sum(job::AGGREGATOR, |instance| instance.emitted));
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    bar.finish_and_clear();
-    Ok(handle.wait()?)
 }
 
 /// The presenter: what was decided about a transaction?
