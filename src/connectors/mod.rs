@@ -1,6 +1,7 @@
 //! Floor 6: sources and sinks that come with the crate.
 
 pub(crate) mod channel;
+pub(crate) mod event_log;
 pub(crate) mod files;
 pub(crate) mod iterator;
 pub(crate) mod lines;

@@ -1,0 +1,161 @@
+//! The directory that keeps everything a run needs to go on after it was killed.
+//!
+//! ```text
+//!   log/                  the transactions, shared by all semantics
+//!   fraud.db              what the fraud job decided, unless --fraud-db names another
+//!   <semantics>/
+//!     checkpoints/        of the engine
+//!     usage.db            the totals
+//!     faults.db           which lookups have failed
+//! ```
+//!
+//! Log and fraud database are made under another name and renamed when they are whole: a run that is
+//! killed meanwhile leaves nothing that the next one would take for whole.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use streamwork::log::{EventLog, LogOptions, LogReader};
+
+use crate::fraud::analyzers::Analyze;
+use crate::fraud::analyzers::average_ticket::AverageTicket;
+use crate::fraud::analyzers::proximity::Proximity;
+use crate::fraud::analyzers::transaction_count::TransactionCount;
+use crate::fraud::database::{Decided, DecisionTable};
+use crate::fraud::decision::decide;
+use crate::fraud::feed::{AnyError, Feed};
+use crate::fraud::transaction::Transaction;
+
+/// Partitions of the log: each is read in order, by one instance of the source.
+const PARTITIONS: u32 = 4;
+/// Event times in the file count from here: the first of January 2025, in milliseconds.
+const START_UNIX_MS: i64 = 1_735_689_600_000;
+/// Decisions per SQL transaction.
+const DECISIONS_AT_ONCE: usize = 4096;
+
+/// The paths of a run.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    semantics: PathBuf,
+}
+
+impl DataDir {
+    /// The directory of runs under these semantics.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn open(root: &Path, semantics: &str) -> Result<Self, AnyError> {
+        let opened = Self { root: root.to_owned(), semantics: root.join(semantics) };
+        fs::create_dir_all(&opened.semantics)
+            .map_err(|error| format!("cannot make {}: {error}", opened.semantics.display()))?;
+        Ok(opened)
+    }
+
+    /// Where the engine keeps checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.semantics.join("checkpoints")
+    }
+
+    /// The database of the totals.
+    pub fn usage(&self) -> PathBuf {
+        self.semantics.join("usage.db")
+    }
+
+    /// The database that remembers which lookups have failed.
+    pub fn faults(&self) -> PathBuf {
+        self.semantics.join("faults.db")
+    }
+
+    /// The event log with the transactions of `feed`, which are loaded if they are not there.
+    ///
+    /// # Errors
+    /// What the log said, or that it holds other transactions.
+    pub fn log(&self, feed: &Feed) -> Result<PathBuf, AnyError> {
+        let log = self.root.join("log");
+        if !log.exists() {
+            println!("loading {feed} into {}", log.display());
+            make_whole(&log, |path| load(path, feed))?;
+        }
+        let mut reader = LogReader::<Transaction>::open(&log)?;
+        let mut loaded = 0;
+        for partition in 0..reader.partitions() {
+            loaded += reader.end(partition)?.get();
+        }
+        if loaded != feed.len() {
+            let (log, asked) = (log.display(), feed.len());
+            let found = format!("{log} holds {loaded} transactions, not the {asked} asked for");
+            return Err(format!("{found}: choose another --data-dir").into());
+        }
+        Ok(log)
+    }
+
+    /// The fraud database: the one that was named, or one of this directory. If there is none, the
+    /// logic of the fraud job makes it.
+    ///
+    /// # Errors
+    /// What SQLite said.
+    pub fn fraud_database(&self, named: Option<&Path>, feed: &Feed) -> Result<PathBuf, AnyError> {
+        let path = named.map_or_else(|| self.root.join("fraud.db"), Path::to_owned);
+        if !path.exists() {
+            println!("deciding {feed} into {}", path.display());
+            make_whole(&path, |path| detect(path, feed))?;
+        }
+        Ok(path)
+    }
+}
+
+/// Makes a file or directory under another name, and gives it its own when all of it is there.
+fn make_whole(
+    path: &Path,
+    make: impl FnOnce(&Path) -> Result<(), AnyError>,
+) -> Result<(), AnyError> {
+    let mut name = path.file_name().ok_or("a path without a name")?.to_owned();
+    name.push(".making");
+    let making = path.with_file_name(name);
+    remove(&making)?;
+    make(&making)?;
+    fs::rename(&making, path)?;
+    Ok(())
+}
+
+/// Removes what an earlier run has begun.
+fn remove(path: &Path) -> Result<(), AnyError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Appends all transactions, those of one account to one partition, so that they keep their order.
+fn load(path: &Path, feed: &Feed) -> Result<(), AnyError> {
+    let options = LogOptions { partitions: Some(PARTITIONS), ..LogOptions::default() };
+    let mut log = EventLog::create_or_open(path, options)?;
+    for transaction in feed.transactions() {
+        let unix_ms = START_UNIX_MS + transaction.time_s * 1000;
+        log.append(transaction.customer % PARTITIONS, unix_ms, &transaction)?;
+    }
+    Ok(log.close()?)
+}
+
+/// Decides all transactions, one after the other and with all scores.
+fn detect(path: &Path, feed: &Feed) -> Result<(), AnyError> {
+    let mut table = DecisionTable::create(path)?;
+    let mut ticket = AverageTicket::default();
+    let mut proximity = Proximity::default();
+    let mut count = TransactionCount::default();
+    for (number, transaction) in feed.transactions().enumerate() {
+        let decision = decide(&[
+            Some(ticket.analyze(&transaction)),
+            Some(proximity.analyze(&transaction)),
+            Some(count.analyze(&transaction)),
+        ]);
+        table.write(Decided::untimed(&transaction, decision));
+        if number % DECISIONS_AT_ONCE == 0 {
+            table.flush()?;
+        }
+    }
+    table.flush()
+}

@@ -1,0 +1,174 @@
+//! The graph of the system usage job.
+//!
+//! ```text
+//!   event log ── 20 ms later, by account ──▶ usage analyzer ── global ──▶ usage totals ──▶ SQLite
+//!   (2 readers)                              (2 instances)                (1 instance)
+//! ```
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use streamwork::{BoxError, Collector, EventLogSource, Instance, Job, StatefulOperator};
+
+use crate::fraud::transaction::Transaction;
+use crate::lookup::{Faults, FraudLookup};
+use crate::usage_table::UsageSink;
+
+/// The names of components that the report asks for.
+pub const SOURCE: &str = "transactions";
+pub const ANALYZER: &str = "usage analyzer";
+/// The row of the table that sums up the others.
+pub const TOTAL: &str = "total";
+/// Readers of the log, and instances of the analyzer.
+pub const PARALLELISM: usize = 2;
+/// The fraud job has this long to decide before it is asked; nobody sleeps meanwhile.
+const DECISION_TIME: Duration = Duration::from_millis(20);
+
+/// How much the system was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Transactions counted.
+    pub transactions: u64,
+    /// Those that the fraud job has declined.
+    pub frauds: u64,
+}
+
+impl Usage {
+    fn and(self, other: Self) -> Self {
+        Self {
+            transactions: self.transactions + other.transactions,
+            frauds: self.frauds + other.frauds,
+        }
+    }
+}
+
+/// A row of the usage table: the latest totals of an instance, or of all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The instance, or [`TOTAL`].
+    pub counted_by: String,
+    /// What it has counted.
+    pub usage: Usage,
+}
+
+/// What the job reads and asks.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The event log, to its end.
+    pub source: EventLogSource<Transaction>,
+    /// Who knows which transactions are frauds.
+    pub fraud_database: PathBuf,
+    /// Which lookups fail, once each.
+    pub failing: Arc<HashSet<u64>>,
+    /// Where it is written down which of them did.
+    pub faults: PathBuf,
+    /// Where the totals go.
+    pub usage: PathBuf,
+}
+
+/// Builds the job. Nothing in it knows under which guarantee it will run.
+pub fn build(plan: &Plan) -> Job {
+    let job = Job::new("system usage");
+    let (analyzer, usage) = (plan.clone(), plan.usage.clone());
+    job.event_log(SOURCE, plan.source.clone())
+        .parallelism(PARALLELISM)
+        .delay(DECISION_TIME)
+        .key_by(|transaction| transaction.customer)
+        .stateful(ANALYZER, move || UsageAnalyzer::new(analyzer.clone()))
+        .parallelism(PARALLELISM)
+        .global()
+        .stateful("usage totals", UsageTotals::default)
+        .transactional_sink("usage table", move || UsageSink::new(usage.clone()));
+    job
+}
+
+/// Counts transactions, and asks about each whether it is a fraud.
+///
+/// It counts first and asks then, as one does who does not think of failures: a transaction whose
+/// lookup fails has been counted. What becomes of that is up to the guarantee. At-least-once counts
+/// it again with every replay, at-most-once never gets to its fraud, and exactly-once goes back to
+/// before it was counted.
+struct UsageAnalyzer {
+    plan: Plan,
+    index: usize,
+    lookup: Option<FraudLookup>,
+    counted: Usage,
+}
+
+impl UsageAnalyzer {
+    fn new(plan: Plan) -> Self {
+        Self { plan, index: 0, lookup: None, counted: Usage::default() }
+    }
+}
+
+impl StatefulOperator for UsageAnalyzer {
+    type In = Transaction;
+    type Out = (usize, Usage);
+    type State = Usage;
+
+    fn setup(&mut self, instance: &Instance, state: Option<Usage>) -> Result<(), BoxError> {
+        let faults = Faults::open(&self.plan.faults, Arc::clone(&self.plan.failing))?;
+        self.lookup = Some(FraudLookup::open(&self.plan.fraud_database, faults)?);
+        self.index = instance.index();
+        self.counted = state.unwrap_or_default();
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        transaction: Transaction,
+        out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoxError> {
+        let lookup = self.lookup.as_ref().ok_or("the fraud database is not open")?;
+        self.counted.transactions += 1;
+        self.counted.frauds += u64::from(lookup.is_fraud(transaction.id)?);
+        out.emit((self.index, self.counted));
+        Ok(())
+    }
+
+    fn state(&self) -> Usage {
+        self.counted
+    }
+
+    /// The last word: also a run that finds nothing left to count reports what it knows.
+    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+        out.emit((self.index, self.counted));
+        Ok(())
+    }
+}
+
+/// Brings together what the instances have counted.
+#[derive(Default)]
+struct UsageTotals {
+    by_instance: BTreeMap<usize, Usage>,
+}
+
+impl StatefulOperator for UsageTotals {
+    type In = (usize, Usage);
+    type Out = Row;
+    type State = BTreeMap<usize, Usage>;
+
+    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+        self.by_instance = state.unwrap_or_default();
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        (instance, usage): (usize, Usage),
+        out: &mut Collector<Row>,
+    ) -> Result<(), BoxError> {
+        self.by_instance.insert(instance, usage);
+        let total = self.by_instance.values().copied().fold(Usage::default(), Usage::and);
+        out.emit(Row { counted_by: format!("instance {instance}"), usage });
+        out.emit(Row { counted_by: TOTAL.to_owned(), usage: total });
+        Ok(())
+    }
+
+    fn state(&self) -> Self::State {
+        self.by_instance.clone()
+    }
+}

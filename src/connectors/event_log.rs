@@ -1,0 +1,368 @@
+//! A source that reads an event log; its state is one offset per partition.
+//!
+//! The partitions are dealt out to the source's instances: partition p is read by instance p modulo
+//! their number. Events of one partition keep their order; between partitions there is none.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::source::{Next, StatefulSource};
+use crate::error::BoxError;
+use crate::job::Job;
+use crate::job::stream::Stream;
+use crate::log::{LogError, LogReader, Offset, Record};
+
+/// Records taken from one partition before the next one has its turn.
+const TURN: usize = 256;
+/// The shortest pause of a source that is held back by [`EventLogSource::per_second_max`].
+const PACE: Duration = Duration::from_millis(1);
+
+/// Which event log a source reads, from where, and how far; given to [`Job::event_log`].
+///
+/// Rewindable: its state is the offset in each partition, so it serves every guarantee. By default
+/// it starts at the first record that is there, follows the log for ever, and looks for new records
+/// every 20 milliseconds while there are none.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// use streamwork::log::{EventLog, LogOptions};
+/// use streamwork::{AtLeastOnce, EventLogSource, Job};
+///
+/// let mut log = EventLog::create_or_open(directory, LogOptions::default())?;
+/// for account in 0..100_u32 {
+///     log.append(account % log.partitions(), 1_700_000_000_000, &account)?;
+/// }
+/// log.close()?;
+///
+/// let job = Job::new("accounts");
+/// let source = EventLogSource::<u32>::open(directory)?.until_end();
+/// job.event_log("accounts", source).parallelism(2).for_each(|account| println!("{account}"));
+/// let report = job.run(AtLeastOnce::new())?;
+/// assert_eq!(report.metrics.sum("accounts", |m| m.emitted), 100);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "give it to `Job::event_log`"]
+pub struct EventLogSource<T> {
+    directory: PathBuf,
+    start: Start,
+    reach: Reach,
+    poll_every: Duration,
+    per_second_max: Option<f64>,
+    event: PhantomData<fn() -> T>,
+}
+
+/// Where a partition is begun for which there is no state.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Earliest,
+    Time { unix_ms: i64 },
+}
+
+/// How far a partition is read.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    End,
+    Forever,
+}
+
+impl<T> EventLogSource<T> {
+    /// The log in this directory, which must be there. The job opens it again at every start.
+    ///
+    /// # Errors
+    /// [`LogError::NotALog`], or what else keeps it from being read.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LogError> {
+        let directory = directory.into();
+        LogReader::<T>::open(&directory)?;
+        Ok(Self {
+            directory,
+            start: Start::Earliest,
+            reach: Reach::Forever,
+            poll_every: Duration::from_millis(20),
+            per_second_max: None,
+            event: PhantomData,
+        })
+    }
+
+    /// Ends when it has read what the log holds at the start. A later run of the same job goes on
+    /// from there, up to what the log holds by then.
+    pub fn until_end(mut self) -> Self {
+        self.reach = Reach::End;
+        self
+    }
+
+    /// Starts at the first record whose time is this (milliseconds since the epoch) or later. Where
+    /// there is a state, that counts instead.
+    pub fn from_time(mut self, unix_ms: i64) -> Self {
+        self.start = Start::Time { unix_ms };
+        self
+    }
+
+    /// How often to look for new records while there are none. Default 20 milliseconds.
+    pub fn poll_every(mut self, interval: Duration) -> Self {
+        self.poll_every = interval;
+        self
+    }
+
+    /// Reads no faster than this, per instance, counted from its start; at least one event in a
+    /// thousand seconds. By default as fast as the job takes it.
+    pub fn per_second_max(mut self, events: f64) -> Self {
+        self.per_second_max = Some(events.max(0.001));
+        self
+    }
+}
+
+impl<T> Clone for EventLogSource<T> {
+    fn clone(&self) -> Self {
+        Self { directory: self.directory.clone(), ..*self }
+    }
+}
+
+impl<T> std::fmt::Debug for EventLogSource<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLogSource")
+            .field("directory", &self.directory)
+            .field("start", &self.start)
+            .field("reach", &self.reach)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    /// Adds a source that reads an event log; see [`EventLogSource`].
+    pub fn event_log<T: Event + DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        source: EventLogSource<T>,
+    ) -> Stream<T> {
+        self.stateful_source(name, move || LogInstance::new(source.clone()))
+    }
+}
+
+/// One instance of the source.
+struct LogInstance<T> {
+    source: EventLogSource<T>,
+    reader: Option<LogReader<T>>,
+    lanes: Vec<Lane>,
+    /// The lane whose turn it is.
+    turn: usize,
+    records: Vec<Record<T>>,
+    started: Instant,
+    emitted: u64,
+}
+
+/// One partition of this instance.
+struct Lane {
+    partition: u32,
+    next: Offset,
+    /// Where it is over, if it ever is.
+    end: Option<Offset>,
+}
+
+impl Lane {
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+
+    /// How many records may be read at once.
+    fn room(&self, wanted: usize) -> usize {
+        let left = self.end.map_or(u64::MAX, |end| end.get().saturating_sub(self.next.get()));
+        wanted.min(TURN).min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+}
+
+impl<T: Event + DeserializeOwned> LogInstance<T> {
+    fn new(source: EventLogSource<T>) -> Self {
+        Self {
+            source,
+            reader: None,
+            lanes: Vec::new(),
+            turn: 0,
+            records: Vec::new(),
+            started: Instant::now(),
+            emitted: 0,
+        }
+    }
+
+    /// Events that may be emitted now, and when to ask again if there are none.
+    fn allowance(&self, room: usize) -> (usize, Duration) {
+        let Some(per_second) = self.source.per_second_max else { return (room, PACE) };
+        let due = (self.started.elapsed().as_secs_f64() * per_second) as u64;
+        let allowed = usize::try_from(due.saturating_sub(self.emitted)).unwrap_or(usize::MAX);
+        (room.min(allowed), Duration::from_secs_f64(1.0 / per_second).max(PACE))
+    }
+
+    /// Emits what one partition has, at most this many; how many it were.
+    fn read(
+        &mut self,
+        lane: usize,
+        wanted: usize,
+        out: &mut Collector<T>,
+    ) -> Result<usize, BoxError> {
+        let reader = self.reader.as_mut().ok_or("the event log is not open")?;
+        let lane = &mut self.lanes[lane];
+        let wanted = lane.room(wanted);
+        if wanted > 0 {
+            lane.next = reader.read(lane.partition, lane.next, wanted, &mut self.records)?;
+        }
+        let found = self.records.len();
+        self.records.drain(..).for_each(|record| out.emit(record.event));
+        self.emitted += found as u64;
+        Ok(found)
+    }
+}
+
+impl<T: Event + DeserializeOwned> StatefulSource for LogInstance<T> {
+    type Out = T;
+    type State = Vec<(u32, Offset)>;
+
+    fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+        let mut reader = LogReader::open(&self.source.directory)?;
+        let known = state.unwrap_or_default();
+        for partition in (0..reader.partitions()).skip(instance.index()) {
+            if partition as usize % instance.parallelism() != instance.index() {
+                continue;
+            }
+            let next = match known.iter().find(|(known, _)| *known == partition) {
+                Some((_, next)) => *next,
+                None => match self.source.start {
+                    Start::Earliest => reader.earliest(partition)?,
+                    Start::Time { unix_ms } => reader.seek_to_time(partition, unix_ms)?,
+                },
+            };
+            let end = match self.source.reach {
+                Reach::End => Some(reader.end(partition)?),
+                Reach::Forever => None,
+            };
+            self.lanes.push(Lane { partition, next, end });
+        }
+        self.reader = Some(reader);
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    fn get_events(&mut self, out: &mut Collector<T>) -> Result<Next, BoxError> {
+        let (mut room, pace) = self.allowance(out.room());
+        if room == 0 && !self.lanes.iter().all(Lane::is_over) {
+            return Ok(Next::After(pace));
+        }
+        let mut empty_handed = 0;
+        while room > 0 && empty_handed < self.lanes.len() {
+            let lane = self.turn;
+            self.turn = (self.turn + 1) % self.lanes.len();
+            let found = self.read(lane, room, out)?;
+            room -= found;
+            empty_handed = if found == 0 { empty_handed + 1 } else { 0 };
+        }
+        if self.lanes.iter().all(Lane::is_over) {
+            return Ok(Next::End);
+        }
+        Ok(if empty_handed == 0 { Next::Now } else { Next::After(self.source.poll_every) })
+    }
+
+    fn state(&self) -> Self::State {
+        self.lanes.iter().map(|lane| (lane.partition, lane.next)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::delivery::at_most_once::AtMostOnce;
+    use crate::delivery::checkpointed::ExactlyOnce;
+    use crate::log::{EventLog, LogOptions};
+    use crate::testkit::Collected;
+
+    fn append(directory: &Path, numbers: std::ops::Range<u64>) {
+        let mut log = EventLog::create_or_open(directory, LogOptions::default()).expect("a log");
+        for number in numbers {
+            let partition = (number % 4) as u32;
+            log.append(partition, number as i64, &number).expect("an append");
+        }
+        log.close().expect("a durable log");
+    }
+
+    fn source(directory: &Path) -> EventLogSource<u64> {
+        EventLogSource::open(directory).expect("the log is there")
+    }
+
+    fn sorted(mut events: Vec<u64>) -> Vec<u64> {
+        events.sort_unstable();
+        events
+    }
+
+    #[test]
+    fn the_instances_share_the_partitions_and_every_record_is_read_once() {
+        for instances in [1, 2, 3, 7] {
+            let directory = tempfile::tempdir().expect("a directory");
+            append(directory.path(), 0..5000);
+            let (job, seen) = (Job::new("shared"), Collected::new());
+            let stream = job.event_log("log", source(directory.path()).until_end());
+            stream.parallelism(instances).sink("seen", seen.factory());
+            job.run(AtMostOnce::new()).expect("a run");
+            assert_eq!(sorted(seen.events()), (0..5000).collect::<Vec<_>>(), "{instances}");
+        }
+    }
+
+    #[test]
+    fn a_later_run_goes_on_behind_the_last_record_of_the_one_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (log, store) = (directory.path().join("log"), directory.path().join("store"));
+        for numbers in [0..100, 100..100, 100..250] {
+            append(&log, numbers.clone());
+            let (job, seen) = (Job::new("again"), Collected::new());
+            job.event_log("log", source(&log).until_end()).sink("seen", seen.factory());
+            job.run(ExactlyOnce::checkpoints_in(&store)).expect("a run");
+            assert_eq!(sorted(seen.events()), numbers.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_start_time_skips_what_is_older() {
+        let directory = tempfile::tempdir().expect("a directory");
+        append(directory.path(), 0..100);
+        let (job, seen) = (Job::new("younger"), Collected::new());
+        let younger = source(directory.path()).from_time(60).until_end();
+        job.event_log("log", younger).sink("seen", seen.factory());
+        job.run(AtMostOnce::new()).expect("a run");
+        assert_eq!(sorted(seen.events()), (60..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_source_that_follows_sees_what_is_appended_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        append(directory.path(), 0..10);
+        let job = Job::new("following");
+        let (tell, told) = crossbeam_channel::unbounded();
+        let following = source(directory.path()).poll_every(Duration::from_millis(1));
+        job.event_log("log", following).try_for_each(move |number| Ok(tell.send(number)?));
+        let handle = job.start(AtMostOnce::new()).expect("a start");
+        let patience = Duration::from_secs(30);
+        let mut seen: Vec<u64> = (0..10).filter_map(|_| told.recv_timeout(patience).ok()).collect();
+        append(directory.path(), 10..20);
+        seen.extend((0..10).filter_map(|_| told.recv_timeout(patience).ok()));
+        assert_eq!(sorted(seen), (0..20).collect::<Vec<_>>());
+        handle.stop_within(patience).expect("a stop");
+    }
+
+    #[test]
+    fn a_rate_holds_the_source_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        append(directory.path(), 0..100);
+        let job = Job::new("slow");
+        let slow = source(directory.path()).per_second_max(1000.0).until_end();
+        job.event_log("log", slow).for_each(|_| ());
+        let report = job.run(AtMostOnce::new()).expect("a run");
+        assert!(report.elapsed >= Duration::from_millis(95), "{:?}", report.elapsed);
+    }
+}

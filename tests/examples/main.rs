@@ -1,0 +1,10 @@
+//! The two main examples as their users run them: as processes, from the command line, killed.
+
+mod fraud_detection;
+mod program;
+mod system_usage;
+
+/// The logic of the examples, for its own unit tests.
+#[path = "../../examples/fraud/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "it is written for the examples")]
+mod fraud;
