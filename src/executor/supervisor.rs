@@ -4,12 +4,10 @@
 //! One thread per job. Everything that happens comes in through channels; between two messages it
 //! sleeps until the next moment that matters.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::channel::frame::End;
 use crate::checkpoint::coordinator::{Action, Coordinator, Event};
@@ -17,11 +15,11 @@ use crate::checkpoint::{CheckpointStore, Manifest};
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, JobError, Refused};
-use crate::executor::blueprint::{Blueprint, Execution};
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
-use crate::executor::instance::{Command, Mailbox, Report, Reporter};
+use crate::executor::blueprint::Blueprint;
+use crate::executor::checkpoint_writer::{Task, Written};
+use crate::executor::instance::{Command, Report};
 use crate::executor::rebuild::Rebuild;
-use crate::executor::threads::{self, Seat};
+use crate::executor::running::Running;
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
 use crate::metrics::Registry;
 
@@ -60,7 +58,7 @@ pub(crate) struct Supervisor {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopping {
     end: End,
-    by: Timestamp,
+    pub(super) by: Timestamp,
     within: Duration,
 }
 
@@ -73,8 +71,8 @@ enum Outcome {
 
 /// The start of an execution, taken from the store before any thread runs.
 pub(crate) struct Prepared {
-    execution: ExecutionId,
-    restored: Option<Arc<Manifest>>,
+    pub(super) execution: ExecutionId,
+    pub(super) restored: Option<Arc<Manifest>>,
     newest: CheckpointId,
 }
 
@@ -186,101 +184,6 @@ impl Supervisor {
     /// The handle was dropped: the job is asked to stop.
     fn orphan(&mut self) {
         self.requests = never();
-    }
-
-    /// Starts all threads of an execution; no event flows yet.
-    ///
-    /// # Errors
-    /// A thread that the operating system refused; those already started are ended.
-    pub(crate) fn start_threads(&self, prepared: &Prepared) -> Result<Running, Refused> {
-        let plan = &self.blueprint.threads;
-        let (reports_in, reports) = unbounded();
-        let mailboxes: Vec<Arc<Mailbox>> = plan.iter().map(|_| Arc::default()).collect();
-        let reporters: Vec<Reporter> = (0..plan.len())
-            .map(|number| Reporter { attempt: self.attempt, number, to: reports_in.clone() })
-            .collect();
-        let sources = plan.iter().zip(&mailboxes).filter(|(thread, _)| thread.is_source);
-        let wakers = sources.map(|(_, mailbox)| mailbox.waker.clone()).collect();
-        let (attempt, alarm_to) = (self.attempt, reports_in);
-        let alarm = Arc::new(move |failure| {
-            let _ = alarm_to.send((attempt, 0, Report::Failed(failure)));
-        });
-        let terms = &self.guarantee.terms;
-        let account = terms.open_account(wakers, plan.len(), Arc::clone(&self.clock), alarm);
-        let execution = Execution {
-            id: prepared.execution,
-            terms: terms.clone(),
-            restarts: self.guarantee.options.restarts,
-            account: account.clone(),
-            clock: Arc::clone(&self.clock),
-            registry: Arc::clone(&self.registry),
-            store: self.store.clone(),
-            restored: prepared.restored.clone(),
-            mailboxes: mailboxes.clone(),
-            reporters: reporters.clone(),
-        };
-        let builds = (self.blueprint.wire)(&execution);
-        let (tasks, written, writer) = match self.writer(prepared) {
-            Some(writer) => writer?,
-            None => (None, never(), None),
-        };
-        let mut running = Running {
-            mailboxes,
-            reports,
-            account,
-            tasks,
-            written,
-            writer,
-            threads: Vec::new(),
-            up: 0,
-            opened: false,
-            ended: BTreeSet::new(),
-            end: End::Finished,
-            gone: BTreeSet::new(),
-            warned: BTreeSet::new(),
-            told: false,
-            stall_check: Timestamp(0),
-        };
-        for (number, build) in builds.into_iter().enumerate() {
-            let name = plan[number].name.clone();
-            let started = threads::start(Seat {
-                counters: self.registry.counters(&name),
-                name,
-                build,
-                mailbox: Arc::clone(&running.mailboxes[number]),
-                reporter: reporters[number].clone(),
-                clock: Arc::clone(&self.clock),
-            });
-            match started {
-                Ok(thread) => running.threads.push(Some(thread)),
-                Err(refused) => {
-                    self.dismiss(running);
-                    return Err(refused);
-                }
-            }
-        }
-        Ok(running)
-    }
-
-    fn writer(&self, prepared: &Prepared) -> Option<Result<WriterLine, Refused>> {
-        let store = Arc::clone(self.store.as_ref()?);
-        let parallelism = &self.blueprint.components;
-        let writer = CheckpointWriter::new(
-            store,
-            prepared.execution,
-            self.attempt,
-            self.blueprint.job.clone(),
-            self.guarantee.terms.cut.word(),
-            parallelism.iter().map(|(name, n)| (name.clone(), *n as u64)).collect(),
-        );
-        let (tasks, to_do) = unbounded();
-        let (done, written) = unbounded();
-        let name = "checkpoint writer".to_owned();
-        let spawned = std::thread::Builder::new()
-            .name(name.clone())
-            .spawn(move || writer.run(to_do, done))
-            .map_err(|source| Refused::Spawn { name, source });
-        Some(spawned.map(|thread| (Some(tasks), written, Some(thread))))
     }
 
     /// Runs one execution to its end.
@@ -516,88 +419,6 @@ impl Supervisor {
                 running.warned.remove(&number);
             }
         }
-    }
-
-    /// Ends all threads of an execution; those that do not end in time are left behind and named.
-    fn dismiss(&self, mut running: Running) -> Vec<InstanceName> {
-        running.account.close();
-        running.mailboxes.iter().for_each(|mailbox| mailbox.cancel());
-        let patience = self.stopping.map_or(self.guarantee.options.stop_within, |stopping| {
-            // Whoever stopped has waited already; one more moment for those who are on their way.
-            stopping.by.since(self.clock.now()).max(Duration::from_millis(200))
-        });
-        let by = self.clock.now().after(patience);
-        while running.gone.len() < running.threads.len() {
-            match running.reports.recv_timeout(by.since(self.clock.now())) {
-                Ok((_, number, Report::Gone)) => {
-                    running.gone.insert(number);
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        let stuck = running.still_here(&self.blueprint);
-        for number in &running.gone {
-            if let Some(thread) = running.threads[*number].take() {
-                // It reported that it is gone; what it panicked with has been reported too.
-                let _ = thread.join();
-            }
-        }
-        drop(running.tasks.take());
-        if let Some(writer) = running.writer.take() {
-            let _ = writer.join();
-        }
-        stuck
-    }
-}
-
-type WriterLine = (Option<Sender<Task>>, Receiver<(u64, Written)>, Option<JoinHandle<()>>);
-
-/// The threads of one execution.
-pub(crate) struct Running {
-    mailboxes: Vec<Arc<Mailbox>>,
-    reports: Receiver<(u64, usize, Report)>,
-    account: crate::delivery::terms::Account,
-    tasks: Option<Sender<Task>>,
-    written: Receiver<(u64, Written)>,
-    writer: Option<JoinHandle<()>>,
-    threads: Vec<Option<JoinHandle<()>>>,
-    up: usize,
-    opened: bool,
-    ended: BTreeSet<usize>,
-    end: End,
-    gone: BTreeSet<usize>,
-    warned: BTreeSet<usize>,
-    told: bool,
-    stall_check: Timestamp,
-}
-
-impl Running {
-    fn tell(&self, command: Command, whom: impl Fn(usize) -> bool) {
-        for (_, mailbox) in self.mailboxes.iter().enumerate().filter(|(number, _)| whom(*number)) {
-            mailbox.send(command);
-        }
-    }
-
-    fn tell_all(&self, command: Command) {
-        self.tell(command, |_| true);
-    }
-
-    fn write(&self, task: Task) {
-        if let Some(tasks) = &self.tasks {
-            // The writer outlives its tasks; it ends when this sender is dropped.
-            let _ = tasks.send(task);
-        }
-    }
-
-    fn all_ended(&self) -> bool {
-        self.ended.len() == self.mailboxes.len()
-    }
-
-    fn still_here(&self, blueprint: &Blueprint) -> Vec<InstanceName> {
-        let started = 0..self.threads.len();
-        let here = started.filter(|number| !self.gone.contains(number));
-        here.map(|number| blueprint.threads[number].name.clone()).collect()
     }
 }
 

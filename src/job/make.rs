@@ -26,9 +26,8 @@ use crate::executor::instance::Step;
 use crate::executor::node::{Node, Place};
 use crate::executor::operator_instance::OperatorInstance;
 use crate::executor::side_port::{Port, SidePort};
-use crate::executor::source_instance::{
-    Forgetful, Letters, Rewindable, SourceComponent, SourceInstance, SourceParts,
-};
+use crate::executor::source_component::{Forgetful, Rewindable, SourceComponent};
+use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
 use crate::metrics::Counters;
 
 /// A `Box<dyn Push<T>>` whose `T` is forgotten.

@@ -12,22 +12,22 @@ use std::time::Duration;
 
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
-use crate::channel::frame::{BATCH, Batch, Control, End};
-use crate::channel::ledger::Ledger;
+use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push};
 use crate::checkpoint::PartName;
 use crate::checkpoint::encoded;
 use crate::clock::{Timestamp, earlier};
-use crate::delivery::terms::{DropHook, Dropped, Verdict};
+use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
-use crate::executor::component::{Component, Timers, as_nanos, salvage};
+use crate::executor::component::{Component, Timers, as_nanos};
+use crate::executor::node::apply_loop::{Pass, Rooted, plain, tracked};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
 
-/// Outputs after which the loop hands on before it takes the next event.
-const OUTPUTS: usize = 4 * BATCH;
+mod apply_loop;
+mod failure;
 
 /// What a failure leads to at this place.
 pub(crate) struct Consequences {
@@ -67,13 +67,6 @@ pub(crate) struct Node<C: Component, F> {
     unflushed: u64,
     /// Where the ledger stood when the running batch began.
     reported: usize,
-}
-
-/// Why the loop stopped.
-enum Pass {
-    Exhausted,
-    Full,
-    Failed(BoxError),
 }
 
 impl<C: Component, F: Fn() -> C> Node<C, F> {
@@ -197,31 +190,6 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         self.hand_on(born, context);
     }
 
-    /// One event failed.
-    fn event_failed(&mut self, root: Root, failure: Failure, context: &mut Context) {
-        self.counters.failed.add(1);
-        match self.consequences.verdict {
-            Verdict::Drop => self.give_up(&failure, 1),
-            Verdict::Fail if root.is_none() => self.give_up(&failure, 1),
-            Verdict::Fail => context.ledger.fail(root, failure),
-            Verdict::GoBack => context.fail(failure),
-        }
-    }
-
-    fn give_up(&mut self, failure: &Failure, events: u64) {
-        self.counters.dropped.add(events);
-        tracing::debug!(%failure, events, "dropped");
-        let Some(DropHook(hook)) = &self.consequences.on_drop else { return };
-        for _ in 0..events {
-            let told =
-                catch_unwind(AssertUnwindSafe(|| hook(&Dropped { failure: failure.clone() })));
-            if let Err(payload) = told {
-                let cause = Cause::panic(payload);
-                tracing::error!(instance = %self.instance.name, %cause, "the drop hook panicked");
-            }
-        }
-    }
-
     /// The end of a sink's batch: what was written counts from here.
     fn end_batch(&mut self, born: Timestamp, context: &mut Context) {
         let events = std::mem::take(&mut self.unflushed);
@@ -245,61 +213,6 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         self.unwritten(events, &failure, context);
         if panicked {
             self.fall(failure, context);
-        }
-    }
-
-    /// What a sink took and did not flush is lost to it.
-    fn unwritten(&mut self, events: u64, failure: &Failure, context: &mut Context) {
-        self.counters.failed.add(events);
-        match self.consequences.verdict {
-            Verdict::Drop => self.give_up(failure, events),
-            Verdict::Fail => context.ledger.fail_since(self.reported, failure),
-            Verdict::GoBack => context.fail(failure.clone()),
-        }
-    }
-
-    /// After a panic: the component is given up and built anew, with what it knew.
-    fn fall(&mut self, failure: Failure, context: &mut Context) {
-        if context.fatal.is_some() {
-            return;
-        }
-        if C::IS_SINK && self.unflushed > 0 {
-            let events = std::mem::take(&mut self.unflushed);
-            self.unwritten(events, &failure, context);
-        }
-        let timers = self.timers_left(context.now);
-        self.timers.clear();
-        let component = self.component.take();
-        let salvaged = catch_unwind(AssertUnwindSafe(move || {
-            let mut component = component?;
-            let state = salvage(&mut component, timers);
-            // A destructor that panics must not take the state with it.
-            let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
-            state
-        }));
-        match salvaged {
-            Ok(state) => self.salvaged = state,
-            Err(payload) => {
-                let cause = Cause::panic(payload);
-                if self.consequences.verdict != Verdict::Drop {
-                    return context.fail(self.failure("state", cause));
-                }
-                tracing::error!(instance = %self.instance.name, %cause, "state lost after a panic");
-            }
-        }
-        tracing::warn!(%failure, "instance is built anew");
-        self.rise(context);
-    }
-
-    /// Tries to build the component that is down.
-    fn rise(&mut self, context: &mut Context) {
-        self.counters.restarts.add(1);
-        match self.build(context.now) {
-            Ok(()) => self.consequences.rebuild.recovered(),
-            Err(failure) => match self.consequences.rebuild.again(context.now) {
-                Some(pause) => self.retry_at = context.now.after(pause),
-                None => context.fail(failure),
-            },
         }
     }
 
@@ -506,60 +419,4 @@ impl<C: Component, F: Fn() -> C> Push<C::In> for Node<C, F> {
     fn copies(&self) -> u32 {
         1
     }
-}
-
-/// The loop where nobody counts.
-#[inline]
-fn plain<C: Component>(
-    component: &mut C,
-    events: &mut impl Iterator<Item = C::In>,
-    out: &mut Collector<C::Out>,
-    consumed: &mut usize,
-    deferred: &mut u64,
-) -> Pass {
-    for event in events {
-        *consumed += 1;
-        out.begin(Root::NONE);
-        if let Err(error) = component.apply(event, out) {
-            return Pass::Failed(error);
-        }
-        *deferred += u64::from(out.deferred());
-        if out.events.len() >= OUTPUTS {
-            return Pass::Full;
-        }
-    }
-    Pass::Exhausted
-}
-
-/// Where the tracked loop reads roots and writes changes.
-struct Rooted<'a> {
-    roots: &'a [Root],
-    consumed: &'a mut usize,
-    ledger: &'a mut Ledger,
-}
-
-/// The loop where every event has a root.
-#[inline]
-fn tracked<C: Component>(
-    component: &mut C,
-    events: &mut impl Iterator<Item = C::In>,
-    out: &mut Collector<C::Out>,
-    rooted: &mut Rooted<'_>,
-    deferred: &mut u64,
-) -> Pass {
-    for event in events {
-        let root = rooted.roots[*rooted.consumed];
-        *rooted.consumed += 1;
-        out.begin(root);
-        if let Err(error) = component.apply(event, out) {
-            return Pass::Failed(error);
-        }
-        *deferred += u64::from(out.deferred());
-        let change = out.settle();
-        rooted.ledger.change(root, change);
-        if out.events.len() >= OUTPUTS {
-            return Pass::Full;
-        }
-    }
-    Pass::Exhausted
 }

@@ -1,0 +1,92 @@
+//! What a failure of the component leads to: the event's fate, and the component's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::channel::push::Context;
+use crate::delivery::terms::{DropHook, Dropped, Verdict};
+use crate::error::{Cause, Failure};
+use crate::executor::component::{Component, salvage};
+use crate::executor::node::Node;
+use crate::id::Root;
+
+impl<C: Component, F: Fn() -> C> Node<C, F> {
+    /// One event failed.
+    pub(super) fn event_failed(&mut self, root: Root, failure: Failure, context: &mut Context) {
+        self.counters.failed.add(1);
+        match self.consequences.verdict {
+            Verdict::Drop => self.give_up(&failure, 1),
+            Verdict::Fail if root.is_none() => self.give_up(&failure, 1),
+            Verdict::Fail => context.ledger.fail(root, failure),
+            Verdict::GoBack => context.fail(failure),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, failure: &Failure, events: u64) {
+        self.counters.dropped.add(events);
+        tracing::debug!(%failure, events, "dropped");
+        let Some(DropHook(hook)) = &self.consequences.on_drop else { return };
+        for _ in 0..events {
+            let told =
+                catch_unwind(AssertUnwindSafe(|| hook(&Dropped { failure: failure.clone() })));
+            if let Err(payload) = told {
+                let cause = Cause::panic(payload);
+                tracing::error!(instance = %self.instance.name, %cause, "the drop hook panicked");
+            }
+        }
+    }
+
+    /// What a sink took and did not flush is lost to it.
+    pub(super) fn unwritten(&mut self, events: u64, failure: &Failure, context: &mut Context) {
+        self.counters.failed.add(events);
+        match self.consequences.verdict {
+            Verdict::Drop => self.give_up(failure, events),
+            Verdict::Fail => context.ledger.fail_since(self.reported, failure),
+            Verdict::GoBack => context.fail(failure.clone()),
+        }
+    }
+
+    /// After a panic: the component is given up and built anew, with what it knew.
+    pub(super) fn fall(&mut self, failure: Failure, context: &mut Context) {
+        if context.fatal.is_some() {
+            return;
+        }
+        if C::IS_SINK && self.unflushed > 0 {
+            let events = std::mem::take(&mut self.unflushed);
+            self.unwritten(events, &failure, context);
+        }
+        let timers = self.timers_left(context.now);
+        self.timers.clear();
+        let component = self.component.take();
+        let salvaged = catch_unwind(AssertUnwindSafe(move || {
+            let mut component = component?;
+            let state = salvage(&mut component, timers);
+            // A destructor that panics must not take the state with it.
+            let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
+            state
+        }));
+        match salvaged {
+            Ok(state) => self.salvaged = state,
+            Err(payload) => {
+                let cause = Cause::panic(payload);
+                if self.consequences.verdict != Verdict::Drop {
+                    return context.fail(self.failure("state", cause));
+                }
+                tracing::error!(instance = %self.instance.name, %cause, "state lost after a panic");
+            }
+        }
+        tracing::warn!(%failure, "instance is built anew");
+        self.rise(context);
+    }
+
+    /// Tries to build the component that is down.
+    pub(super) fn rise(&mut self, context: &mut Context) {
+        self.counters.restarts.add(1);
+        match self.build(context.now) {
+            Ok(()) => self.consequences.rebuild.recovered(),
+            Err(failure) => match self.consequences.rebuild.again(context.now) {
+                Some(pause) => self.retry_at = context.now.after(pause),
+                None => context.fail(failure),
+            },
+        }
+    }
+}

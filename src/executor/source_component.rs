@@ -1,0 +1,63 @@
+//! [`SourceComponent`]: what a source instance polls. One thin adapter per trait that a user
+//! implements.
+
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::source::{Next, Source, StatefulSource};
+use crate::api::state::State;
+use crate::error::BoxError;
+
+/// What a source instance polls.
+pub(crate) trait SourceComponent {
+    type Out: Event;
+    type State: State;
+    const REWINDABLE: bool;
+
+    fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
+    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+    fn state(&self) -> Self::State;
+    fn event_bytes(event: &Self::Out) -> usize;
+}
+
+/// Adapter for [`Source`].
+pub(crate) struct Forgetful<S>(pub(crate) S);
+
+impl<S: Source> SourceComponent for Forgetful<S> {
+    type Out = S::Out;
+    type State = ();
+    const REWINDABLE: bool = false;
+
+    fn setup(&mut self, instance: &Instance, _: Option<()>) -> Result<(), BoxError> {
+        self.0.setup(instance)
+    }
+    fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
+        self.0.get_events(out)
+    }
+    fn state(&self) {}
+    fn event_bytes(event: &S::Out) -> usize {
+        S::event_bytes(event)
+    }
+}
+
+/// Adapter for [`StatefulSource`].
+pub(crate) struct Rewindable<S>(pub(crate) S);
+
+impl<S: StatefulSource> SourceComponent for Rewindable<S> {
+    type Out = S::Out;
+    type State = S::State;
+    const REWINDABLE: bool = true;
+
+    fn setup(&mut self, instance: &Instance, state: Option<S::State>) -> Result<(), BoxError> {
+        self.0.setup(instance, state)
+    }
+    fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
+        self.0.get_events(out)
+    }
+    fn state(&self) -> S::State {
+        self.0.state()
+    }
+    fn event_bytes(event: &S::Out) -> usize {
+        S::event_bytes(event)
+    }
+}
