@@ -118,10 +118,10 @@ impl Metrics {
     /// The sum over the instances of a component.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("sum");
     /// job.from_iter("numbers", || 0..10).filter(|n| n % 2 == 0).for_each(|_| ());
-    /// let report = job.run(AtMostOnce::new())?;
+    /// let report = job.run(Guarantee::default())?;
     /// assert_eq!(report.metrics.sum("numbers", |m| m.emitted), 10);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

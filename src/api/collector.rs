@@ -16,7 +16,7 @@ use crate::metrics::Counters;
 /// A named output beside the main one, with events of its own type.
 ///
 /// ```
-/// use streamwork::{AtMostOnce, BoxError, Channel, Collector, Job, Operator};
+/// use streamwork::{BoxError, Channel, Collector, Guarantee, Job, Operator};
 ///
 /// const REJECTED: Channel<String> = Channel::new("rejected");
 ///
@@ -37,7 +37,7 @@ use crate::metrics::Counters;
 /// let numbers = job.from_iter("texts", || ["1", "x"].map(String::from)).operator("parse", || Parse);
 /// numbers.channel(REJECTED).for_each(|text| println!("not a number: {text}"));
 /// numbers.for_each(|n| println!("{n}"));
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Channel<T> {

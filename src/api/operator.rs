@@ -18,7 +18,7 @@ use crate::error::BoxError;
 /// factory.
 ///
 /// ```
-/// use streamwork::{AtMostOnce, BoxError, Collector, Job, Operator};
+/// use streamwork::{BoxError, Collector, Guarantee, Job, Operator};
 ///
 /// struct Words;
 ///
@@ -37,7 +37,7 @@ use crate::error::BoxError;
 /// job.from_iter("lines", || ["To be", "or not to be"].map(String::from))
 ///     .operator("words", || Words)
 ///     .for_each(|word| println!("{word}"));
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
@@ -107,7 +107,7 @@ pub trait Operator: 'static {
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, StatefulOperator};
+/// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
 ///
 /// #[derive(Default)]
 /// struct Count { words: HashMap<String, u64> }
@@ -135,7 +135,7 @@ pub trait Operator: 'static {
 ///     .key_by(|word| word.clone())
 ///     .stateful("count", Count::default)
 ///     .for_each(|(word, count)| println!("{word}: {count}"));
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(

@@ -15,6 +15,14 @@ use crate::api::state::State;
 use crate::error::BoxError;
 use crate::id::CheckpointId;
 
+/// Which of the three a sink is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SinkKind {
+    Plain,
+    Idempotent,
+    Transactional,
+}
+
 /// Where events leave the job.
 ///
 /// All calls are made on the instance's own thread, one at a time. `write` per event, `flush`
@@ -22,7 +30,7 @@ use crate::id::CheckpointId;
 /// (or open a database transaction) and `flush` makes it final.
 ///
 /// ```
-/// use streamwork::{AtMostOnce, BoxError, Job, Sink};
+/// use streamwork::{BoxError, Guarantee, Job, Sink};
 ///
 /// struct Print;
 /// impl Sink for Print {
@@ -35,7 +43,7 @@ use crate::id::CheckpointId;
 ///
 /// let job = Job::new("print");
 /// job.from_iter("numbers", || 0..3).sink("print", || Print);
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(

@@ -32,7 +32,7 @@ pub enum Next {
 /// [`StatefulSource`].
 ///
 /// ```
-/// use streamwork::{BoxError, Collector, Job, Next, AtMostOnce, Source};
+/// use streamwork::{BoxError, Collector, Guarantee, Job, Next, Source};
 ///
 /// struct Countdown(u32);
 ///
@@ -49,7 +49,7 @@ pub enum Next {
 ///
 /// let job = Job::new("countdown");
 /// job.source("countdown", || Countdown(3)).for_each(|n| println!("{n}"));
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
@@ -93,7 +93,7 @@ pub trait Source: 'static {
 /// starts from the state before the call.
 ///
 /// ```
-/// use streamwork::{BoxError, Collector, Instance, Job, Next, AtMostOnce, StatefulSource};
+/// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, Next, StatefulSource};
 ///
 /// struct Numbers { next: u64 }
 ///
@@ -116,7 +116,7 @@ pub trait Source: 'static {
 ///
 /// let job = Job::new("numbers");
 /// job.stateful_source("numbers", || Numbers { next: 0 }).for_each(|n| println!("{n}"));
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(

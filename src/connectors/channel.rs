@@ -112,11 +112,11 @@ impl Job {
     /// It cannot be rewound: what the job loses nobody can send again.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("clicks");
     /// let (clicks, stream) = job.channel("clicks", 100);
     /// stream.for_each(|page: &str| println!("{page}"));
-    /// let handle = job.start(AtMostOnce::new())?;
+    /// let handle = job.start(Guarantee::default())?;
     /// clicks.send("home")?;
     /// drop(clicks);
     /// let report = handle.wait()?;

@@ -16,7 +16,7 @@ use crate::id::CheckpointId;
 /// ends in `.pending`. Readers ignore those.
 ///
 /// ```
-/// use streamwork::{ExactlyOnce, Job, TransactionalFiles};
+/// use streamwork::{Guarantee, Job, TransactionalFiles};
 ///
 /// # let directory = std::env::temp_dir().join(format!("streamwork-files-{}", std::process::id()));
 /// let out = directory.join("out");
@@ -25,7 +25,7 @@ use crate::id::CheckpointId;
 /// });
 /// let job = Job::new("numbers");
 /// job.from_iter("numbers", || 0..3_u64).transactional_sink("files", files);
-/// job.run(ExactlyOnce::checkpoints_in(directory.join("checkpoints")))?;
+/// job.run(Guarantee::default())?;
 ///
 /// let written = std::fs::read_to_string(out.join("part-0000-0000000001"))?;
 /// assert_eq!(written, "0\n1\n2\n");

@@ -56,10 +56,10 @@ impl Job {
     /// skips what had been emitted.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("numbers");
     /// job.from_iter("numbers", || 1..=3).for_each(|n| println!("{n}"));
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_iter<I>(

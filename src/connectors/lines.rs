@@ -63,12 +63,12 @@ impl Job {
     /// Adds a source that emits the lines of a file, without their ends, and ends with it.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// # let path = std::env::temp_dir().join(format!("streamwork-lines-{}", std::process::id()));
     /// # std::fs::write(&path, "one\ntwo\n")?;
     /// let job = Job::new("lines");
     /// job.from_lines("lines", &path).for_each(|line| println!("{line}"));
-    /// let report = job.run(AtMostOnce::new())?;
+    /// let report = job.run(Guarantee::default())?;
     /// assert_eq!(report.metrics.sum("lines", |m| m.emitted), 2);
     /// # std::fs::remove_file(path)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())

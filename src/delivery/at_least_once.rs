@@ -120,6 +120,13 @@ impl AtLeastOnce {
     }
 }
 
+/// At-least-once with an acknowledger and nothing stored: nothing is lost while the process lives.
+impl Default for Guarantee {
+    fn default() -> Self {
+        AtLeastOnce::new().into()
+    }
+}
+
 impl From<AtLeastOnce> for Guarantee {
     fn from(chosen: AtLeastOnce) -> Self {
         let terms = Terms {

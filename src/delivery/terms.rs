@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::api::sink::SinkKind;
 use crate::api::token::{Answers, Fate};
 use crate::api::waker::Waker;
 use crate::channel::ledger::Reports;
@@ -41,6 +42,28 @@ impl Guarantee {
     /// Its name: `at-most-once`, `at-least-once`, `at-least-once-checkpoint` or `exactly-once`.
     pub fn name(&self) -> &'static str {
         self.terms.name
+    }
+}
+
+/// What an outside reader may see of an event at a sink, whatever fails when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutputGuarantee {
+    /// Once or not at all.
+    AtMostOnce,
+    /// Once or several times; never not at all.
+    AtLeastOnce,
+    /// Once.
+    ExactlyOnce,
+}
+
+impl fmt::Display for OutputGuarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::AtMostOnce => "at most once",
+            Self::AtLeastOnce => "at least once",
+            Self::ExactlyOnce => "exactly once",
+        })
     }
 }
 
@@ -123,6 +146,20 @@ pub(crate) enum Account {
 }
 
 impl Terms {
+    /// What holds for the output of a sink. Only aligned checkpoints make every rerun alike, which
+    /// is what an idempotent sink needs and a transactional one builds on.
+    pub(crate) fn output(&self, sink: SinkKind) -> OutputGuarantee {
+        match (self.on_failure, self.cut, sink) {
+            (Verdict::Drop, ..) => OutputGuarantee::AtMostOnce,
+            (
+                Verdict::GoBack,
+                Cut::Barriers { hold: true },
+                SinkKind::Idempotent | SinkKind::Transactional,
+            ) => OutputGuarantee::ExactlyOnce,
+            (Verdict::Fail | Verdict::GoBack, ..) => OutputGuarantee::AtLeastOnce,
+        }
+    }
+
     /// Opens the account of an execution. `sources` are the wakers of the source instances, in the
     /// order of their trackers; `instances` is how many instances may make group roots.
     pub(crate) fn open_account(

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
 use crate::job::make::{MakeEdge, OperatorMaker, SourceMaker};
@@ -34,7 +35,7 @@ pub(crate) struct NodeSpec {
 pub(crate) enum NodeKind {
     Source(SourceMaker),
     Operator(OperatorMaker),
-    Sink(OperatorMaker),
+    Sink(SinkKind, OperatorMaker),
 }
 
 pub(crate) struct EdgeSpec {
@@ -121,7 +122,7 @@ impl NodeKind {
         match self {
             Self::Source(_) => "source",
             Self::Operator(_) => "operator",
-            Self::Sink(_) => "sink",
+            Self::Sink(..) => "sink",
         }
     }
 }

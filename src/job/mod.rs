@@ -9,11 +9,13 @@ use crate::delivery::terms::Guarantee;
 use crate::error::Refused;
 use crate::job::graph::{Graph, NodeKind};
 use crate::job::handle::{JobHandle, JobReport, RunError};
+use crate::job::job_plan::JobPlan;
 use crate::job::make::{SourceMaker, forgetful, rewindable};
 use crate::job::stream::Stream;
 
 pub(crate) mod graph;
 pub(crate) mod handle;
+pub(crate) mod job_plan;
 pub(crate) mod make;
 pub(crate) mod plan;
 pub(crate) mod stream;
@@ -21,19 +23,18 @@ pub(crate) mod verbs;
 
 /// A job: sources, operators and sinks, and the streams between them.
 ///
-/// Building it starts nothing. The same job can be run several times, also under different
-/// guarantees; each run builds its components anew with their factories.
+/// Building it starts nothing. The same job can be run several times, under any
+/// [`Guarantee`]; each run builds its components anew with their factories.
 ///
 /// ```
-/// use streamwork::{AtLeastOnce, AtMostOnce, Job};
+/// use streamwork::{Guarantee, Job};
 ///
 /// let job = Job::new("squares");
 /// job.from_iter("numbers", || 1..=3_u64)
 ///     .map(|n| n * n)
 ///     .for_each(|square| println!("{square}"));
 ///
-/// job.run(AtMostOnce::new())?;
-/// job.run(AtLeastOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -74,6 +75,26 @@ impl Job {
         Stream::of(Rc::clone(&self.graph), node)
     }
 
+    /// What running this job would come to: its threads, its queues, and what holds for the output
+    /// of each sink.
+    ///
+    /// # Errors
+    /// What is wrong with the job or the guarantee.
+    ///
+    /// ```
+    /// use streamwork::{Guarantee, Job};
+    ///
+    /// let job = Job::new("squares");
+    /// job.from_iter("numbers", || 1..=3_u64).map(|n| n * n).for_each(|n| println!("{n}"));
+    /// let plan = job.plan(Guarantee::default())?;
+    /// assert_eq!(plan.threads[0].components, ["numbers", "map", "for_each"]);
+    /// println!("{plan}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn plan(&self, guarantee: impl Into<Guarantee>) -> Result<JobPlan, Refused> {
+        JobPlan::of(&self.graph.borrow(), &guarantee.into())
+    }
+
     /// Runs the job to its end: when all sources have ended, or something ends it.
     ///
     /// # Errors
@@ -89,12 +110,12 @@ impl Job {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use streamwork::{AtMostOnce, Job};
+    /// use streamwork::{Guarantee, Job};
     ///
     /// let job = Job::new("endless");
     /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
     ///
-    /// let handle = job.start(AtMostOnce::new())?;
+    /// let handle = job.start(Guarantee::default())?;
     /// let report = handle.drain(Duration::from_secs(10))?;
     /// println!("{} numbers", report.metrics.sum("numbers", |m| m.emitted));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

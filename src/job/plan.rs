@@ -23,11 +23,7 @@ use crate::job::make::{
 /// # Errors
 /// What is wrong, naming the component.
 pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Refused> {
-    check_graph(graph)?;
-    let layout = Layout::of(graph)?;
-    check_guarantee(graph, guarantee)?;
-    check_size(&layout)?;
-    let layout = Arc::new(layout);
+    let layout = Arc::new(layout(graph, guarantee)?);
     let components = layout.nodes.iter().map(|node| (node.name.to_string(), node.parallelism));
     Ok(Blueprint {
         job: graph.name.clone(),
@@ -35,6 +31,18 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
         threads: layout.threads.iter().map(|thread| layout.thread_plan(thread)).collect(),
         wire: Arc::new(move |execution| wire(&layout, execution)),
     })
+}
+
+/// Checks the graph under this guarantee and settles everything.
+///
+/// # Errors
+/// What is wrong, naming the component.
+pub(crate) fn layout(graph: &Graph, guarantee: &Guarantee) -> Result<Layout, Refused> {
+    check_graph(graph)?;
+    let layout = Layout::of(graph)?;
+    check_guarantee(graph, guarantee)?;
+    check_size(&layout)?;
+    Ok(layout)
 }
 
 fn check_graph(graph: &Graph) -> Result<(), Refused> {
@@ -68,7 +76,7 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
         }
     }
     for (number, node) in graph.nodes.iter().enumerate() {
-        let ends = matches!(node.kind, NodeKind::Sink(_)) || node.ignored;
+        let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
         if !ends && graph.edges_from(number).next().is_none() {
             return Err(Refused::Unconnected { component: node.name.clone() });
         }
@@ -108,11 +116,7 @@ fn check_size(layout: &Layout) -> Result<(), Refused> {
     if instances > limit {
         return Err(Refused::TooManyInstances { instances, limit });
     }
-    let queues = layout.edges.iter().filter(|edge| !edge.fused).map(|edge| {
-        let (from, to) = (layout.nodes[edge.from].parallelism, layout.nodes[edge.to].parallelism);
-        if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) }
-    });
-    let (queues, limit) = (queues.fold(0, usize::saturating_add), QUEUES_MAX);
+    let (queues, limit) = (layout.queues(), QUEUES_MAX);
     if queues > limit {
         return Err(Refused::TooManyQueues { queues, limit });
     }
@@ -123,19 +127,19 @@ fn check_size(layout: &Layout) -> Result<(), Refused> {
 const QUEUES_MAX: usize = 1_000_000;
 
 /// The graph with everything decided.
-struct Layout {
-    nodes: Vec<PlannedNode>,
-    edges: Vec<PlannedEdge>,
+pub(crate) struct Layout {
+    pub(super) nodes: Vec<PlannedNode>,
+    pub(super) edges: Vec<PlannedEdge>,
     /// Component and instance at the head of each thread, sources first.
     threads: Vec<(usize, usize)>,
 }
 
-struct PlannedNode {
-    name: Arc<str>,
+pub(super) struct PlannedNode {
+    pub(super) name: Arc<str>,
     kind: Maker,
-    parallelism: usize,
+    pub(super) parallelism: usize,
     /// The component at the head of its threads.
-    head: usize,
+    pub(super) head: usize,
     letters: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
@@ -144,12 +148,12 @@ enum Maker {
     Operator(OperatorMaker),
 }
 
-struct PlannedEdge {
-    from: usize,
+pub(super) struct PlannedEdge {
+    pub(super) from: usize,
     channel: Option<&'static str>,
-    to: usize,
-    fused: bool,
-    grouping: Grouping,
+    pub(super) to: usize,
+    pub(super) fused: bool,
+    pub(super) grouping: Grouping,
     options: EdgeOptions,
     maker: Arc<dyn MakeEdge>,
 }
@@ -204,7 +208,7 @@ impl Layout {
                 name: node.name.as_str().into(),
                 kind: match &node.kind {
                     NodeKind::Source(maker) => Maker::Source(maker.clone()),
-                    NodeKind::Operator(maker) | NodeKind::Sink(maker) => {
+                    NodeKind::Operator(maker) | NodeKind::Sink(_, maker) => {
                         Maker::Operator(maker.clone())
                     }
                 },
@@ -223,6 +227,16 @@ impl Layout {
         };
         let threads = heads(true).chain(heads(false)).collect();
         Ok(Self { nodes, edges, threads })
+    }
+
+    /// Queues between instances.
+    pub(super) fn queues(&self) -> usize {
+        let queued = self.edges.iter().filter(|edge| !edge.fused);
+        let queues = queued.map(|edge| {
+            let (from, to) = (self.nodes[edge.from].parallelism, self.nodes[edge.to].parallelism);
+            if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) }
+        });
+        queues.fold(0, usize::saturating_add)
     }
 
     fn thread_plan(&self, (node, instance): &(usize, usize)) -> ThreadPlan {

@@ -12,7 +12,7 @@ use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
-use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
+use crate::api::sink::{IdempotentSink, Sink, SinkKind, TransactionalSink};
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
 use crate::channel::partition::KeyOf;
@@ -30,14 +30,14 @@ use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
 /// may be read several times: each reader gets every event.
 ///
 /// ```
-/// use streamwork::{AtMostOnce, Job};
+/// use streamwork::{Guarantee, Job};
 ///
 /// let job = Job::new("fan");
 /// let numbers = job.from_iter("numbers", || 0..100_u32);
 /// let even = numbers.filter(|n| n % 2 == 0).named("even");
 /// let large = numbers.filter(|n| *n > 90).named("large");
 /// even.merge(&large).for_each(|n| println!("{n}"));
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a stream that nothing reads is refused when the job is run"]
@@ -110,7 +110,7 @@ impl<T: Event> Stream<T> {
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Placed {
-        self.add_sink(name.into(), operator(move |_| Plain(factory())))
+        self.add_sink(name.into(), SinkKind::Plain, operator(move |_| Plain(factory())))
     }
 
     /// Ends the stream in a sink for which writing twice changes nothing; see [`IdempotentSink`].
@@ -119,7 +119,7 @@ impl<T: Event> Stream<T> {
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Placed {
-        self.sink(name, factory)
+        self.add_sink(name.into(), SinkKind::Idempotent, operator(move |_| Plain(factory())))
     }
 
     /// Ends the stream in a sink with transactions; see [`TransactionalSink`].
@@ -129,7 +129,7 @@ impl<T: Event> Stream<T> {
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Placed {
         let maker = operator(move |execution| Transactional::new(factory(), execution.commits()));
-        self.add_sink(name.into(), maker)
+        self.add_sink(name.into(), SinkKind::Transactional, maker)
     }
 
     pub(crate) fn add_operator<C: Component<In = T> + 'static>(
@@ -142,8 +142,8 @@ impl<T: Event> Stream<T> {
         Stream::of(Rc::clone(&self.graph), node)
     }
 
-    pub(crate) fn add_sink(&self, name: String, maker: OperatorMaker) -> Placed {
-        let node = self.connect(name, NodeKind::Sink(maker));
+    fn add_sink(&self, name: String, kind: SinkKind, maker: OperatorMaker) -> Placed {
+        let node = self.connect(name, NodeKind::Sink(kind, maker));
         Placed { graph: Rc::clone(&self.graph), node }
     }
 
@@ -183,10 +183,10 @@ impl<T: Event> Stream<T> {
     /// the same key goes to the same instance across restarts, builds and machines.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("by key");
     /// job.from_iter("words", || ["a", "b", "a"]).key_by(|word| *word).map(str::len).parallelism(2).for_each(|_| ());
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn key_by<K: Hash>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
@@ -281,11 +281,11 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// Sends events of this source that have failed too often to a sink; see
-    /// [`AtLeastOnce::attempts_max`](crate::AtLeastOnce::attempts_max).
+    /// Sends events of this source that have failed too often to a sink, under a
+    /// guarantee that replays: as often as its `attempts_max` says.
     ///
     /// ```
-    /// use streamwork::{AtLeastOnce, BoxError, DeadLetter, Job, Sink};
+    /// use streamwork::{BoxError, DeadLetter, Guarantee, Job, Sink};
     ///
     /// struct Graveyard;
     /// impl Sink for Graveyard {
@@ -300,7 +300,7 @@ impl<T: Event> Stream<T> {
     /// let numbers = job.from_iter("numbers", || 0..10_u32);
     /// numbers.dead_letters(|| Graveyard);
     /// numbers.try_map(|n| if n == 7 { Err("poison".into()) } else { Ok(n) }).for_each(|_| ());
-    /// let report = job.run(AtLeastOnce::new().attempts_max(2))?;
+    /// let report = job.run(Guarantee::default())?;
     /// assert_eq!(report.metrics.sum("numbers", |m| m.dead_lettered), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

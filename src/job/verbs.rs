@@ -58,10 +58,10 @@ impl<T: Event> Stream<T> {
     /// Each event becomes another.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("map");
     /// job.from_iter("numbers", || 0..3).map(|n| n * 2).for_each(|n| println!("{n}"));
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn map<U: Event>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Stream<U> {
@@ -74,13 +74,13 @@ impl<T: Event> Stream<T> {
     /// Each event becomes another, or fails.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("try_map");
     /// job.from_iter("texts", || ["1", "x"].map(String::from))
     ///     .try_map(|text| Ok(text.parse::<u32>()?))
     ///     .for_each(|n| println!("{n}"));
-    /// let report = job.run(AtMostOnce::new())?;
-    /// assert_eq!(report.metrics.sum("try_map", |m| m.dropped), 1);
+    /// let report = job.run(Guarantee::default())?;
+    /// assert_eq!(report.metrics.sum("texts", |m| m.dead_lettered), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_map<U: Event>(
@@ -96,10 +96,10 @@ impl<T: Event> Stream<T> {
     /// Keeps the events for which `f` is true.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("filter");
     /// job.from_iter("numbers", || 0..9).filter(|n| n % 3 == 0).for_each(|n| println!("{n}"));
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn filter(&self, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
@@ -114,10 +114,10 @@ impl<T: Event> Stream<T> {
     /// Each event becomes any number of others.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("flat_map");
     /// job.from_iter("numbers", || 1..4_u32).flat_map(|n| 0..n).for_each(|n| println!("{n}"));
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flat_map<U: Event, I: IntoIterator<Item = U>>(
@@ -133,10 +133,10 @@ impl<T: Event> Stream<T> {
     /// Looks at each event and passes it on.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("inspect");
     /// job.from_iter("numbers", || 0..3).inspect(|n| println!("saw {n}")).for_each(|_| ());
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inspect(&self, f: impl Fn(&T) + Send + Sync + 'static) -> Self {
@@ -150,10 +150,10 @@ impl<T: Event> Stream<T> {
     /// Ends the stream in a function.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("for_each");
     /// job.from_iter("numbers", || 0..3).for_each(|n| println!("{n}"));
-    /// job.run(AtMostOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> Placed {
@@ -166,11 +166,11 @@ impl<T: Event> Stream<T> {
     /// Ends the stream in a function that may fail.
     ///
     /// ```
-    /// # use streamwork::{AtLeastOnce, Job};
+    /// # use streamwork::{Guarantee, Job};
     /// use std::io::Write;
     /// let job = Job::new("try_for_each");
     /// job.from_iter("numbers", || 0..3).try_for_each(|n| Ok(writeln!(std::io::stdout(), "{n}")?));
-    /// job.run(AtLeastOnce::new())?;
+    /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_for_each(

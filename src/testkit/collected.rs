@@ -12,12 +12,12 @@ use crate::error::BoxError;
 ///
 /// ```
 /// use streamwork::testkit::Collected;
-/// use streamwork::{AtMostOnce, Job};
+/// use streamwork::{Guarantee, Job};
 ///
 /// let seen = Collected::new();
 /// let job = Job::new("squares");
 /// job.from_iter("numbers", || 1..4).map(|n| n * n).sink("squares", seen.factory());
-/// job.run(AtMostOnce::new())?;
+/// job.run(Guarantee::default())?;
 /// assert_eq!(seen.events(), [1, 4, 9]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

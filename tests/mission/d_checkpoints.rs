@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, Instance, Job, JobError, Next,
-    Outcome, Refused, Restarts, StatefulOperator, StatefulSource, TransactionalSink,
+    AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, IdempotentSink, Instance, Job,
+    JobError, Next, Outcome, OutputGuarantee, Refused, Restarts, Sink, StatefulOperator,
+    StatefulSource, TransactionalSink,
 };
 
 use crate::support::{Faults, counts, guarantee, wait_until};
@@ -370,6 +371,33 @@ fn end_stop_and_drain_take_a_last_checkpoint_and_commit_before_they_return() {
         };
         assert_eq!(report.outcome, outcome);
     }
+}
+
+#[test]
+fn the_plan_says_for_each_sink_which_output_guarantee_holds() {
+    use OutputGuarantee::{AtLeastOnce as Repeats, AtMostOnce as Loses, ExactlyOnce as Once};
+    struct Upsert;
+    impl Sink for Upsert {
+        type In = u64;
+        fn write(&mut self, _: u64) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+    impl IdempotentSink for Upsert {}
+    let directory = tempfile::tempdir().unwrap();
+    let job = Job::new("outputs");
+    let numbers = job.from_iter("numbers", || 0..10_u64);
+    numbers.sink("plain", || Upsert);
+    numbers.idempotent_sink("idempotent", || Upsert);
+    numbers.transactional_sink("transactional", Ledger::default);
+    let outputs = |name: &str| {
+        let plan = job.plan(guarantee(name, directory.path())).unwrap();
+        plan.outputs.into_iter().map(|(_, output)| output).collect::<Vec<_>>()
+    };
+    assert_eq!(outputs("at-most-once"), [Loses, Loses, Loses]);
+    assert_eq!(outputs("at-least-once"), [Repeats, Repeats, Repeats]);
+    assert_eq!(outputs("at-least-once-checkpoint"), [Repeats, Repeats, Repeats]);
+    assert_eq!(outputs("exactly-once"), [Repeats, Once, Once]);
 }
 
 #[test]

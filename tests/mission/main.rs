@@ -8,3 +8,4 @@ mod b_at_most_once;
 mod c_at_least_once;
 mod d_checkpoints;
 mod e_one_switch;
+mod f_event_log_source;
