@@ -17,7 +17,7 @@ use crate::id::{CheckpointId, ExecutionId};
 ///
 /// ```
 /// use streamwork::checkpoint::Manifest;
-/// use streamwork::id::{CheckpointId, ExecutionId};
+/// use streamwork::{CheckpointId, ExecutionId};
 ///
 /// let manifest = Manifest {
 ///     execution: ExecutionId(3),

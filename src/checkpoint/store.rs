@@ -27,7 +27,7 @@ use crate::id::{CheckpointId, ExecutionId};
 ///
 /// ```
 /// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName};
-/// use streamwork::id::CheckpointId;
+/// use streamwork::CheckpointId;
 ///
 /// # let directory = tempfile::tempdir().unwrap();
 /// let store = DirectoryStore::open(directory.path()).unwrap();
