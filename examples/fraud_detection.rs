@@ -72,8 +72,8 @@ struct Arguments {
     rate: Option<f64>,
 
     /// Instances of each analyzer and of the aggregator.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    parallelism: usize,
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    parallelism: u8,
 
     /// Lets an analyzer sleep so many milliseconds over each transaction.
     #[arg(long, value_name = "NAME=MS", value_parser = slow)]
@@ -122,7 +122,7 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
     let job = job::build(&Plan {
         feed: feed.clone(),
         rate: arguments.rate,
-        parallelism: arguments.parallelism,
+        parallelism: usize::from(arguments.parallelism),
         faults: faults(arguments),
         database: arguments.db.clone(),
     });

@@ -9,11 +9,10 @@
 //!     faults.db           which lookups have failed
 //! ```
 //!
-//! Log and fraud database are made under another name and renamed when they are whole: a run that is
-//! killed meanwhile leaves nothing that the next one would take for whole.
+//! Log and fraud database are made elsewhere and moved here when they are whole: a run that is killed
+//! meanwhile leaves nothing that the next one would take for whole.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use streamwork::log::{EventLog, LogOptions, LogReader};
@@ -106,27 +105,26 @@ impl DataDir {
     }
 }
 
-/// Makes a file or directory under another name, and gives it its own when all of it is there.
+/// Makes a file or directory in a directory beside it, and moves it to its place when it is whole.
 fn make_whole(
     path: &Path,
     make: impl FnOnce(&Path) -> Result<(), AnyError>,
 ) -> Result<(), AnyError> {
-    let mut name = path.file_name().ok_or("a path without a name")?.to_owned();
-    name.push(".making");
-    let making = path.with_file_name(name);
-    remove(&making)?;
-    make(&making)?;
-    fs::rename(&making, path)?;
-    Ok(())
-}
-
-/// Removes what an earlier run has begun.
-fn remove(path: &Path) -> Result<(), AnyError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
+    let name = path.file_name().ok_or("a path without a name")?;
+    let mut beside = name.to_owned();
+    beside.push(".making");
+    let beside = path.with_file_name(beside);
+    if beside.exists() {
+        fs::remove_dir_all(&beside)?;
     }
+    fs::create_dir_all(&beside)?;
+    let made = beside.join(name);
+    make(&made)?;
+    if made.is_file() {
+        fs::File::open(&made)?.sync_all()?;
+    }
+    fs::rename(&made, path)?;
+    Ok(fs::remove_dir_all(&beside)?)
 }
 
 /// Appends all transactions, those of one account to one partition, so that they keep their order.

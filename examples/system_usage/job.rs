@@ -17,8 +17,9 @@ use crate::fraud::transaction::Transaction;
 use crate::lookup::{Faults, FraudLookup};
 use crate::usage_table::UsageSink;
 
-/// The names of components that the report asks for.
+/// The source, as metrics know it.
 pub const SOURCE: &str = "transactions";
+/// The operator that counts, as metrics know it.
 pub const ANALYZER: &str = "usage analyzer";
 /// The row of the table that sums up the others.
 pub const TOTAL: &str = "total";

@@ -230,6 +230,8 @@ impl<T: Event> Stream<T> {
     }
 
     /// Batches that each queue into the next component holds; default 8, of 1,024 events at most.
+    /// Under light load a batch is what the sender had before it ran out of input, perhaps one event:
+    /// an edge that drops, or that must take a stall of its receiver, wants more of them.
     pub fn queue_batches(&self, batches: usize) -> Self {
         self.with(|options| options.frames = batches)
     }
