@@ -1,0 +1,112 @@
+//! The top hashtags of a stream of posts, and which guarantee they need.
+//!
+//! At-most-once is enough. A ranking is read off large differences: the odd lost post changes a count
+//! by one in thousands and the order not at all, and the next minute's posts replace this minute's
+//! anyway. In return nothing is tracked, nothing is stored and no post waits for a checkpoint. The
+//! other way round, counts that are *too high* would not hurt either; what would hurt is delay.
+//! If somebody were paid by these counts, one line would change: `AtMostOnce` to `ExactlyOnce`.
+//!
+//! Some posts make the parser fail here. They are dropped and counted; the ranking is compared with
+//! the truth.
+//!
+//! ```sh
+//! cargo run --release --example hashtags
+//! ```
+//!
+//! Expected output:
+//!
+//! ```text
+//! rank  hashtag  counted  truth
+//!    1  #rust      30453  30481
+//!    2  #cats      16387  16404
+//!    3  #coffee    11706  11724
+//!    4  #rain      11699  11707
+//!    5  #monday     8591   8596
+//! 50000 posts, 50 lost, the order is right: true
+//! ```
+
+mod course;
+
+use std::collections::BTreeMap;
+
+use streamwork::testkit::Collected;
+use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, StatefulOperator};
+
+const POSTS: u64 = 50_000;
+const TAGS: [&str; 8] =
+    ["#rust", "#cats", "#rain", "#coffee", "#monday", "#music", "#trains", "#tea"];
+
+/// The same posts in every run: low numbers of a multiplicative hash are common tags.
+fn post(number: u64) -> String {
+    let mixed = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize;
+    let (first, second) = (mixed % 8 * (mixed / 8 % 8) / 8, mixed / 64 % 8);
+    let broken = if number % 1_000 == 999 { "\u{fffd}" } else { "" };
+    format!("post {number}: {} and {} today{broken}", TAGS[first], TAGS[second])
+}
+
+fn hashtags(post: &str) -> Vec<String> {
+    post.split(' ').filter(|word| word.starts_with('#')).map(String::from).collect()
+}
+
+/// Counts, and tells what it has at the end.
+#[derive(Default)]
+struct Count {
+    tags: BTreeMap<String, u64>,
+}
+
+impl StatefulOperator for Count {
+    type In = String;
+    type Out = (String, u64);
+    type State = BTreeMap<String, u64>;
+
+    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+        self.tags = state.unwrap_or_default();
+        Ok(())
+    }
+    fn apply(&mut self, tag: String, _: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
+        *self.tags.entry(tag).or_default() += 1;
+        Ok(())
+    }
+    fn finish(&mut self, out: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
+        std::mem::take(&mut self.tags).into_iter().for_each(|entry| out.emit(entry));
+        Ok(())
+    }
+    fn state(&self) -> Self::State {
+        self.tags.clone()
+    }
+}
+
+fn ranked(counts: impl IntoIterator<Item = (String, u64)>) -> Vec<(String, u64)> {
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|(a, n), (b, m)| m.cmp(n).then(a.cmp(b)));
+    counts
+}
+
+fn main() -> Result<(), BoxError> {
+    course::help(include_str!("hashtags.rs"));
+    let counted = Collected::new();
+    let job = Job::new("hashtags");
+    job.from_iter("posts", || (0..POSTS).map(post))
+        .try_map(|post| if post.contains('\u{fffd}') { Err("not text".into()) } else { Ok(post) })
+        .named("parse")
+        .flat_map(|post| hashtags(&post))
+        .key_by(|tag| tag.clone())
+        .stateful("count", Count::default)
+        .parallelism(2)
+        .sink("counted", counted.factory());
+    let report = job.run(AtMostOnce::new())?;
+
+    let mut truth = BTreeMap::new();
+    for tag in (0..POSTS).flat_map(|number| hashtags(&post(number))) {
+        *truth.entry(tag).or_default() += 1;
+    }
+    let (counted, truth) = (ranked(counted.events()), ranked(truth));
+    println!("rank  hashtag  counted  truth");
+    for (rank, ((tag, counted), (_, truth))) in counted.iter().zip(&truth).take(5).enumerate() {
+        println!("{:4}  {tag:7}  {counted:7}  {truth:5}", rank + 1);
+    }
+    let same = counted.iter().zip(&truth).all(|((counted, _), (truth, _))| counted == truth);
+    let lost = report.metrics.total(|m| m.dropped);
+    println!("{POSTS} posts, {lost} lost, the order is right: {same}");
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! An operator that remembers: how often each word has come, over two lives of the job.
+//!
+//! `key_by` sends equal words to the same one of two instances, so each counts its own words and
+//! nothing is shared. `state` gives the counts away, `setup` starts from them. Under `ExactlyOnce`
+//! the engine keeps them in a directory, in step with the position of the source: the second run
+//! reads only what is new, and counts on.
+//!
+//! ```sh
+//! cargo run --release --example stateful_operator
+//! ```
+//!
+//! Expected output:
+//!
+//! ```text
+//! first run: 6 words read
+//!   be     2
+//!   not    1
+//!   or     1
+//!   to     2
+//! second run: 4 words read
+//!   be     3
+//!   let    1
+//!   light  1
+//!   not    1
+//!   or     1
+//!   there  1
+//!   to     2
+//! ```
+
+mod course;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use streamwork::testkit::Collected;
+use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Job, StatefulOperator};
+
+const TEXT: &str = "to be or not to be let there be light";
+
+#[derive(Default)]
+struct CountWords {
+    counts: BTreeMap<String, u64>,
+}
+
+impl StatefulOperator for CountWords {
+    type In = String;
+    type Out = (String, u64);
+    type State = BTreeMap<String, u64>;
+
+    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+        self.counts = state.unwrap_or_default();
+        Ok(())
+    }
+
+    fn apply(&mut self, word: String, out: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
+        let count = self.counts.entry(word.clone()).or_default();
+        *count += 1;
+        out.emit((word, *count));
+        Ok(())
+    }
+
+    fn state(&self) -> Self::State {
+        self.counts.clone()
+    }
+}
+
+/// Counts the words that are there so far, and adds what it heard to the table.
+fn run(words: usize, store: &Path, table: &mut BTreeMap<String, u64>) -> Result<u64, BoxError> {
+    let heard = Collected::new();
+    let job = Job::new("words");
+    job.from_iter("words", move || TEXT.split(' ').map(String::from).take(words))
+        .key_by(|word| word.clone())
+        .stateful("count", CountWords::default)
+        .parallelism(2)
+        .sink("table", heard.factory());
+    let report = job.run(ExactlyOnce::checkpoints_in(store))?;
+    table.extend(heard.events());
+    Ok(report.metrics.sum("words", |m| m.emitted))
+}
+
+fn main() -> Result<(), BoxError> {
+    course::help(include_str!("stateful_operator.rs"));
+    let store = tempfile::tempdir()?;
+    let mut table = BTreeMap::new();
+    for (life, words) in [("first", 6), ("second", 10)] {
+        let read = run(words, store.path(), &mut table)?;
+        println!("{life} run: {read} words read");
+        for (word, count) in &table {
+            println!("  {word:6} {count}");
+        }
+    }
+    Ok(())
+}
