@@ -83,7 +83,9 @@ fn what_does_not_fit_does_not_compile_and_says_what_to_do() {
         assert!(!expected.is_empty(), "{case}: nothing is expected of the message");
         let mut rest = said.as_str();
         for line in expected.lines() {
-            let Some(at) = rest.find(line) else { panic!("{case}: {line:?} not found in:\n{said}") };
+            let Some(at) = rest.find(line) else {
+                panic!("{case}: {line:?} not found in:\n{said}")
+            };
             rest = &rest[at + line.len()..];
         }
     }

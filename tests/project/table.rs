@@ -3,8 +3,7 @@
 use crate::{read, root};
 
 /// The chapters of promises, and how many each has.
-const CHAPTERS: [(char, usize); 6] =
-    [('A', 7), ('B', 4), ('C', 10), ('D', 10), ('E', 2), ('F', 5)];
+const CHAPTERS: [(char, usize); 6] = [('A', 7), ('B', 4), ('C', 10), ('D', 10), ('E', 2), ('F', 5)];
 
 /// The row of a promise: `| [A1] | what | tests |`.
 fn row<'a>(table: &'a str, number: &str) -> &'a str {
