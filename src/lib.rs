@@ -1,4 +1,106 @@
-//! Docs.
+//! Stream processing inside your own program, under the delivery guarantee that the job needs.
+//!
+//! A **job** is a graph. **Sources** emit events, **operators** turn events into other events,
+//! **sinks** take them out of the job. Each of these components runs as one or more parallel
+//! **instances**; events travel between instances along typed **streams**, dealt out by a grouping.
+//! A **guarantee**, given to [`Job::run`], says what happens to an event when something fails.
+//!
+//! ```text
+//!   Job::new("usage")
+//!      │
+//!      ▼           Stream<T>             Stream<U>
+//!   source ────────────────▶ operator ────────────▶ sink       what you write
+//!   emits                    In = T, Out = U        In = U
+//!  ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄
+//!   instance ══▶ queue ══▶ instance ══▶ queue ══▶ instance     what runs: a thread each
+//!      │                      │                      │
+//!      └──────────────── supervisor ─────────────────┘         restarts, checkpoints, stop
+//!                             │
+//!                     checkpoint store                         a directory, if the guarantee has one
+//! ```
+//!
+//! # An example
+//!
+//! Balances of accounts, right whatever fails. The operator has two functions more than one without
+//! state: `setup` starts from a state, `state` gives it away.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::time::Duration;
+//! use streamwork::testkit::Collected;
+//! use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Job, StatefulOperator};
+//!
+//! #[derive(Default)]
+//! struct Balances {
+//!     cents: BTreeMap<u32, i64>,
+//! }
+//!
+//! impl StatefulOperator for Balances {
+//!     type In = (u32, i64);
+//!     type Out = (u32, i64);
+//!     type State = BTreeMap<u32, i64>;
+//!
+//!     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+//!         self.cents = state.unwrap_or_default();
+//!         Ok(())
+//!     }
+//!     fn apply(
+//!         &mut self,
+//!         (account, amount): (u32, i64),
+//!         out: &mut Collector<(u32, i64)>,
+//!     ) -> Result<(), BoxError> {
+//!         let balance = self.cents.entry(account).or_default();
+//!         *balance += amount;
+//!         out.emit((account, *balance));
+//!         Ok(())
+//!     }
+//!     fn state(&self) -> Self::State {
+//!         self.cents.clone()
+//!     }
+//! }
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let checkpoints = directory.path();
+//! let shown = Collected::new();
+//! let job = Job::new("balances");
+//! job.from_iter("payments", || [(1, 500), (2, 700), (1, -200)])
+//!     .key_by(|(account, _)| *account)
+//!     .stateful("balances", Balances::default)
+//!     .parallelism(2)
+//!     .sink("shown", shown.factory());
+//!
+//! let report = job.run(ExactlyOnce::checkpoints_in(checkpoints).every(Duration::from_secs(1)))?;
+//!
+//! assert_eq!(shown.events().into_iter().collect::<BTreeMap<_, _>>(), [(1, 300), (2, 700)].into());
+//! assert_eq!(report.metrics.sum("balances", |instance| instance.delivered), 3);
+//! # Ok::<(), BoxError>(())
+//! ```
+//!
+//! Under [`AtMostOnce`] or [`AtLeastOnce`] the same job runs with that one line changed.
+//!
+//! # Where to read on
+//!
+//! *To use it:* [`Job`] and [`Stream`], which put a job together; [`Source`], [`StatefulSource`],
+//! [`Operator`], [`StatefulOperator`], [`Sink`], [`IdempotentSink`] and [`TransactionalSink`], whose
+//! documentation is their contract; [`AtMostOnce`], [`AtLeastOnce`] and [`ExactlyOnce`], with all
+//! their options; [`JobHandle`] and [`metrics`] for a job that runs; [`error`] for what can go wrong;
+//! [`log`] for an event log to read from; [`testkit`] for tests of your own components.
+//!
+//! *To change it:* a file uses only what is on lower floors than its own, and a test says so.
+//!
+//! | floor | module | what it answers |
+//! |---|---|---|
+//! | 0 | `error`, `id`, `clock`, `metrics` | what things are called and counted by |
+//! | 1 | `api` | what a user implements |
+//! | 2 | `checkpoint` | what a consistent cut is, and where it is kept |
+//! | 3 | `channel` | how batches move between instances |
+//! | 4 | `delivery` | what happens to an event when something fails; decisions only |
+//! | 5 | `executor` | what runs, on which thread, and who looks after it |
+//! | 6 | `job`, `log`, `connectors` | what a user writes; the event log; sources and sinks |
+//! | 7 | `testkit` | what tests of jobs need |
+//!
+//! Read them in that order. Or follow one event: `executor/source_instance`, `executor/node`,
+//! `channel/outbox`, `channel/queue`, `channel/inbox`, `executor/operator_instance`.
 
 mod clock;
 pub mod error;
@@ -41,3 +143,7 @@ pub use job::handle::{CheckpointRefused, JobHandle, JobReport, Outcome, RunError
 pub use job::job_plan::{JobPlan, ThreadGroup};
 pub use job::stream::{Placed, Stream};
 pub use metrics::Metrics;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -1,5 +1,6 @@
 //! The two main examples as their users run them: as processes, from the command line, killed.
 
+mod course;
 mod fraud_detection;
 mod program;
 mod system_usage;

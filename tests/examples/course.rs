@@ -1,0 +1,42 @@
+//! The small examples print what their own source files say they print.
+
+use std::fs;
+use std::path::Path;
+
+use crate::program::Program;
+
+/// What a file promises under "Expected output:" in its head.
+fn promised(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).expect("an example");
+    let head = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let after = head.skip_while(|line| line.trim() != "Expected output:");
+    let block = after.skip_while(|line| line.trim() != "```text").skip(1);
+    let lines: Vec<_> = block
+        .take_while(|line| line.trim() != "```")
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n") + "\n")
+}
+
+#[test]
+fn each_small_example_prints_what_its_file_says() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(examples).expect("a directory of examples") {
+        let path = entry.expect("an entry of it").path();
+        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let Some(promised) = promised(&path) else { continue };
+        let output = Program::example(&name).output();
+        let (said, complained) = (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        );
+        assert!(output.status.success(), "{name}: {said}{complained}");
+        assert_eq!(said, promised, "{name}");
+        names.push(name);
+    }
+    assert!(!names.is_empty(), "no example says what it prints");
+}
