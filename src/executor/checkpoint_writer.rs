@@ -61,7 +61,6 @@ pub(crate) struct CheckpointWriter {
     pub(crate) job: String,
     pub(crate) cut: &'static str,
     pub(crate) parallelism: Vec<(String, u64)>,
-    pub(crate) attempt: u64,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
     last_parts: BTreeMap<usize, Vec<(PartName, Vec<u8>)>>,
@@ -71,7 +70,6 @@ impl CheckpointWriter {
     pub(crate) fn new(
         store: Arc<dyn CheckpointStore>,
         execution: ExecutionId,
-        attempt: u64,
         job: String,
         cut: &'static str,
         parallelism: Vec<(String, u64)>,
@@ -82,7 +80,6 @@ impl CheckpointWriter {
             job,
             cut,
             parallelism,
-            attempt,
             records: BTreeMap::new(),
             answered: BTreeMap::new(),
             last_parts: BTreeMap::new(),
@@ -90,7 +87,7 @@ impl CheckpointWriter {
     }
 
     /// Works until nobody can send tasks any more.
-    pub(crate) fn run(mut self, tasks: Receiver<Task>, to: Sender<(u64, Written)>) {
+    pub(crate) fn run(mut self, tasks: Receiver<Task>, to: Sender<Written>) {
         for task in tasks {
             let checkpoint = task.checkpoint();
             let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
@@ -98,7 +95,7 @@ impl CheckpointWriter {
                 let reason = Cause::panic(payload).to_string();
                 Some(Written::Failed { checkpoint, reason })
             });
-            if written.is_some_and(|written| to.send((self.attempt, written)).is_err()) {
+            if written.is_some_and(|written| to.send(written).is_err()) {
                 return;
             }
         }

@@ -104,20 +104,19 @@ pub(crate) enum Report {
     Gone,
 }
 
-/// An instance's line to the supervisor.
+/// An instance's line to the supervisor. Made with its execution and gone with it, so that a late
+/// report of a dead execution reaches nobody.
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    /// Which start of the job within this process; a report of an earlier one is ignored.
-    pub(crate) attempt: u64,
     /// The instance's number in the plan.
     pub(crate) number: usize,
-    pub(crate) to: Sender<(u64, usize, Report)>,
+    pub(crate) to: Sender<(usize, Report)>,
 }
 
 impl Reporter {
     pub(crate) fn send(&self, report: Report) {
         // A supervisor that is gone has nobody left to tell.
-        let _ = self.to.send((self.attempt, self.number, report));
+        let _ = self.to.send((self.number, report));
     }
 }
 

@@ -21,10 +21,10 @@ use crate::id::InstanceName;
 /// The threads of one execution.
 pub(crate) struct Running {
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
-    pub(super) reports: Receiver<(u64, usize, Report)>,
+    pub(super) reports: Receiver<(usize, Report)>,
     pub(super) account: Account,
     pub(super) tasks: Option<Sender<Task>>,
-    pub(super) written: Receiver<(u64, Written)>,
+    pub(super) written: Receiver<Written>,
     pub(super) writer: Option<JoinHandle<()>>,
     pub(super) threads: Vec<Option<JoinHandle<()>>>,
     pub(super) up: usize,
@@ -67,7 +67,7 @@ impl Running {
 }
 
 /// The line to the checkpoint writer, if there is one.
-type WriterLine = (Option<Sender<Task>>, Receiver<(u64, Written)>, Option<JoinHandle<()>>);
+type WriterLine = (Option<Sender<Task>>, Receiver<Written>, Option<JoinHandle<()>>);
 
 impl Supervisor {
     /// Starts all threads of an execution; no event flows yet.
@@ -78,14 +78,13 @@ impl Supervisor {
         let plan = &self.blueprint.threads;
         let (reports_in, reports) = unbounded();
         let mailboxes: Vec<Arc<Mailbox>> = plan.iter().map(|_| Arc::default()).collect();
-        let reporters: Vec<Reporter> = (0..plan.len())
-            .map(|number| Reporter { attempt: self.attempt, number, to: reports_in.clone() })
-            .collect();
+        let reporters: Vec<Reporter> =
+            (0..plan.len()).map(|number| Reporter { number, to: reports_in.clone() }).collect();
         let sources = plan.iter().zip(&mailboxes).filter(|(thread, _)| thread.is_source);
         let wakers = sources.map(|(_, mailbox)| mailbox.waker.clone()).collect();
-        let (attempt, alarm_to) = (self.attempt, reports_in);
+        let alarm_to = reports_in;
         let alarm = Arc::new(move |failure| {
-            let _ = alarm_to.send((attempt, 0, Report::Failed(failure)));
+            let _ = alarm_to.send((0, Report::Failed(failure)));
         });
         let terms = &self.guarantee.terms;
         let account = terms.open_account(wakers, plan.len(), Arc::clone(&self.clock), alarm);
@@ -150,7 +149,6 @@ impl Supervisor {
         let writer = CheckpointWriter::new(
             store,
             prepared.execution,
-            self.attempt,
             self.blueprint.job.clone(),
             self.guarantee.terms.cut.word(),
             parallelism.iter().map(|(name, n)| (name.clone(), *n as u64)).collect(),
@@ -176,7 +174,7 @@ impl Supervisor {
         let by = self.clock.now().after(patience);
         while running.gone.len() < running.threads.len() {
             match running.reports.recv_timeout(by.since(self.clock.now())) {
-                Ok((_, number, Report::Gone)) => {
+                Ok((number, Report::Gone)) => {
                     running.gone.insert(number);
                 }
                 Ok(_) => {}

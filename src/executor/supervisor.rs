@@ -201,20 +201,19 @@ impl Supervisor {
             let requests = self.requests.clone();
             let event = select! {
                 recv(reports) -> report => match report {
-                    Ok((attempt, number, report)) if attempt == self.attempt => {
+                    Ok((number, report)) => {
                         match self.reported(running, number, report) {
                             Ok(event) => event,
                             Err(outcome) => return outcome,
                         }
                     }
-                    _ => None,
+                    Err(_) => None,
                 },
                 recv(written) -> written => match written {
-                    Ok((attempt, written)) if attempt == self.attempt => match was_written(written) {
+                    Ok(written) => match was_written(written) {
                         Ok(event) => Some(event),
                         Err(failure) => return Outcome::Failed(failure),
                     },
-                    Ok(_) => None,
                     Err(_) => {
                         running.written = never();
                         None
@@ -367,8 +366,8 @@ impl Supervisor {
         while running.gone.len() < running.threads.len() {
             let left = by.since(self.clock.now());
             match running.reports.recv_timeout(left) {
-                Ok((_, _, Report::Failed(failure))) => return Outcome::Failed(failure),
-                Ok((_, number, Report::Gone)) => {
+                Ok((_, Report::Failed(failure))) => return Outcome::Failed(failure),
+                Ok((number, Report::Gone)) => {
                     running.gone.insert(number);
                 }
                 Ok(_) => {}

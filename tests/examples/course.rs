@@ -5,6 +5,18 @@ use std::path::Path;
 
 use crate::program::Program;
 
+/// The examples that say what they print.
+const SMALL: [&str; 8] = [
+    "custom_source",
+    "graceful_stop",
+    "hashtags",
+    "hello",
+    "idempotent",
+    "import_records",
+    "lambda",
+    "stateful_operator",
+];
+
 /// What a file promises under "Expected output:" in its head.
 fn promised(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).expect("an example");
@@ -36,7 +48,11 @@ fn each_small_example_prints_what_its_file_says() {
         );
         assert!(output.status.success(), "{name}: {said}{complained}");
         assert_eq!(said, promised, "{name}");
+        let help = Program::example(&name).flag("--help").output();
+        assert!(help.status.success(), "{name} --help");
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Expected output"), "{name} --help");
         names.push(name);
     }
-    assert!(!names.is_empty(), "no example says what it prints");
+    names.sort();
+    assert_eq!(names, SMALL);
 }

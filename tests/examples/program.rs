@@ -30,6 +30,11 @@ impl Program {
         self
     }
 
+    pub(crate) fn flag(mut self, name: &str) -> Self {
+        self.arguments.push(name.to_owned());
+        self
+    }
+
     pub(crate) fn keeping(self, name: &str, path: &Path) -> Self {
         self.with(name, path.display())
     }

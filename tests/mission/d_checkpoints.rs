@@ -185,6 +185,42 @@ fn a_checkpoint_covers_no_event_that_still_sits_in_a_queue() {
 }
 
 #[test]
+fn events_that_a_source_emitted_beyond_the_room_it_had_are_on_the_right_side_of_the_barrier() {
+    /// Emits five thousand at once, whatever room there is.
+    struct Pushy(u64);
+    impl StatefulSource for Pushy {
+        type Out = u64;
+        type State = u64;
+        fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+            self.0 = state.unwrap_or(0);
+            Ok(())
+        }
+        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+            (0..5_000).for_each(|n| out.emit(self.0 + n));
+            self.0 += 5_000;
+            Ok(if self.0 < 100_000 { Next::Now } else { Next::End })
+        }
+        fn state(&self) -> u64 {
+            self.0
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Ledger::default();
+    let faults = Faults::once((1..10_u64).map(|n| n * 9_973));
+    let sink = ledger.clone();
+    let job = Job::new("pushy");
+    job.stateful_source("pushy", || Pushy(0))
+        .inspect(|_| std::thread::sleep(Duration::from_nanos(1)))
+        .own_thread()
+        .queue_batches(1)
+        .inspect(move |n| assert!(!faults.strike(n), "struck"))
+        .own_thread()
+        .transactional_sink("ledger", move || sink.clone());
+    job.run(often(directory.path())).unwrap();
+    assert_eq!(counts(ledger.shown()), counts(0..100_000));
+}
+
+#[test]
 fn stateless_operators_leave_nothing_in_the_store_and_stateful_ones_and_sources_do() {
     let directory = tempfile::tempdir().unwrap();
     let job = Job::new("parts");

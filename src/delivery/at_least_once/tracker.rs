@@ -142,6 +142,17 @@ mod tests {
         assert!(tracker.slots.is_empty());
     }
 
+    #[test]
+    fn a_late_report_for_a_root_retired_in_the_middle_changes_nothing() {
+        let mut tracker = Tracker::default();
+        let (_first, old) = (tracker.open('a', 1, NOW), tracker.open('b', 1, NOW));
+        assert_eq!(tracker.retire(old), Some('b'));
+        assert_eq!(tracker.change(old, -1, NOW), None);
+        assert_eq!(tracker.change(old, -1, NOW), None);
+        assert_eq!(tracker.retire(old), None);
+        assert_eq!(tracker.live(), 1);
+    }
+
     proptest! {
         /// Random trees of deliveries, processed in any order: done exactly once, at the end.
         #[test]
