@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Channel, Collector, ExactlyOnce, Instance, Job, JobError,
-    Next, Operator, Outcome, Overflow, Refused, Sink, Source, StatefulOperator, StatefulSource,
+    AtLeastOnce, AtMostOnce, BoxError, Channel, CheckpointId, Collector, ExactlyOnce, Instance,
+    Job, JobError, Next, Operator, Outcome, Overflow, Refused, Sink, Source, StatefulOperator,
+    StatefulSource, TransactionalSink,
 };
 
 use crate::support::{ALL, counts, guarantee, wait_until};
@@ -422,6 +423,149 @@ fn a_panic_in_any_callback_ends_typed_or_goes_on_and_never_hangs() {
             }
         }
     }
+}
+
+#[test]
+fn a_panic_in_a_rarer_callback_names_its_component_or_is_got_over_and_never_hangs() {
+    type Boom = Arc<dyn Fn(&str) + Send + Sync>;
+    struct Rare(Boom);
+    impl StatefulOperator for Rare {
+        type In = u64;
+        type Out = u64;
+        type State = ();
+        fn setup(&mut self, _: &Instance, _: Option<()>) -> Result<(), BoxError> {
+            Ok(())
+        }
+        fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+            out.set_timer(Duration::ZERO, event);
+            out.emit(event);
+            Ok(())
+        }
+        fn on_timer(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+            (self.0)("on_timer");
+            Ok(())
+        }
+        fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+            (self.0)("finish");
+            Ok(())
+        }
+        fn state(&self) {
+            (self.0)("state");
+        }
+    }
+    impl Drop for Rare {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                (self.0)("drop");
+            }
+        }
+    }
+    struct Commits(Boom);
+    impl TransactionalSink for Commits {
+        type In = u64;
+        type Handle = u64;
+        fn write(&mut self, _: u64) -> Result<(), BoxError> {
+            Ok(())
+        }
+        fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<u64>, BoxError> {
+            (self.0)("prepare");
+            Ok(Some(checkpoint.0))
+        }
+        fn commit(&mut self, _: u64) -> Result<(), BoxError> {
+            (self.0)("commit");
+            Ok(())
+        }
+        fn abort_unfinished(&mut self) -> Result<(), BoxError> {
+            (self.0)("abort_unfinished");
+            Ok(())
+        }
+    }
+    for name in ALL {
+        for place in
+            ["on_timer", "finish", "state", "drop", "prepare", "commit", "abort_unfinished"]
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let happened = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&happened);
+            let boom: Boom = Arc::new(move |here: &str| {
+                if here == place {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    panic!("boom in {here}");
+                }
+            });
+            let sink = Arc::clone(&boom);
+            let job = Job::new("rare");
+            job.from_iter("numbers", || 0..100_u64)
+                .stateful("rare", move || Rare(Arc::clone(&boom)))
+                .transactional_sink("commits", move || Commits(Arc::clone(&sink)));
+            let started = Instant::now();
+            let result = job.start(guarantee(name, directory.path())).unwrap().wait();
+            assert!(started.elapsed() < Duration::from_secs(5), "{name}, {place}");
+            match result {
+                Err(JobError::Failed { failure, .. }) => {
+                    let text = failure.to_string();
+                    assert!(text.contains(&format!("boom in {place}")), "{name}, {place}: {text}");
+                    assert!(text.contains("rare[0]") || text.contains("commits[0]"), "{text}");
+                }
+                Err(other) => panic!("{name}, {place}: {other}"),
+                Ok(_) => {
+                    let must_end = place == "abort_unfinished"
+                        || (name == "exactly-once" && place != "drop" && place != "on_timer");
+                    assert!(!must_end, "{name}, {place}: went on");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_handle_that_is_dropped_stops_its_job_without_losing_anything() {
+    let seen = Collected::new();
+    let stopped = Arc::new(AtomicUsize::new(0));
+    let job = Job::new("dropped");
+    struct Last(Arc<AtomicUsize>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let last = Arc::clone(&stopped);
+    job.from_iter("numbers", move || {
+        let last = Last(Arc::clone(&last));
+        (0_u64..).inspect(move |_| assert!(Arc::strong_count(&last.0) > 0))
+    })
+    .sink("seen", seen.factory());
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    wait_until("events flow", || seen.len() > 1_000);
+    drop(handle);
+    wait_until("the source is gone", || stopped.load(Ordering::SeqCst) == 1);
+    assert_eq!(seen.events(), (0..seen.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn idle_and_blocked_time_and_queue_depth_are_counted() {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let hold = Arc::clone(&gate);
+    let job = Job::new("times");
+    let (sender, quiet) = job.channel::<u64>("quiet", 1);
+    quiet.for_each(|_| ());
+    job.from_iter("numbers", || 0_u64..).for_each(move |_| drop(hold.lock())).own_thread();
+    let handle = job.start(AtMostOnce::new()).unwrap();
+    wait_until("the queue is full", || handle.metrics().sum("numbers", |m| m.emitted) > 8_000);
+    std::thread::sleep(Duration::from_millis(50));
+    drop(closed);
+    sender.send(1).unwrap();
+    let time = |component: &str, of: fn(&streamwork::metrics::InstanceMetrics) -> Duration| {
+        let all = handle.metrics().instances;
+        all.iter().filter(|m| &*m.instance.component == component).map(of).sum::<Duration>()
+    };
+    wait_until("times are counted", || {
+        time("numbers", |m| m.blocked) >= Duration::from_millis(40)
+            && time("quiet", |m| m.idle) >= Duration::from_millis(40)
+    });
+    drop(sender);
+    handle.stop_within(Duration::from_secs(10)).unwrap();
 }
 
 #[test]

@@ -206,3 +206,13 @@ fn a_position_is_durable_before_the_events_that_it_covers_are_emitted() {
     let metrics = job.run(AtMostOnce::new().store_in(directory.path())).unwrap().metrics;
     assert_eq!(metrics.sum("look", |m| m.delivered), 40);
 }
+
+#[test]
+fn where_nothing_is_stored_a_restarted_source_starts_at_its_own_beginning() {
+    let seen = Collected::new();
+    let job = Job::new("now");
+    job.from_iter("numbers", || 0..10_u64).sink("seen", seen.factory());
+    job.run(AtMostOnce::new()).unwrap();
+    job.run(AtMostOnce::new()).unwrap();
+    assert_eq!(seen.events(), (0..10).chain(0..10).collect::<Vec<_>>());
+}

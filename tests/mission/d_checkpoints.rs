@@ -318,6 +318,58 @@ fn old_checkpoints_are_cleaned_up_and_as_many_as_asked_are_kept() {
 }
 
 #[test]
+fn a_minimum_pause_lies_between_the_end_of_a_checkpoint_and_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let job = Job::new("pause");
+    job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    let paused = often(directory.path()).minimum_pause(Duration::from_millis(100));
+    let handle = job.start(paused).unwrap();
+    std::thread::sleep(Duration::from_millis(450));
+    let taken = handle.metrics().checkpoints;
+    handle.stop_within(Duration::from_secs(10)).unwrap();
+    assert!((1..=5).contains(&taken), "{taken} checkpoints in 450 ms with pauses of 100 ms");
+}
+
+#[test]
+fn state_is_encoded_on_another_thread_than_its_instance() {
+    static WHERE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    #[derive(Clone, serde::Deserialize)]
+    struct Tells;
+    impl serde::Serialize for Tells {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            WHERE.lock().push(name);
+            serializer.serialize_unit()
+        }
+    }
+    struct Told;
+    impl StatefulOperator for Told {
+        type In = u64;
+        type Out = u64;
+        type State = Tells;
+        fn setup(&mut self, _: &Instance, _: Option<Tells>) -> Result<(), BoxError> {
+            Ok(())
+        }
+        fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+            out.emit(event);
+            Ok(())
+        }
+        fn state(&self) -> Tells {
+            Tells
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let job = Job::new("encoded");
+    job.from_iter("numbers", || 0..10_u64).stateful("told", || Told).ignore();
+    job.run(often(directory.path())).unwrap();
+    let threads = WHERE.lock();
+    assert!(
+        !threads.is_empty() && threads.iter().all(|name| name == "checkpoint writer"),
+        "{threads:?}"
+    );
+}
+
+#[test]
 fn the_job_restarts_itself_from_the_latest_checkpoint_and_gives_up_at_its_limit_with_the_cause() {
     let directory = tempfile::tempdir().unwrap();
     let job = Job::new("limit");
