@@ -238,7 +238,7 @@ impl StatefulOperator for Balances {
         if fault.load(Ordering::Relaxed) != 0 {
             match fault.swap(0, Ordering::Relaxed) {
                 ERROR => return Err("injected error".into()),
-                PANIC => panic!("{INJECTED_PANIC}"),
+                PANIC => std::panic::panic_any(INJECTED_PANIC),
                 _ => {}
             }
         }

@@ -258,7 +258,7 @@ fn check(rows: &[Row; 4]) -> Result<(), BoxError> {
 fn silence_injected_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str() != Some(job::INJECTED_PANIC) {
+        if info.payload().downcast_ref::<&str>() != Some(&job::INJECTED_PANIC) {
             report(info);
         }
     }));
