@@ -1,5 +1,7 @@
-//! The two main examples as their users run them: as processes, from the command line, killed.
+//! The examples as their users run them: as processes, from the command line, the two main ones
+//! killed.
 
+mod compare;
 mod course;
 mod fraud_detection;
 mod program;

@@ -50,12 +50,17 @@ impl Program {
         self.command().output().expect("the example can be started")
     }
 
-    /// Runs it to its end, which must be a good one, and reads the last line.
-    pub(crate) fn figures(mut self) -> Figures {
-        self.arguments.push("--json".to_owned());
+    /// Runs it to its end, which must be a good one; what it printed.
+    pub(crate) fn printed(&self) -> String {
         let output = self.output();
         let (said, complained) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{:?}: {said}{complained}", self.arguments);
+        said
+    }
+
+    /// As [`printed`](Self::printed), and reads the last line, which is JSON.
+    pub(crate) fn figures(self) -> Figures {
+        let said = self.flag("--json").printed();
         let last = said.lines().last().unwrap_or_default();
         Figures(serde_json::from_str(last).expect("the last line is JSON"))
     }
