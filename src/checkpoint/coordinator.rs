@@ -84,8 +84,8 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     /// Tell the sources to note their state (and send a barrier, if the cut has them).
     Inject(CheckpointId),
-    /// Tell all other instances to take their state as it is.
-    Snapshot(CheckpointId),
+    /// Tell these instances to take the state of their operators as it is.
+    Snapshot { checkpoint: CheckpointId, instances: BTreeSet<usize> },
     /// Write the manifest.
     Commit { checkpoint: CheckpointId, last: bool },
     /// Tell everybody that it is complete, and clean up older ones.
@@ -214,15 +214,14 @@ impl Coordinator {
         let open = |of: &BTreeSet<usize>| of.difference(&self.ended).copied().collect();
         let (sources, others): (BTreeSet<_>, BTreeSet<_>) =
             (open(&self.sources), open(&self.others));
+        let everybody: BTreeSet<_> = sources.union(&others).copied().collect();
+        let inject = Action::Inject(checkpoint);
         let (missing, then, action) = match self.cut {
-            Cut::Barriers { .. } => (
-                sources.union(&others).copied().collect(),
-                BTreeSet::new(),
-                Action::Inject(checkpoint),
-            ),
-            Cut::Positions if !sources.is_empty() => (sources, others, Action::Inject(checkpoint)),
+            Cut::Barriers { .. } => (everybody, BTreeSet::new(), inject),
+            Cut::Positions if !sources.is_empty() => (sources, others, inject),
             Cut::Positions | Cut::Operators => {
-                (others, BTreeSet::new(), Action::Snapshot(checkpoint))
+                let action = Action::Snapshot { checkpoint, instances: everybody.clone() };
+                (everybody, BTreeSet::new(), action)
             }
         };
         self.phase = Phase::Gathering(Gathering { checkpoint, began: now, missing, then });
@@ -262,7 +261,7 @@ impl Coordinator {
         let checkpoint = g.checkpoint;
         if !g.then.is_empty() {
             g.missing = std::mem::take(&mut g.then);
-            return vec![Action::Snapshot(checkpoint)];
+            return vec![Action::Snapshot { checkpoint, instances: g.missing.clone() }];
         }
         let last = self.all_ended();
         self.phase = Phase::Sealing { checkpoint, last };
@@ -351,11 +350,20 @@ mod tests {
     fn operators_are_asked_only_after_the_positions_are_stored() {
         let mut c = coordinator(Cut::Positions);
         assert_eq!(c.on(Event::Asked, Timestamp(1)), [Action::Inject(ONE)]);
-        assert_eq!(c.on(stored(0), Timestamp(1)), [Action::Snapshot(ONE)]);
+        let operators = Action::Snapshot { checkpoint: ONE, instances: BTreeSet::from([1]) };
+        assert_eq!(c.on(stored(0), Timestamp(1)), [operators]);
         assert_eq!(
             c.on(stored(1), Timestamp(1)),
             [Action::Commit { checkpoint: ONE, last: false }]
         );
+    }
+
+    #[test]
+    fn operators_that_are_fused_to_a_source_are_asked_too() {
+        let mut c = coordinator(Cut::Operators);
+        let all = Action::Snapshot { checkpoint: ONE, instances: BTreeSet::from([0, 1]) };
+        assert_eq!(c.on(Event::Asked, Timestamp(1)), [all]);
+        assert_eq!(c.on(stored(1), Timestamp(1)), []);
     }
 
     #[test]

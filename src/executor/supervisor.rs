@@ -327,10 +327,9 @@ impl Supervisor {
                     let threads = &self.blueprint.threads;
                     running.tell(Command::Inject(checkpoint), |number| threads[number].is_source);
                 }
-                Action::Snapshot(checkpoint) => {
-                    let threads = &self.blueprint.threads;
+                Action::Snapshot { checkpoint, instances } => {
                     running
-                        .tell(Command::Snapshot(checkpoint), |number| !threads[number].is_source);
+                        .tell(Command::Snapshot(checkpoint), |number| instances.contains(&number));
                 }
                 Action::Commit { checkpoint, .. } => running.write(Task::Commit { checkpoint }),
                 Action::Announce { checkpoint, last } => {

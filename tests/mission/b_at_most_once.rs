@@ -216,3 +216,38 @@ fn where_nothing_is_stored_a_restarted_source_starts_at_its_own_beginning() {
     job.run(AtMostOnce::new()).unwrap();
     assert_eq!(seen.events(), (0..10).chain(0..10).collect::<Vec<_>>());
 }
+
+#[test]
+fn the_state_of_an_operator_that_is_fused_to_its_source_is_stored_while_the_job_runs() {
+    use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
+    struct Sum(u64);
+    impl StatefulOperator for Sum {
+        type In = u64;
+        type Out = u64;
+        type State = u64;
+        fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+            self.0 = state.unwrap_or(0);
+            Ok(())
+        }
+        fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+            self.0 += event;
+            Ok(())
+        }
+        fn state(&self) -> u64 {
+            self.0
+        }
+    }
+    for name in ["at-most-once stored", "at-least-once stored", "exactly-once"] {
+        let directory = tempfile::tempdir().unwrap();
+        let job = Job::new("fused");
+        job.from_iter("numbers", || 0_u64..).stateful("sum", || Sum(0)).ignore();
+        let handle = job.start(crate::support::guarantee(name, directory.path())).unwrap();
+        let taken = handle.checkpoint_now().unwrap();
+        let looking = DirectoryStore::open(directory.path()).unwrap();
+        let newest = looking.list().unwrap().remove(0);
+        assert!(newest.checkpoint >= taken);
+        let has = newest.parts.iter().any(|part| part.name.component == "sum");
+        assert!(has, "{name}: {:?}", newest.parts);
+        handle.stop_within(Duration::from_secs(10)).unwrap();
+    }
+}
