@@ -13,7 +13,7 @@ use streamwork::{
     StatefulSource, TransactionalSink,
 };
 
-use crate::support::{ALL, counts, guarantee, wait_until};
+use crate::support::{ALL, Sum, counts, guarantee, wait_until};
 
 /// Counts up to a limit, from where it was.
 #[derive(Clone)]
@@ -40,31 +40,6 @@ impl StatefulSource for Numbers {
     }
     fn state(&self) -> u64 {
         self.next
-    }
-}
-
-/// Sums what it is given.
-#[derive(Default)]
-struct Sum(u64);
-
-impl StatefulOperator for Sum {
-    type In = u64;
-    type Out = u64;
-    type State = u64;
-    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
-        self.0 = state.unwrap_or(0);
-        Ok(())
-    }
-    fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
-        self.0 += event;
-        Ok(())
-    }
-    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
-        out.emit(std::mem::take(&mut self.0));
-        Ok(())
-    }
-    fn state(&self) -> u64 {
-        self.0
     }
 }
 

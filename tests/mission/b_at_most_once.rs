@@ -10,7 +10,7 @@ use streamwork::{
     AtMostOnce, BoxError, Collector, Instance, Job, Operator, Overflow, StatefulOperator,
 };
 
-use crate::support::{counts, wait_until};
+use crate::support::{Sum, counts, guarantee, wait_until};
 
 #[test]
 fn events_are_never_copied_where_one_reader_takes_them() {
@@ -220,28 +220,11 @@ fn where_nothing_is_stored_a_restarted_source_starts_at_its_own_beginning() {
 #[test]
 fn the_state_of_an_operator_that_is_fused_to_its_source_is_stored_while_the_job_runs() {
     use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
-    struct Sum(u64);
-    impl StatefulOperator for Sum {
-        type In = u64;
-        type Out = u64;
-        type State = u64;
-        fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
-            self.0 = state.unwrap_or(0);
-            Ok(())
-        }
-        fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
-            self.0 += event;
-            Ok(())
-        }
-        fn state(&self) -> u64 {
-            self.0
-        }
-    }
     for name in ["at-most-once stored", "at-least-once stored", "exactly-once"] {
         let directory = tempfile::tempdir().unwrap();
         let job = Job::new("fused");
-        job.from_iter("numbers", || 0_u64..).stateful("sum", || Sum(0)).ignore();
-        let handle = job.start(crate::support::guarantee(name, directory.path())).unwrap();
+        job.from_iter("numbers", || 0_u64..).stateful("sum", Sum::default).ignore();
+        let handle = job.start(guarantee(name, directory.path())).unwrap();
         let taken = handle.checkpoint_now().unwrap();
         let looking = DirectoryStore::open(directory.path()).unwrap();
         let newest = looking.list().unwrap().remove(0);

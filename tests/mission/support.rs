@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use streamwork::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee};
+use streamwork::{
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance,
+    StatefulOperator,
+};
 
 /// Every guarantee, with and without a store where both exist.
 pub(crate) const ALL: [&str; 6] = [
@@ -80,4 +83,29 @@ pub(crate) fn counts<T: Eq + Hash>(events: impl IntoIterator<Item = T>) -> HashM
         *counts.entry(event).or_default() += 1;
         counts
     })
+}
+
+/// Sums what it is given.
+#[derive(Default)]
+pub(crate) struct Sum(u64);
+
+impl StatefulOperator for Sum {
+    type In = u64;
+    type Out = u64;
+    type State = u64;
+    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        self.0 = state.unwrap_or(0);
+        Ok(())
+    }
+    fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.0 += event;
+        Ok(())
+    }
+    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        out.emit(std::mem::take(&mut self.0));
+        Ok(())
+    }
+    fn state(&self) -> u64 {
+        self.0
+    }
 }

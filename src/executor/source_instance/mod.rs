@@ -12,19 +12,20 @@ use crate::api::sink::Sink;
 use crate::api::source::Next;
 use crate::channel::frame::{BATCH, Batch, Control, End};
 use crate::channel::push::{Local, Push};
+use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::coordinator::Cut;
-use crate::checkpoint::{CheckpointStore, PartName};
-use crate::checkpoint::{Snapshot, encoded, snapshot};
 use crate::clock::{Timestamp, earlier};
-use crate::delivery::source_side::{Admission, HeldEvents, Position, SourceSide};
+use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure};
-use crate::executor::component::encode_position;
 use crate::executor::instance::{Base, Command, Progress, Report, Step};
 use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
+
+mod position;
+mod rebuild;
 
 /// Where dead letters go.
 pub(crate) type Letters<T> = Box<dyn FnMut(DeadLetter<T>) -> Result<(), BoxError>>;
@@ -116,34 +117,8 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         Ok(source)
     }
 
-    fn build(&mut self) -> Result<(), Failure> {
-        let (factory, instance, state) = (&self.factory, &self.parts.instance, self.before.take());
-        let built = catch_unwind(AssertUnwindSafe(|| {
-            let mut component = factory();
-            component.setup(instance, state)?;
-            let state = component.state();
-            Ok::<_, BoxError>((component, state))
-        }));
-        match built {
-            Ok(Ok((component, state))) => {
-                self.component = Some(component);
-                self.before = Some(state);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(self.failure("setup", Cause::error(error))),
-            Err(payload) => Err(self.failure("setup", Cause::panic(payload))),
-        }
-    }
-
     fn failure(&self, callback: &'static str, cause: Cause) -> Failure {
         Failure { instance: self.parts.instance.name.clone(), callback, cause }
-    }
-
-    fn part_name(&self) -> PartName {
-        PartName {
-            component: self.parts.instance.component().to_owned(),
-            instance: self.parts.instance.index(),
-        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -175,39 +150,6 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
             Command::Exit => self.base.over = true,
             Command::Inject(_) | Command::Snapshot(_) => {}
         }
-    }
-
-    /// Hands over the position up to which all is done, and then the state of what is fused to this
-    /// source.
-    fn save(&mut self, checkpoint: CheckpointId) {
-        self.save_position();
-        self.parts.stage.local(Local::Snapshot(checkpoint), &mut self.base.context);
-        self.base.report_saved(checkpoint);
-    }
-
-    /// Hands over the state as it is and sends the barrier after what has been emitted. Only while
-    /// nothing waits: events that are polled and not yet pushed would be on the wrong side.
-    fn inject(&mut self, checkpoint: CheckpointId) {
-        self.save_position();
-        self.parts.stage.control(Control::Barrier(checkpoint), &mut self.base.context);
-        self.base.report_saved(checkpoint);
-    }
-
-    /// Puts the source's part among the snapshots.
-    fn save_position(&mut self) {
-        let Some(component) = self.component.as_ref().filter(|_| C::REWINDABLE) else { return };
-        let part: Option<Box<dyn Snapshot>> = match self.parts.side.position() {
-            Position::Current => match catch_unwind(AssertUnwindSafe(|| component.state())) {
-                Ok(state) => Some(snapshot(state)),
-                Err(payload) => {
-                    let failure = self.failure("state", Cause::panic(payload));
-                    return self.base.context.fail(failure);
-                }
-            },
-            Position::Settled(bytes) => bytes.map(|bytes| encoded(bytes.to_vec())),
-        };
-        let name = self.part_name();
-        self.base.context.snapshots.extend(part.map(|part| (name, part)));
     }
 
     /// Asks the source for events, as many as the guarantee lets it have out.
@@ -285,88 +227,6 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
             self.counters.emitted.add(batch.len() as u64);
         }
         batch
-    }
-
-    /// The source is broken: it is built anew, from where it was before the call, or the job goes
-    /// back.
-    fn source_failed(&mut self, failure: Failure) {
-        self.counters.failed.add(1);
-        let now = self.base.context.now;
-        if C::REWINDABLE {
-            self.parts.collector.events.clear();
-        } else {
-            // What cannot be read again has been emitted.
-            let mut batch = self.collected(now);
-            let copies = self.parts.stage.copies();
-            self.parts.side.admit(&mut batch, copies, now);
-            self.outgoing.append(&mut batch);
-        }
-        if self.parts.consequences.verdict == Verdict::GoBack {
-            return self.base.context.fail(failure);
-        }
-        tracing::warn!(%failure, "source is built anew");
-        let old = self.component.take();
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
-        self.down(failure);
-    }
-
-    fn down(&mut self, failure: Failure) {
-        match self.parts.consequences.rebuild.again(self.base.context.now) {
-            Some(pause) => self.poll_at = Some(self.base.context.now.after(pause)),
-            None => self.base.context.fail(failure),
-        }
-    }
-
-    fn rise(&mut self) {
-        self.counters.restarts.add(1);
-        // `setup` takes the state by value; a copy goes through its encoded form.
-        let kept = self.before.as_ref().and_then(|state| encode_position(state).ok());
-        if let Err(failure) = self.build() {
-            self.before = kept.and_then(|bytes| crate::checkpoint::decode(&bytes).ok());
-            self.down(failure);
-        } else {
-            self.poll_at = Some(self.base.context.now);
-        }
-    }
-
-    /// Makes the position durable or notes it, where the guarantee asks for either.
-    fn note_position(&mut self, persist: bool) {
-        let mark = self.unmarked && self.parts.side.wants_mark(self.base.context.now);
-        if !C::REWINDABLE || !(persist || mark) || self.base.context.fatal.is_some() {
-            return;
-        }
-        match self.position() {
-            Ok(bytes) if persist => self.persist(&bytes),
-            Ok(bytes) => {
-                self.parts.side.mark(bytes.into(), self.base.context.now);
-                self.unmarked = false;
-            }
-            Err(failure) => self.base.context.fail(failure),
-        }
-    }
-
-    /// Where the source is after the events that it has emitted; if it is down, where it will go on.
-    fn position(&self) -> Result<Vec<u8>, Failure> {
-        let encoded = catch_unwind(AssertUnwindSafe(|| match (&self.component, &self.before) {
-            (Some(component), _) => encode_position(&component.state()),
-            (None, Some(state)) => encode_position(state),
-            (None, None) => Err("the position is not known".into()),
-        }));
-        match encoded {
-            Ok(position) => position.map_err(|error| self.failure("state", Cause::error(error))),
-            Err(payload) => Err(self.failure("state", Cause::panic(payload))),
-        }
-    }
-
-    fn persist(&mut self, bytes: &[u8]) {
-        let Some(store) = &self.parts.store else { return };
-        let execution = self.parts.instance.execution;
-        if let Err(error) = store.write_position(execution, &self.part_name(), bytes) {
-            let failure = self.failure("position", Cause::error(error));
-            self.base.context.fail(failure);
-            // Not durable: they must not be seen.
-            self.outgoing.clear();
-        }
     }
 
     /// Pushes outgoing events, a batch at a time, as long as the stage takes them.

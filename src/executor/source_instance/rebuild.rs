@@ -1,0 +1,73 @@
+//! The life of the user's source inside its instance: built, broken, built anew from where it was.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::checkpoint::decode;
+use crate::delivery::terms::Verdict;
+use crate::error::{BoxError, Cause, Failure};
+use crate::executor::component::encode_position;
+use crate::executor::source_component::SourceComponent;
+use crate::executor::source_instance::SourceInstance;
+
+impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
+    pub(super) fn build(&mut self) -> Result<(), Failure> {
+        let (factory, instance, state) = (&self.factory, &self.parts.instance, self.before.take());
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let mut component = factory();
+            component.setup(instance, state)?;
+            let state = component.state();
+            Ok::<_, BoxError>((component, state))
+        }));
+        match built {
+            Ok(Ok((component, state))) => {
+                self.component = Some(component);
+                self.before = Some(state);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.failure("setup", Cause::error(error))),
+            Err(payload) => Err(self.failure("setup", Cause::panic(payload))),
+        }
+    }
+
+    /// The source is broken: it is built anew, from where it was before the call, or the job goes
+    /// back.
+    pub(super) fn source_failed(&mut self, failure: Failure) {
+        self.counters.failed.add(1);
+        let now = self.base.context.now;
+        if C::REWINDABLE {
+            self.parts.collector.events.clear();
+        } else {
+            // What cannot be read again has been emitted.
+            let mut batch = self.collected(now);
+            let copies = self.parts.stage.copies();
+            self.parts.side.admit(&mut batch, copies, now);
+            self.outgoing.append(&mut batch);
+        }
+        if self.parts.consequences.verdict == Verdict::GoBack {
+            return self.base.context.fail(failure);
+        }
+        tracing::warn!(%failure, "source is built anew");
+        let old = self.component.take();
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
+        self.down(failure);
+    }
+
+    pub(super) fn down(&mut self, failure: Failure) {
+        match self.parts.consequences.rebuild.again(self.base.context.now) {
+            Some(pause) => self.poll_at = Some(self.base.context.now.after(pause)),
+            None => self.base.context.fail(failure),
+        }
+    }
+
+    pub(super) fn rise(&mut self) {
+        self.counters.restarts.add(1);
+        // `setup` takes the state by value; a copy goes through its encoded form.
+        let kept = self.before.as_ref().and_then(|state| encode_position(state).ok());
+        if let Err(failure) = self.build() {
+            self.before = kept.and_then(|bytes| decode(&bytes).ok());
+            self.down(failure);
+        } else {
+            self.poll_at = Some(self.base.context.now);
+        }
+    }
+}
