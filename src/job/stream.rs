@@ -87,6 +87,23 @@ impl<T: Event> Stream<T> {
     }
 
     /// Adds an operator that reads this stream; see [`Operator`].
+    ///
+    /// ```
+    /// # use streamwork::{BoxError, Collector, Guarantee, Job, Operator};
+    /// struct Double;
+    /// impl Operator for Double {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         out.emit(2 * n);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..3_u64).operator("double", || Double).for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn operator<O: Operator<In = T>>(
         &self,
         name: impl Into<String>,
@@ -96,6 +113,33 @@ impl<T: Event> Stream<T> {
     }
 
     /// Adds an operator with state that reads this stream; see [`StatefulOperator`].
+    ///
+    /// ```
+    /// # use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
+    /// #[derive(Default)]
+    /// struct Sum(u64);
+    /// impl StatefulOperator for Sum {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     type State = u64;
+    ///     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+    ///         self.0 = state.unwrap_or(0);
+    ///         Ok(())
+    ///     }
+    ///     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         self.0 += n;
+    ///         out.emit(self.0);
+    ///         Ok(())
+    ///     }
+    ///     fn state(&self) -> u64 {
+    ///         self.0
+    ///     }
+    /// }
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..3_u64).stateful("sum", Sum::default).for_each(|sum| println!("{sum}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stateful<O: StatefulOperator<In = T>>(
         &self,
         name: impl Into<String>,
@@ -105,6 +149,22 @@ impl<T: Event> Stream<T> {
     }
 
     /// Ends the stream in a sink; see [`Sink`].
+    ///
+    /// ```
+    /// # use streamwork::{BoxError, Guarantee, Job, Sink};
+    /// struct Print;
+    /// impl Sink for Print {
+    ///     type In = u64;
+    ///     fn write(&mut self, n: u64) -> Result<(), BoxError> {
+    ///         println!("{n}");
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..3_u64).sink("print", || Print);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sink<S: Sink<In = T>>(
         &self,
         name: impl Into<String>,
@@ -114,6 +174,26 @@ impl<T: Event> Stream<T> {
     }
 
     /// Ends the stream in a sink for which writing twice changes nothing; see [`IdempotentSink`].
+    ///
+    /// ```
+    /// # use streamwork::{BoxError, Guarantee, IdempotentSink, Job, Sink};
+    /// use std::collections::BTreeMap;
+    /// /// The newest value of each key.
+    /// #[derive(Default)]
+    /// struct Newest(BTreeMap<u64, &'static str>);
+    /// impl Sink for Newest {
+    ///     type In = (u64, &'static str);
+    ///     fn write(&mut self, (key, value): Self::In) -> Result<(), BoxError> {
+    ///         self.0.insert(key, value);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// impl IdempotentSink for Newest {}
+    /// let job = Job::new("example");
+    /// job.from_iter("pairs", || [(1, "a"), (1, "b")]).idempotent_sink("newest", Newest::default);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn idempotent_sink<S: IdempotentSink<In = T>>(
         &self,
         name: impl Into<String>,
@@ -123,6 +203,18 @@ impl<T: Event> Stream<T> {
     }
 
     /// Ends the stream in a sink with transactions; see [`TransactionalSink`].
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job, TransactionalFiles};
+    /// let job = Job::new("example");
+    /// # let directory = tempfile::tempdir()?;
+    /// let files = TransactionalFiles::factory(directory.path(), |n: &u64, file: &mut Vec<u8>| {
+    ///     file.extend_from_slice(&n.to_le_bytes());
+    /// });
+    /// job.from_iter("numbers", || 0..3_u64).transactional_sink("files", files);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn transactional_sink<S: TransactionalSink<In = T>>(
         &self,
         name: impl Into<String>,
@@ -198,33 +290,88 @@ impl<T: Event> Stream<T> {
     }
 
     /// Deals events out to the instances of the next component in turn.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).shuffle().map(|n| n * n).parallelism(3).for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shuffle(&self) -> Self {
         self.grouped(Grouping::Shuffle)
     }
 
     /// Sends every event to every instance of the next component.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("rules", || ["a", "b"]).broadcast().inspect(|rule| println!("{rule}")).parallelism(2).ignore();
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn broadcast(&self) -> Self {
         self.grouped(Grouping::Broadcast)
     }
 
     /// Sends every event to the first instance of the next component.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let squares = job.from_iter("numbers", || 0..9).shuffle().map(|n| n * n).parallelism(3);
+    /// squares.global().inspect(|n| println!("all of them: {n}")).parallelism(2).ignore();
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn global(&self) -> Self {
         self.grouped(Grouping::Global)
     }
 
     /// Sends events from instance i to instance i of the next component, which must have as many.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let shuffled = job.from_iter("numbers", || 0..9).shuffle().map(|n| n * n).parallelism(3);
+    /// shuffled.forward().map(|n| n + 1).parallelism(3).for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forward(&self) -> Self {
         self.grouped(Grouping::Forward)
     }
 
     /// Lets every event reach the next component this much later, without occupying a thread:
     /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// use std::time::Duration;
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9)
+    ///     .delay(Duration::from_millis(20))
+    ///     .for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn delay(&self, by: Duration) -> Self {
         self.with(|options| options.delay = by)
     }
 
     /// What happens when the queue into the next component is full. Dropping is refused where the
     /// guarantee forbids losing events.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job, Overflow};
+    /// let job = Job::new("example");
+    /// let numbers = job.from_iter("numbers", || 0..9);
+    /// numbers.overflow(Overflow::DropOldest).for_each(|n| println!("as far as I keep up: {n}"));
+    /// // Refused where the guarantee does not allow events to be lost.
+    /// assert!(job.run(Guarantee::default()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn overflow(&self, overflow: Overflow) -> Self {
         self.with(|options| options.overflow = overflow)
     }
@@ -232,11 +379,32 @@ impl<T: Event> Stream<T> {
     /// Batches that each queue into the next component holds; default 8, of 1,024 events at most.
     /// Under light load a batch is what the sender had before it ran out of input, perhaps one event:
     /// an edge that drops, or that must take a stall of its receiver, wants more of them.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9)
+    ///     .queue_batches(100)
+    ///     .map(|n| n * n)
+    ///     .own_thread()
+    ///     .for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn queue_batches(&self, batches: usize) -> Self {
         self.with(|options| options.frames = batches)
     }
 
     /// This stream and another as one. Events of one origin keep their order.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let (small, large) = (job.from_iter("small", || 0..3), job.from_iter("large", || 100..103));
+    /// small.merge(&large).for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn merge(&self, other: &Self) -> Self {
         let mut stream = self.clone();
         stream.origins.extend(other.origins.iter().copied());
@@ -245,6 +413,26 @@ impl<T: Event> Stream<T> {
     }
 
     /// What the component before emits on a channel; see [`Channel`].
+    ///
+    /// ```
+    /// # use streamwork::{BoxError, Channel, Collector, Guarantee, Job, Operator};
+    /// const ODD: Channel<u64> = Channel::new("odd");
+    /// struct Split;
+    /// impl Operator for Split {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         if n % 2 == 0 { out.emit(n) } else { out.emit_to(ODD, n) }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let job = Job::new("example");
+    /// let split = job.from_iter("numbers", || 0..9_u64).operator("split", || Split);
+    /// split.for_each(|n| println!("even: {n}"));
+    /// split.channel(ODD).for_each(|n| println!("odd: {n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn channel<E: Event>(&self, channel: Channel<E>) -> Stream<E> {
         let origins = self.origins.iter();
         Stream {
@@ -259,24 +447,57 @@ impl<T: Event> Stream<T> {
     }
 
     /// Says that nothing needs to read this stream.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..3).inspect(|n| println!("{n}")).ignore();
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ignore(&self) {
         self.change_nodes(|node| node.ignored = true);
     }
 
     /// How many instances the component before has. By default as many as the one that it reads
     /// from, where that is forwarded, else one.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).shuffle().map(|n| n * n).parallelism(3).for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parallelism(&self, instances: usize) -> Self {
         self.change_nodes(|node| node.parallelism = Some(instances));
         self.clone()
     }
 
     /// Gives the component before threads of its own, instead of fusing it to the one it reads.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).map(|n| n * n).own_thread().for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn own_thread(&self) -> Self {
         self.change_nodes(|node| node.own_thread = true);
         self.clone()
     }
 
     /// Renames the component before: a verb like `map` has a made-up name until then.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).map(|n| n * n).named("square").for_each(|n| println!("{n}"));
+    /// let report = job.run(Guarantee::default())?;
+    /// assert_eq!(report.metrics.sum("square", |m| m.delivered), 9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn named(&self, name: impl Into<String>) -> Self {
         let name = name.into();
         self.change_nodes(|node| node.name.clone_from(&name));
@@ -336,18 +557,42 @@ pub struct Placed {
 impl Placed {
     /// How many instances the sink has. By default as many as the component that it reads from,
     /// where that is forwarded, else one.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).shuffle().for_each(|n| println!("{n}")).parallelism(3);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parallelism(self, instances: usize) -> Self {
         self.graph.borrow_mut().nodes[self.node].parallelism = Some(instances);
         self
     }
 
     /// Gives the sink threads of its own, instead of fusing it to what it reads.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).for_each(|n| println!("{n}")).own_thread();
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn own_thread(self) -> Self {
         self.graph.borrow_mut().nodes[self.node].own_thread = true;
         self
     }
 
     /// Renames the sink.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// job.from_iter("numbers", || 0..9).for_each(|n| println!("{n}")).named("print");
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn named(self, name: impl Into<String>) -> Self {
         self.graph.borrow_mut().nodes[self.node].name = name.into();
         self
