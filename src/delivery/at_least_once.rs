@@ -58,11 +58,24 @@ impl AtLeastOnce {
 
     /// By checkpoints instead of an acknowledger: as [`ExactlyOnce`](crate::ExactlyOnce), but no
     /// queue is held back while a checkpoint is taken, and events may count twice after a failure.
+    ///
+    /// ```
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::checkpoints_in("checkpoints").into();
+    /// assert_eq!(guarantee.name(), "at-least-once-checkpoint");
+    /// ```
     pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
         Checkpointed::unaligned(StoreChoice::Directory(directory.into()))
     }
 
     /// Keeps acknowledged positions and state in a directory.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().store_in("positions").into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
         self.store(StoreChoice::Directory(directory.into()))
     }
@@ -74,6 +87,13 @@ impl AtLeastOnce {
 
     /// Events that a source instance may have unacknowledged; more wait in the source. Default
     /// 65,536.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().replay_events_max(1_000).into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn replay_events_max(mut self, events: usize) -> Self {
         self.replay.events_max = events;
         self
@@ -81,12 +101,26 @@ impl AtLeastOnce {
 
     /// Bytes, by `event_bytes` of the source, that a source instance may have unacknowledged.
     /// Default 64 MiB.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().replay_bytes_max(1 << 20).into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn replay_bytes_max(mut self, bytes: usize) -> Self {
         self.replay.bytes_max = bytes;
         self
     }
 
     /// Times an event is tried before it becomes a dead letter; at least 1. Default 10.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().attempts_max(3).into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn attempts_max(mut self, attempts: u32) -> Self {
         self.replay.attempts_max = attempts;
         self
@@ -94,6 +128,13 @@ impl AtLeastOnce {
 
     /// The pause before an event is tried again: `first`, doubled with every attempt, at most
     /// `longest`. Default 1 millisecond and 1 second.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().backoff(Duration::from_millis(5), Duration::from_secs(5)).into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.replay.backoff = first;
         self.replay.backoff_max = longest;
@@ -102,6 +143,13 @@ impl AtLeastOnce {
 
     /// On a failure go back to the lowest unfinished event and emit everything from there again,
     /// in order. By default only the failed event is emitted again, after the others.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().ordered().into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn ordered(mut self) -> Self {
         self.replay.order = ReplayOrder::Ordered;
         self
@@ -109,6 +157,13 @@ impl AtLeastOnce {
 
     /// Fails events of which nothing has been heard for this long, counted from their last
     /// progress. Off by default: with back-pressure, waiting is not failing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// let guarantee: Guarantee = AtLeastOnce::new().timeout(Duration::from_secs(60)).into();
+    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// ```
     pub fn timeout(mut self, without_progress: Duration) -> Self {
         self.replay.timeout = Some(without_progress);
         self

@@ -55,6 +55,12 @@ impl AtMostOnce {
 
     /// Keeps positions and state in a directory, so that a restarted process goes on after what
     /// had been emitted.
+    ///
+    /// ```
+    /// # use streamwork::{AtMostOnce, Guarantee};
+    /// let guarantee: Guarantee = AtMostOnce::new().store_in("positions").into();
+    /// assert_eq!(guarantee.name(), "at-most-once");
+    /// ```
     pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
         self.store(StoreChoice::Directory(directory.into()))
     }

@@ -39,11 +39,29 @@ pub struct ExactlyOnce;
 
 impl ExactlyOnce {
     /// With checkpoints in a directory, which is created if it is not there.
+    ///
+    /// ```
+    /// # use streamwork::{ExactlyOnce, Guarantee};
+    /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").into();
+    /// assert_eq!(guarantee.name(), "exactly-once");
+    /// ```
     pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
         Checkpointed::aligned(StoreChoice::Directory(directory.into()))
     }
 
     /// With checkpoints in a store of your own.
+    ///
+    /// ```
+    /// # use streamwork::{ExactlyOnce, Guarantee};
+    /// # let directory = tempfile::tempdir()?;
+    /// use std::sync::Arc;
+    /// use streamwork::checkpoint::DirectoryStore;
+    ///
+    /// let store = Arc::new(DirectoryStore::open(directory.path())?);
+    /// let guarantee: Guarantee = ExactlyOnce::checkpoints_with(store).into();
+    /// assert_eq!(guarantee.name(), "exactly-once");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn checkpoints_with(store: Arc<dyn CheckpointStore>) -> Checkpointed {
         Checkpointed::aligned(StoreChoice::Own(store))
     }

@@ -125,6 +125,13 @@ macro_rules! shared_options {
     ($guarantee:ident) => {
         impl $guarantee {
             /// Time between the beginnings of two checkpoints. Default 1 second.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").every(Duration::from_millis(100)).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn every(mut self, interval: std::time::Duration) -> Self {
                 self.options.schedule.every = interval;
                 self
@@ -132,36 +139,78 @@ macro_rules! shared_options {
 
             /// Time that passes at least between the end of a checkpoint and the beginning of the
             /// next. Default none.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").minimum_pause(Duration::from_millis(500)).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn minimum_pause(mut self, pause: std::time::Duration) -> Self {
                 self.options.schedule.minimum_pause = pause;
                 self
             }
 
             /// Time after which a checkpoint is given up. Default 60 seconds.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").checkpoint_timeout(Duration::from_secs(10)).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn checkpoint_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.options.schedule.timeout = timeout;
                 self
             }
 
             /// Checkpoints that may fail in a row before the job ends; at least 1. Default 5.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").failed_checkpoints_max(3).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn failed_checkpoints_max(mut self, failures: u32) -> Self {
                 self.options.schedule.failures_in_a_row_max = failures;
                 self
             }
 
             /// Complete checkpoints to keep; at least 2, the default.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").keep(5).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn keep(mut self, checkpoints: usize) -> Self {
                 self.options.keep = checkpoints;
                 self
             }
 
             /// How often failures are answered with a restart.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").restarts(Restarts { limit: 2, ..Restarts::default() }).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn restarts(mut self, restarts: $crate::delivery::options::Restarts) -> Self {
                 self.options.restarts = restarts;
                 self
             }
 
             /// Time that a stop may take before it is reported as failed. Default 30 seconds.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").stop_within(Duration::from_secs(5)).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn stop_within(mut self, deadline: std::time::Duration) -> Self {
                 self.options.stop_within = deadline;
                 self
@@ -169,6 +218,13 @@ macro_rules! shared_options {
 
             /// Time without a return from a callback after which an instance is reported as
             /// stalled. Default 10 seconds.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
+            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").stalled_after(Duration::from_secs(60)).into();
+            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// ```
             pub fn stalled_after(mut self, time: std::time::Duration) -> Self {
                 self.options.stalled_after = time;
                 self

@@ -122,6 +122,18 @@ impl JobHandle {
     /// Asks the job to stop: sources emit nothing new, what is on its way is processed, state and
     /// positions are saved where there is a store, and the next start goes on from there. Returns
     /// at once; [`wait`](JobHandle::wait) tells how it went.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let handle = job.start(Guarantee::default())?;
+    /// handle.stop();
+    /// let report = handle.wait()?;
+    /// println!("{:?} after {:?}", report.outcome, report.elapsed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop(&self) {
         self.request_stop(End::Suspended, self.stop_within);
     }
@@ -131,6 +143,17 @@ impl JobHandle {
     /// # Errors
     /// [`JobError::StopTimedOut`] names the instances that were still at work; or what else ended
     /// the job.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let handle = job.start(Guarantee::default())?;
+    /// let report = handle.stop_within(Duration::from_secs(10))?;
+    /// println!("{:?}", report.outcome);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop_within(self, deadline: Duration) -> Result<JobReport, JobError> {
         self.request_stop(End::Suspended, deadline);
         self.wait()
@@ -141,6 +164,17 @@ impl JobHandle {
     ///
     /// # Errors
     /// As [`stop_within`](JobHandle::stop_within).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let handle = job.start(Guarantee::default())?;
+    /// let report = handle.drain(Duration::from_secs(10))?;
+    /// assert_eq!(report.outcome, streamwork::Outcome::Drained);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn drain(mut self, deadline: Duration) -> Result<JobReport, JobError> {
         self.drained = true;
         self.request_stop(End::Finished, deadline);
@@ -177,6 +211,17 @@ impl JobHandle {
     }
 
     /// What the job has counted so far.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let handle = job.start(Guarantee::default())?;
+    /// println!("{} numbers so far", handle.metrics().sum("numbers", |m| m.emitted));
+    /// handle.stop_within(Duration::from_secs(10))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn metrics(&self) -> Metrics {
         self.registry.snapshot()
     }
@@ -185,6 +230,18 @@ impl JobHandle {
     ///
     /// # Errors
     /// Why there is none: nothing is stored, it failed, or the job ended first.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let handle = job.start(Guarantee::default())?;
+    /// // Nothing is stored under this guarantee.
+    /// assert!(handle.checkpoint_now().is_err());
+    /// handle.stop_within(Duration::from_secs(10))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn checkpoint_now(&self) -> Result<CheckpointId, CheckpointRefused> {
         let (reply, answer) = bounded(1);
         let sent = self.requests.send(Request::Checkpoint { reply });
