@@ -12,7 +12,8 @@ use crate::error::Refused;
 
 /// How often a failed part of a job is started again before the job ends with the cause.
 ///
-/// The pause before the n-th restart within the window is `backoff · 2ⁿ⁻¹`, at most `backoff_max`.
+/// The pause before the n-th restart in a row is `backoff · 2ⁿ⁻¹`, at most `backoff_max`. A checkpoint
+/// that completes, or a window without failures, makes it short again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restarts {
     /// Restarts within the window that are accepted. Default 5.

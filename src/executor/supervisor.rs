@@ -48,6 +48,7 @@ pub(crate) struct Supervisor {
     pub(crate) registry: Arc<Registry>,
     pub(crate) requests: Receiver<Request>,
     pub(crate) attempt: u64,
+    pub(crate) window: Rebuild,
     pub(crate) restored_from: Option<CheckpointId>,
     /// Who waits for a checkpoint; a restart in between does not send them away.
     pub(crate) asked: Vec<Sender<Result<CheckpointId, String>>>,
@@ -112,7 +113,6 @@ impl Supervisor {
         first: Prepared,
         first_threads: Running,
     ) -> Result<Ended, JobError> {
-        let mut window = Rebuild::new(self.guarantee.options.restarts);
         let mut running = first_threads;
         self.restored_from = first.restored.as_ref().map(|manifest| manifest.checkpoint);
         let mut prepared = first;
@@ -137,7 +137,7 @@ impl Supervisor {
                 return Err(JobError::Stuck { failure, deadline, stuck });
             }
             let may_restart = self.store.is_some() || !opened;
-            let again = window.again(self.clock.now()).filter(|_| may_restart);
+            let again = self.window.again(self.clock.now()).filter(|_| may_restart);
             let restarts = self.registry.restarts.get();
             let Some(pause) = again.filter(|_| self.stopping.is_none()) else {
                 return Err(JobError::Failed { failure, restarts });
@@ -334,6 +334,7 @@ impl Supervisor {
                 Action::Commit { checkpoint, .. } => running.write(Task::Commit { checkpoint }),
                 Action::Announce { checkpoint, last } => {
                     self.registry.checkpoints.add(1);
+                    self.window.progressed();
                     running.tell_all(Command::Complete { checkpoint, last });
                     running.write(Task::Retain { keep: self.guarantee.options.keep });
                     for reply in self.asked.drain(..) {

@@ -12,6 +12,7 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::delivery::terms::Guarantee;
 use crate::error::{Cause, JobError, Refused};
 use crate::executor::blueprint::Blueprint;
+use crate::executor::rebuild::Rebuild;
 use crate::executor::supervisor::{Ended, Request, Supervisor};
 use crate::id::{CheckpointId, InstanceName};
 use crate::metrics::{Metrics, Registry};
@@ -87,7 +88,9 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let (requests, asked) = unbounded();
     let stop_within = guarantee.options.stop_within;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
+    let window = Rebuild::new(guarantee.options.restarts);
     let supervisor = Supervisor {
+        window,
         blueprint,
         guarantee,
         store: store.clone(),

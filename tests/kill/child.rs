@@ -14,7 +14,7 @@ pub(crate) const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
 pub(crate) const DIRECTORY_VARIABLE: &str = "STREAMWORK_CHILD_DIRECTORY";
 
 /// Events from start to end, over all processes.
-pub(crate) const EVENTS: u64 = 60_000;
+pub(crate) const EVENTS: u64 = 200_000;
 
 #[test]
 fn runs_when_it_is_told_to() {
@@ -56,7 +56,7 @@ fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Counts up, about 200,000 a second.
+/// Counts up, about 60,000 a second.
 struct Numbers {
     next: u64,
 }
