@@ -10,6 +10,7 @@
 //! | at-least-once | [`at_least_once`] | emitted again | acknowledged positions, then state |
 //! | by checkpoints | [`checkpointed`] | a reason to go back | barriers |
 
+pub(crate) mod account;
 pub(crate) mod at_least_once;
 pub(crate) mod at_most_once;
 pub(crate) mod checkpointed;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::dead_letter::DeadLetter;
-use crate::channel::frame::{BATCH, Batch};
+use crate::channel::frame::Batch;
 use crate::clock::Timestamp;
-use crate::delivery::at_least_once::kept::Kept;
-use crate::delivery::terms::{Account, SourceTerms, Terms};
 
 /// What is to be done with new events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,79 +69,6 @@ pub(crate) enum HeldEvents {
     Wait,
     /// The job stops; they will come again.
     Leave,
-}
-
-/// The side that these terms ask for. `tracker` is the source instance's number; `bytes_of` weighs
-/// an event.
-pub(crate) fn source_side<T: Clone + 'static>(
-    terms: &Terms,
-    account: &Account,
-    tracker: usize,
-    bytes_of: fn(&T) -> usize,
-    start: Option<Arc<[u8]>>,
-) -> Box<dyn SourceSide<T>> {
-    match account {
-        Account::Acknowledger { acknowledger, options } => {
-            Box::new(Kept::new(Arc::clone(acknowledger), tracker, *options, bytes_of, start))
-        }
-        Account::Nobody { .. } => Box::new(Forgotten {
-            admission: match terms.sources {
-                SourceTerms::WriteAhead => Admission::PersistFirst,
-                SourceTerms::Plain | SourceTerms::Kept(_) => Admission::Emit,
-            },
-        }),
-    }
-}
-
-/// Events that are forgotten once emitted.
-struct Forgotten {
-    admission: Admission,
-}
-
-impl<T> SourceSide<T> for Forgotten {
-    fn room(&self) -> usize {
-        match self.admission {
-            Admission::Emit => BATCH,
-            // One durable write covers them all.
-            Admission::PersistFirst => 16 * BATCH,
-        }
-    }
-
-    fn admit(&mut self, _: &mut Batch<T>, _: u32, _: Timestamp) -> Admission {
-        self.admission
-    }
-
-    fn settle(&mut self, _: Timestamp, _: &mut Vec<DeadLetter<T>>) -> bool {
-        false
-    }
-
-    fn replays(&mut self, _: u32, _: Timestamp, _: &mut Batch<T>) {}
-
-    fn wants_mark(&self, _: Timestamp) -> bool {
-        false
-    }
-
-    fn mark(&mut self, _: Arc<[u8]>, _: Timestamp) {}
-
-    fn position(&mut self) -> Position {
-        Position::Current
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
-
-    fn at_rest(&self, _: HeldEvents) -> bool {
-        true
-    }
-
-    fn await_answer(&mut self) -> bool {
-        true
-    }
-
-    fn kept(&self) -> usize {
-        0
-    }
 }
 
 /// Time between two marks at least; bounds how many are kept.

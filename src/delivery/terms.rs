@@ -5,16 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::api::sink::SinkKind;
-use crate::api::token::{Answers, Fate};
-use crate::api::waker::Waker;
-use crate::channel::ledger::Reports;
 use crate::checkpoint::coordinator::Cut;
-use crate::clock::Clock;
-use crate::delivery::at_least_once::acknowledger::Acknowledger;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
 use crate::delivery::options::RunOptions;
 use crate::error::Failure;
-use crate::id::Root;
 
 /// What happens to an event when something fails: made by
 /// [`AtMostOnce`](crate::AtMostOnce), [`AtLeastOnce`](crate::AtLeastOnce) or
@@ -133,18 +127,6 @@ impl fmt::Debug for DropHook {
     }
 }
 
-/// Tells the supervisor of a failure that its instance cannot get over.
-pub(crate) type Alarm = Arc<dyn Fn(Failure) + Send + Sync>;
-
-/// The account of one execution's events; made anew with each.
-#[derive(Clone)]
-pub(crate) enum Account {
-    /// Nobody counts. A failed token is dropped or, if an alarm is given, ends the execution.
-    Nobody { alarm: Option<Alarm>, on_drop: Option<DropHook> },
-    /// The acknowledger does.
-    Acknowledger { acknowledger: Arc<Acknowledger>, options: ReplayOptions },
-}
-
 impl Terms {
     /// What holds for the output of a sink. Only aligned checkpoints make every rerun alike, which
     /// is what an idempotent sink needs and a transactional one builds on.
@@ -158,85 +140,5 @@ impl Terms {
             ) => OutputGuarantee::ExactlyOnce,
             (Verdict::Fail | Verdict::GoBack, ..) => OutputGuarantee::AtLeastOnce,
         }
-    }
-
-    /// Opens the account of an execution. `sources` are the wakers of the source instances, in the
-    /// order of their trackers; `instances` is how many instances may make group roots.
-    pub(crate) fn open_account(
-        &self,
-        sources: Vec<Waker>,
-        instances: usize,
-        clock: Arc<dyn Clock>,
-        alarm: Alarm,
-    ) -> Account {
-        match self.sources {
-            SourceTerms::Kept(options) => Account::Acknowledger {
-                acknowledger: Acknowledger::new(sources, instances, clock),
-                options,
-            },
-            SourceTerms::Plain | SourceTerms::WriteAhead => Account::Nobody {
-                alarm: (self.on_failure == Verdict::GoBack).then_some(alarm),
-                on_drop: self.on_drop.clone(),
-            },
-        }
-    }
-}
-
-impl Account {
-    pub(crate) fn tracked(&self) -> bool {
-        matches!(self, Self::Acknowledger { .. })
-    }
-
-    /// Where the instance of this number sends reports.
-    pub(crate) fn reports(&self) -> Option<Arc<dyn Reports>> {
-        match self {
-            Self::Nobody { .. } => None,
-            Self::Acknowledger { acknowledger, .. } => Some(Arc::clone(acknowledger) as _),
-        }
-    }
-
-    /// Where the tokens of the instance of this number are answered.
-    pub(crate) fn answers(&self, instance: usize) -> Arc<dyn Answers> {
-        match self {
-            Self::Nobody { alarm, on_drop } => {
-                Arc::new(Untracked { alarm: alarm.clone(), on_drop: on_drop.clone() })
-            }
-            Self::Acknowledger { acknowledger, .. } => Arc::new(acknowledger.desk(instance)),
-        }
-    }
-
-    /// The execution is over: answers that still come (from tokens dropped with their components)
-    /// mean nothing.
-    pub(crate) fn close(&self) {
-        if let Self::Acknowledger { acknowledger, .. } = self {
-            acknowledger.close();
-        }
-    }
-}
-
-/// Answers where nobody counts.
-struct Untracked {
-    alarm: Option<Alarm>,
-    on_drop: Option<DropHook>,
-}
-
-impl Answers for Untracked {
-    fn change(&self, _: Root, _: i64) {}
-    fn hold(&self, _: Root) {}
-    fn unhold(&self, _: Root) {}
-
-    fn fail(&self, _: Root, failure: Failure) -> Fate {
-        if let Some(alarm) = &self.alarm {
-            alarm(failure);
-            return Fate::ComesAgain;
-        }
-        if let Some(DropHook(hook)) = &self.on_drop {
-            hook(&Dropped { failure });
-        }
-        Fate::Dropped
-    }
-
-    fn group(&self, _: Vec<Root>, _: u32) -> Root {
-        Root::NONE
     }
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, never, unbounded};
 
 use crate::channel::frame::End;
 use crate::clock::Timestamp;
-use crate::delivery::terms::Account;
+use crate::delivery::account::Account;
 use crate::error::Refused;
 use crate::executor::blueprint::{Blueprint, Execution};
 use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};

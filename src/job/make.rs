@@ -18,7 +18,7 @@ use crate::channel::push::{Push, Tee};
 use crate::channel::queue::{QueueReceiver, QueueSender, queue};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::decode;
-use crate::delivery::source_side::source_side;
+use crate::delivery::account::source_side;
 use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::Execution;
 use crate::executor::component::Component;

@@ -1,0 +1,185 @@
+//! [`Account`]: the account of one execution's events. Who counts, where answers go, and what a source
+//! has to ask before it emits.
+
+use std::sync::Arc;
+
+use crate::api::dead_letter::DeadLetter;
+use crate::api::token::{Answers, Fate};
+use crate::api::waker::Waker;
+use crate::channel::frame::{BATCH, Batch};
+use crate::channel::ledger::Reports;
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::at_least_once::acknowledger::Acknowledger;
+use crate::delivery::at_least_once::kept::Kept;
+use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
+use crate::delivery::source_side::{Admission, HeldEvents, Position, SourceSide};
+use crate::delivery::terms::{DropHook, Dropped, SourceTerms, Terms, Verdict};
+use crate::error::Failure;
+use crate::id::Root;
+
+/// Tells the supervisor of a failure that its instance cannot get over.
+pub(crate) type Alarm = Arc<dyn Fn(Failure) + Send + Sync>;
+
+/// The account of one execution's events; made anew with each.
+#[derive(Clone)]
+pub(crate) enum Account {
+    /// Nobody counts. A failed token is dropped or, if an alarm is given, ends the execution.
+    Nobody { alarm: Option<Alarm>, on_drop: Option<DropHook> },
+    /// The acknowledger does.
+    Acknowledger { acknowledger: Arc<Acknowledger>, options: ReplayOptions },
+}
+
+impl Terms {
+    /// Opens the account of an execution. `sources` are the wakers of the source instances, in the
+    /// order of their trackers; `instances` is how many instances may make group roots.
+    pub(crate) fn open_account(
+        &self,
+        sources: Vec<Waker>,
+        instances: usize,
+        clock: Arc<dyn Clock>,
+        alarm: Alarm,
+    ) -> Account {
+        match self.sources {
+            SourceTerms::Kept(options) => Account::Acknowledger {
+                acknowledger: Acknowledger::new(sources, instances, clock),
+                options,
+            },
+            SourceTerms::Plain | SourceTerms::WriteAhead => Account::Nobody {
+                alarm: (self.on_failure == Verdict::GoBack).then_some(alarm),
+                on_drop: self.on_drop.clone(),
+            },
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn tracked(&self) -> bool {
+        matches!(self, Self::Acknowledger { .. })
+    }
+
+    /// Where the instance of this number sends reports.
+    pub(crate) fn reports(&self) -> Option<Arc<dyn Reports>> {
+        match self {
+            Self::Nobody { .. } => None,
+            Self::Acknowledger { acknowledger, .. } => Some(Arc::clone(acknowledger) as _),
+        }
+    }
+
+    /// Where the tokens of the instance of this number are answered.
+    pub(crate) fn answers(&self, instance: usize) -> Arc<dyn Answers> {
+        match self {
+            Self::Nobody { alarm, on_drop } => {
+                Arc::new(Untracked { alarm: alarm.clone(), on_drop: on_drop.clone() })
+            }
+            Self::Acknowledger { acknowledger, .. } => Arc::new(acknowledger.desk(instance)),
+        }
+    }
+
+    /// The execution is over: answers that still come (from tokens dropped with their components)
+    /// mean nothing.
+    pub(crate) fn close(&self) {
+        if let Self::Acknowledger { acknowledger, .. } = self {
+            acknowledger.close();
+        }
+    }
+}
+
+/// Answers where nobody counts.
+struct Untracked {
+    alarm: Option<Alarm>,
+    on_drop: Option<DropHook>,
+}
+
+impl Answers for Untracked {
+    fn change(&self, _: Root, _: i64) {}
+    fn hold(&self, _: Root) {}
+    fn unhold(&self, _: Root) {}
+
+    fn fail(&self, _: Root, failure: Failure) -> Fate {
+        if let Some(alarm) = &self.alarm {
+            alarm(failure);
+            return Fate::ComesAgain;
+        }
+        if let Some(DropHook(hook)) = &self.on_drop {
+            hook(&Dropped { failure });
+        }
+        Fate::Dropped
+    }
+
+    fn group(&self, _: Vec<Root>, _: u32) -> Root {
+        Root::NONE
+    }
+}
+
+/// The side that these terms ask for. `tracker` is the source instance's number; `bytes_of` weighs
+/// an event.
+pub(crate) fn source_side<T: Clone + 'static>(
+    terms: &Terms,
+    account: &Account,
+    tracker: usize,
+    bytes_of: fn(&T) -> usize,
+    start: Option<Arc<[u8]>>,
+) -> Box<dyn SourceSide<T>> {
+    match account {
+        Account::Acknowledger { acknowledger, options } => {
+            Box::new(Kept::new(Arc::clone(acknowledger), tracker, *options, bytes_of, start))
+        }
+        Account::Nobody { .. } => Box::new(Forgotten {
+            admission: match terms.sources {
+                SourceTerms::WriteAhead => Admission::PersistFirst,
+                SourceTerms::Plain | SourceTerms::Kept(_) => Admission::Emit,
+            },
+        }),
+    }
+}
+
+/// Events that are forgotten once emitted.
+struct Forgotten {
+    admission: Admission,
+}
+
+impl<T> SourceSide<T> for Forgotten {
+    fn room(&self) -> usize {
+        match self.admission {
+            Admission::Emit => BATCH,
+            // One durable write covers them all.
+            Admission::PersistFirst => 16 * BATCH,
+        }
+    }
+
+    fn admit(&mut self, _: &mut Batch<T>, _: u32, _: Timestamp) -> Admission {
+        self.admission
+    }
+
+    fn settle(&mut self, _: Timestamp, _: &mut Vec<DeadLetter<T>>) -> bool {
+        false
+    }
+
+    fn replays(&mut self, _: u32, _: Timestamp, _: &mut Batch<T>) {}
+
+    fn wants_mark(&self, _: Timestamp) -> bool {
+        false
+    }
+
+    fn mark(&mut self, _: Arc<[u8]>, _: Timestamp) {}
+
+    fn position(&mut self) -> Position {
+        Position::Current
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn at_rest(&self, _: HeldEvents) -> bool {
+        true
+    }
+
+    fn await_answer(&mut self) -> bool {
+        true
+    }
+
+    fn kept(&self) -> usize {
+        0
+    }
+}
