@@ -13,8 +13,20 @@ use streamwork::{
 pub(crate) const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
 pub(crate) const DIRECTORY_VARIABLE: &str = "STREAMWORK_CHILD_DIRECTORY";
 
-/// Events from start to end, over all processes.
-pub(crate) const EVENTS: u64 = 200_000;
+/// How often a child is killed, under each guarantee.
+pub(crate) fn kills() -> u64 {
+    number("STREAMWORK_KILLS").unwrap_or(20)
+}
+
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Events from start to end, over all processes: more than all children that are killed can come to,
+/// so that kills meet a running one.
+pub(crate) fn events() -> u64 {
+    8_000 * (kills() + 1)
+}
 
 #[test]
 fn runs_when_it_is_told_to() {
@@ -38,7 +50,7 @@ fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
     let out = directory.join("out");
     let job = Job::new("killed");
     let counted = job
-        .stateful_source("numbers", || Numbers { next: 0 })
+        .stateful_source("numbers", || Numbers { next: 0, end: events() })
         .shuffle()
         .map(|n| n)
         .parallelism(2)
@@ -56,9 +68,10 @@ fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Counts up, about 60,000 a second.
+/// Counts up, at most 67,000 a second.
 struct Numbers {
     next: u64,
+    end: u64,
 }
 
 impl StatefulSource for Numbers {
@@ -70,7 +83,7 @@ impl StatefulSource for Numbers {
     }
     fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
         for _ in 0..20.min(out.room()) {
-            if self.next == EVENTS {
+            if self.next == self.end {
                 return Ok(Next::End);
             }
             out.emit(self.next);

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use child::{DIRECTORY_VARIABLE, EVENTS, SEMANTICS_VARIABLE};
+use child::{DIRECTORY_VARIABLE, SEMANTICS_VARIABLE, events, kills, number};
 
 /// How many times each event was seen, and the count that the operator's state had reached.
 struct Seen {
@@ -21,7 +21,7 @@ struct Seen {
 
 /// Kills children at random moments, then lets one finish.
 fn torment(semantics: &str, directory: &Path) -> Seen {
-    let kills = number("STREAMWORK_KILLS").unwrap_or(20);
+    let kills = kills();
     let seed = number("STREAMWORK_SEED").unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.map_or(7, |since| since.subsec_nanos().into())
@@ -62,10 +62,6 @@ fn spawn(semantics: &str, directory: &Path) -> std::process::Child {
         .expect("this test can be started again")
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 /// Reads all that a reader may see: committed files, complete lines.
 fn read(out: &Path) -> Seen {
     let mut seen = Seen { times: BTreeMap::new(), highest_count: 0 };
@@ -88,7 +84,7 @@ fn read(out: &Path) -> Seen {
 }
 
 fn lost(seen: &Seen) -> u64 {
-    EVENTS - seen.times.len() as u64
+    events() - seen.times.len() as u64
 }
 
 fn repeated(seen: &Seen) -> usize {
@@ -99,7 +95,7 @@ fn repeated(seen: &Seen) -> usize {
 fn exactly_once_shows_every_event_once_and_counts_it_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let seen = torment("exactly-once", directory.path());
-    assert_eq!((lost(&seen), repeated(&seen), seen.highest_count), (0, 0, EVENTS));
+    assert_eq!((lost(&seen), repeated(&seen), seen.highest_count), (0, 0, events()));
 }
 
 #[test]
@@ -107,7 +103,7 @@ fn at_least_once_with_an_acknowledger_loses_nothing_in_output_or_state() {
     let directory = tempfile::tempdir().expect("a directory");
     let seen = torment("at-least-once", directory.path());
     assert_eq!(lost(&seen), 0);
-    assert!(seen.highest_count >= EVENTS, "the state misses events: {}", seen.highest_count);
+    assert!(seen.highest_count >= events(), "the state misses events: {}", seen.highest_count);
     assert!(repeated(&seen) > 0, "a test that cannot fail: no kill made anything repeat");
 }
 
@@ -117,7 +113,7 @@ fn at_least_once_by_checkpoints_loses_nothing_in_output_or_state() {
     let seen = torment("at-least-once-checkpoint", directory.path());
     // What repeats is what ran ahead of a barrier on one of two inputs, so it need not happen.
     assert_eq!(lost(&seen), 0);
-    assert!(seen.highest_count >= EVENTS, "the state misses events: {}", seen.highest_count);
+    assert!(seen.highest_count >= events(), "the state misses events: {}", seen.highest_count);
 }
 
 #[test]
@@ -125,6 +121,6 @@ fn at_most_once_repeats_nothing_in_output_or_state() {
     let directory = tempfile::tempdir().expect("a directory");
     let seen = torment("at-most-once", directory.path());
     assert_eq!(repeated(&seen), 0);
-    assert!(seen.highest_count <= EVENTS, "the state is too high: {}", seen.highest_count);
+    assert!(seen.highest_count <= events(), "the state is too high: {}", seen.highest_count);
     assert!(lost(&seen) > 0, "a test that cannot fail: no kill made anything get lost");
 }
