@@ -1,4 +1,4 @@
-//! [`assert_idempotent`]: tests the promise of an [`IdempotentSink`](crate::IdempotentSink).
+//! [`assert_idempotent`]: tests the promise of an [`IdempotentSink`].
 
 use std::fmt::Debug;
 
