@@ -10,8 +10,8 @@ use crate::id::InstanceName;
 /// Any error of the user's own: what every callback may return.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Why a job was not started. No thread has run and nothing was written but the store's own
-/// directory.
+/// Why a job was not started. No event has flowed, and nothing was written but the store's own
+/// directory. All but [`Spawn`](Refused::Spawn) come before the first thread.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {

@@ -8,8 +8,8 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::sink::{Sink, TransactionalSink};
+use crate::checkpoint::{CodecError, decode, encode};
 use crate::checkpoint::{Snapshot, snapshot};
-use crate::checkpoint::{decode, encode};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
 use crate::id::CheckpointId;
@@ -202,8 +202,14 @@ impl<S: TransactionalSink> Component for Transactional<S> {
 }
 
 /// Encodes what an old value knew, for the new one that takes its place.
-pub(crate) fn salvage<C: Component>(component: &mut C, timers: Timers) -> Option<Vec<u8>> {
-    component.snapshot(timers).and_then(|snapshot| snapshot.encode().ok())
+///
+/// # Errors
+/// The state cannot be encoded.
+pub(crate) fn salvage<C: Component>(
+    component: &mut C,
+    timers: Timers,
+) -> Result<Option<Vec<u8>>, CodecError> {
+    component.snapshot(timers).map(Snapshot::encode).transpose()
 }
 
 /// State of a source, encoded on its own thread; it is a few offsets.

@@ -181,7 +181,7 @@ impl Supervisor {
                 Err(_) => break,
             }
         }
-        let stuck = running.still_here(&self.blueprint);
+        let mut stuck = running.still_here(&self.blueprint);
         for number in &running.gone {
             if let Some(thread) = running.threads[*number].take() {
                 // It reported that it is gone; what it panicked with has been reported too.
@@ -189,8 +189,18 @@ impl Supervisor {
             }
         }
         drop(running.tasks.take());
-        if let Some(writer) = running.writer.take() {
+        let Some(writer) = running.writer.take() else { return stuck };
+        while !writer.is_finished() && self.clock.now() < by {
+            // It closes this line as it ends; what it still reports is of no use any more.
+            let left = by.since(self.clock.now());
+            if running.written.recv_timeout(left).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        if writer.is_finished() {
             let _ = writer.join();
+        } else {
+            stuck.push(InstanceName::new("checkpoint writer", 0));
         }
         stuck
     }

@@ -1,5 +1,5 @@
-//! Floor 7: for tests of jobs, ours and yours: sinks that remember, faults that are planned, a
-//! promise that can be checked.
+//! Floor 7: for tests of jobs, ours and yours: a sink that remembers, and a promise that can be
+//! checked.
 
 pub mod collected;
 pub mod idempotence;

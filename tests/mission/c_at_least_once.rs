@@ -7,7 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, BoxError, Channel, Collector, DeadLetter, Job, JobError, Operator, Sink, Token,
+    AtLeastOnce, BoxError, Channel, Collector, DeadLetter, Instance, Job, JobError, Operator, Sink,
+    StatefulOperator, Token,
 };
 
 use crate::support::{Faults, counts, wait_until};
@@ -388,4 +389,40 @@ fn what_is_held_at_a_stop_comes_again_at_the_next_start_and_what_is_done_does_no
     build(&hoard).start(guarantee()).unwrap().wait().unwrap();
     let events = counts(seen.events());
     assert_eq!(events.len(), 100, "what was held was lost");
+}
+
+#[test]
+fn a_state_that_cannot_be_carried_over_after_a_panic_ends_the_job_instead_of_being_lost() {
+    struct Unwritable;
+    impl serde::Serialize for Unwritable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("this state cannot be written"))
+        }
+    }
+    impl<'de> serde::Deserialize<'de> for Unwritable {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    struct Keeps;
+    impl StatefulOperator for Keeps {
+        type In = u64;
+        type Out = u64;
+        type State = Unwritable;
+        fn setup(&mut self, _: &Instance, _: Option<Unwritable>) -> Result<(), BoxError> {
+            Ok(())
+        }
+        fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+            assert!(event != 5, "five");
+            Ok(())
+        }
+        fn state(&self) -> Unwritable {
+            Unwritable
+        }
+    }
+    let job = Job::new("carried");
+    job.from_iter("numbers", || 0..10_u64).stateful("keeps", || Keeps).ignore();
+    let error = job.start(patient()).unwrap().wait().unwrap_err();
+    let JobError::Failed { failure, .. } = &error else { panic!("{error}") };
+    assert_eq!((failure.instance.to_string().as_str(), failure.callback), ("keeps[0]", "state"));
 }

@@ -58,21 +58,25 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         self.timers.clear();
         let component = self.component.take();
         let salvaged = catch_unwind(AssertUnwindSafe(move || {
-            let mut component = component?;
+            let Some(mut component) = component else { return Ok(None) };
             let state = salvage(&mut component, timers);
             // A destructor that panics must not take the state with it.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
             state
         }));
-        match salvaged {
-            Ok(state) => self.salvaged = state,
-            Err(payload) => {
-                let cause = Cause::panic(payload);
-                if self.consequences.verdict != Verdict::Drop {
-                    return context.fail(self.failure("state", cause));
-                }
-                tracing::error!(instance = %self.instance.name, %cause, "state lost after a panic");
+        let lost = match salvaged {
+            Ok(Ok(state)) => {
+                self.salvaged = state;
+                None
             }
+            Ok(Err(error)) => Some(Cause::error(error)),
+            Err(payload) => Some(Cause::panic(payload)),
+        };
+        if let Some(cause) = lost {
+            if self.consequences.verdict != Verdict::Drop {
+                return context.fail(self.failure("state", cause));
+            }
+            tracing::error!(instance = %self.instance.name, %cause, "state lost after a panic");
         }
         tracing::warn!(%failure, "instance is built anew");
         self.rise(context);
