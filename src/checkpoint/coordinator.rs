@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::clock::{Timestamp, earlier};
+use crate::clock::Timestamp;
 use crate::id::CheckpointId;
 
 /// How the parts of a checkpoint fit together.
@@ -108,7 +108,6 @@ pub(crate) struct Coordinator {
     due: Timestamp,
     asked: bool,
     failures_in_a_row: u32,
-    last_reason: String,
 }
 
 #[derive(Debug)]
@@ -154,7 +153,6 @@ impl Coordinator {
             due,
             asked: false,
             failures_in_a_row: 0,
-            last_reason: String::new(),
         }
     }
 
@@ -171,7 +169,7 @@ impl Coordinator {
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Idle => Some(self.due),
-            Phase::Gathering(g) => earlier(None, Some(g.began.after(self.schedule.timeout))),
+            Phase::Gathering(g) => Some(g.began.after(self.schedule.timeout)),
             Phase::Sealing { .. } | Phase::Over => None,
         }
     }
@@ -292,12 +290,10 @@ impl Coordinator {
     fn abandon(&mut self, checkpoint: CheckpointId, reason: String, now: Timestamp) -> Vec<Action> {
         self.phase = Phase::Idle;
         self.failures_in_a_row += 1;
-        self.last_reason.clone_from(&reason);
         self.rest(now);
-        let mut actions = vec![Action::Abandon { checkpoint, reason }];
+        let mut actions = vec![Action::Abandon { checkpoint, reason: reason.clone() }];
         if self.failures_in_a_row >= self.schedule.failures_in_a_row_max {
-            let (failures, reason) = (self.failures_in_a_row, self.last_reason.clone());
-            actions.push(Action::GiveUp { failures, reason });
+            actions.push(Action::GiveUp { failures: self.failures_in_a_row, reason });
         }
         actions
     }

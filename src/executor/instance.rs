@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::api::waker::Waker;
-use crate::channel::frame::End;
+use crate::channel::frame::{BATCH, End};
 use crate::channel::push::Context;
 use crate::checkpoint::PartName;
 use crate::checkpoint::Snapshot;
@@ -138,6 +138,18 @@ impl Base {
     pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId) {
         let parts = std::mem::take(&mut self.context.snapshots);
         self.reporter.send(Report::Saved { checkpoint, parts });
+    }
+
+    /// What every step ends with: a failure is reported, and reports on events are sent when there
+    /// are many or when nothing more is to come for now.
+    pub(crate) fn end_step(&mut self, progress: Progress) -> Progress {
+        if self.report_failure() {
+            return Progress::Done;
+        }
+        if progress != Progress::Moved || self.context.ledger.changes.len() >= BATCH {
+            self.context.ledger.send();
+        }
+        progress
     }
 
     /// Reports a failure of this step, if there was one: the instance is over then.

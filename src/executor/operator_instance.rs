@@ -1,6 +1,6 @@
 //! [`OperatorInstance`]: an inbox, a gate, a stage. Takes one frame per step.
 
-use crate::channel::frame::{BATCH, Control, End, Frame};
+use crate::channel::frame::{Control, End, Frame};
 use crate::channel::inbox::Inbox;
 use crate::channel::push::{Local, Push};
 use crate::clock::earlier;
@@ -133,6 +133,10 @@ impl<T> OperatorInstance<T> {
         }
     }
 
+    fn look_at_queues(&self) {
+        self.counters.queue_depth.set(self.inbox.depth() as u64);
+    }
+
     fn take(&mut self) -> Progress {
         let now = self.base.context.now;
         match self.inbox.poll(now) {
@@ -143,6 +147,7 @@ impl<T> OperatorInstance<T> {
                 if self.since_flush >= BATCHES_PER_FLUSH {
                     self.since_flush = 0;
                     self.stage.flush(&mut self.base.context);
+                    self.look_at_queues();
                 }
                 Progress::Moved
             }
@@ -183,13 +188,9 @@ impl<T> Step for OperatorInstance<T> {
         } else {
             progress = self.take();
         }
-        if self.base.report_failure() {
-            return Progress::Done;
+        if progress != Progress::Moved {
+            self.look_at_queues();
         }
-        if progress != Progress::Moved || self.base.context.ledger.changes.len() >= BATCH {
-            self.base.context.ledger.send();
-            self.counters.queue_depth.set(self.inbox.depth() as u64);
-        }
-        progress
+        self.base.end_step(progress)
     }
 }

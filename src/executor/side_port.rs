@@ -1,8 +1,8 @@
 //! [`SidePort`]: the way from a channel of an operator to what reads it.
 
 use crate::api::collector::{SideBatch, SideOutput};
-use crate::channel::frame::Batch;
-use crate::channel::push::{Context, Push};
+use crate::channel::frame::{Batch, Control};
+use crate::channel::push::{Context, Local, Push};
 use crate::clock::Timestamp;
 
 /// One channel's readers, their event type forgotten.
@@ -16,8 +16,8 @@ pub(crate) trait SidePort {
 
 /// What a [`Push`] can do without an event.
 pub(crate) trait Readers {
-    fn control(&mut self, control: crate::channel::frame::Control, context: &mut Context);
-    fn local(&mut self, call: crate::channel::push::Local, context: &mut Context);
+    fn control(&mut self, control: Control, context: &mut Context);
+    fn local(&mut self, call: Local, context: &mut Context);
     fn tick(&mut self, context: &mut Context);
     fn flush(&mut self, context: &mut Context) -> bool;
     fn blocked(&self) -> bool;
@@ -64,10 +64,10 @@ impl<T: 'static> SidePort for Port<T> {
 }
 
 impl<T> Readers for Typed<T> {
-    fn control(&mut self, control: crate::channel::frame::Control, context: &mut Context) {
+    fn control(&mut self, control: Control, context: &mut Context) {
         self.0.control(control, context);
     }
-    fn local(&mut self, call: crate::channel::push::Local, context: &mut Context) {
+    fn local(&mut self, call: Local, context: &mut Context) {
         self.0.local(call, context);
     }
     fn tick(&mut self, context: &mut Context) {

@@ -412,12 +412,6 @@ impl<C: SourceComponent, F: Fn() -> C> Step for SourceInstance<C, F> {
         let progress =
             if self.base.context.fatal.is_some() { Progress::Moved } else { self.work() };
         self.counters.unacknowledged.set(self.parts.side.kept() as u64);
-        if self.base.report_failure() {
-            return Progress::Done;
-        }
-        if progress != Progress::Moved || self.base.context.ledger.changes.len() >= BATCH {
-            self.base.context.ledger.send();
-        }
-        progress
+        self.base.end_step(progress)
     }
 }
