@@ -1,7 +1,7 @@
 //! Time as the engine sees it: a [`Timestamp`] read from a [`Clock`] that the driver hands in, so
 //! that a simulation can own it. Wall-clock time appears only in what is stored for people.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the clock was made; only differences mean anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,12 @@ impl Timestamp {
 /// The one way to ask for the time.
 pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
+
+    /// Milliseconds since 1970 on the wall; only stored for people to read.
+    fn unix_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// The machine's monotonic clock.

@@ -1,16 +1,16 @@
-//! The thread that encodes state and writes checkpoints, so that no instance waits for a disk.
+//! Encodes state and writes checkpoints, apart from the instances, so that none waits for a disk.
 //!
-//! It does what it is told, in order: parts, then the manifest, then the clean-up. It keeps the last
+//! The writer does what it is told, in order: parts, then the manifest, then the clean-up. It keeps the last
 //! parts of instances that have ended, which belong to every later checkpoint.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, StoreError};
+use crate::clock::Clock;
 use crate::error::Cause;
 use crate::executor::instance::Parts;
 use crate::id::{CheckpointId, ExecutionId};
@@ -56,11 +56,12 @@ pub(crate) enum Written {
 }
 
 pub(crate) struct CheckpointWriter {
-    pub(crate) store: Arc<dyn CheckpointStore>,
-    pub(crate) execution: ExecutionId,
-    pub(crate) job: String,
-    pub(crate) cut: &'static str,
-    pub(crate) parallelism: Vec<(String, u64)>,
+    store: Arc<dyn CheckpointStore>,
+    clock: Arc<dyn Clock>,
+    execution: ExecutionId,
+    job: String,
+    cut: &'static str,
+    parallelism: Vec<(String, u64)>,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
     last_parts: BTreeMap<usize, Vec<(PartName, Vec<u8>)>>,
@@ -69,6 +70,7 @@ pub(crate) struct CheckpointWriter {
 impl CheckpointWriter {
     pub(crate) fn new(
         store: Arc<dyn CheckpointStore>,
+        clock: Arc<dyn Clock>,
         execution: ExecutionId,
         job: String,
         cut: &'static str,
@@ -76,6 +78,7 @@ impl CheckpointWriter {
     ) -> Self {
         Self {
             store,
+            clock,
             execution,
             job,
             cut,
@@ -89,16 +92,21 @@ impl CheckpointWriter {
     /// Works until nobody can send tasks any more.
     pub(crate) fn run(mut self, tasks: Receiver<Task>, to: Sender<Written>) {
         for task in tasks {
-            let checkpoint = task.checkpoint();
-            let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
-            let written = done.unwrap_or_else(|payload| {
-                let reason = Cause::panic(payload).to_string();
-                Some(Written::Failed { checkpoint, reason })
-            });
+            let written = self.answer(task);
             if written.is_some_and(|written| to.send(written).is_err()) {
                 return;
             }
         }
+    }
+
+    /// Does one task; a panic of a user's encoding fails the checkpoint and nothing else.
+    pub(crate) fn answer(&mut self, task: Task) -> Option<Written> {
+        let checkpoint = task.checkpoint();
+        let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
+        done.unwrap_or_else(|payload| {
+            let reason = Cause::panic(payload).to_string();
+            Some(Written::Failed { checkpoint, reason })
+        })
     }
 
     fn perform(&mut self, task: Task) -> Option<Written> {
@@ -176,7 +184,7 @@ impl CheckpointWriter {
             job: self.job.clone(),
             cut: self.cut.to_owned(),
             parallelism: self.parallelism.clone(),
-            taken_unix_ms: unix_ms(),
+            taken_unix_ms: self.clock.unix_ms(),
             parts: parts.map(|(_, record)| record.clone()).collect(),
         };
         self.store.commit(&manifest).map_err(|error| match &error {
@@ -211,11 +219,6 @@ impl Task {
             Self::LastParts { .. } | Self::Retain { .. } => CheckpointId(0),
         }
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error and what caused it, in one line.

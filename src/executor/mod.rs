@@ -6,16 +6,18 @@
 //!       └── checkpoint writer    operator_instance: inbox ─▶ stage
 //!                                stage: node ─▶ node ─▶ outbox
 //! ```
-//! An instance is a step machine; [`threads`] is one driver of it.
+//! An instance is a step machine that never waits; a [`host`] carries it: [`threads`] in production,
+//! a seeded loop in a simulation.
 
 pub(crate) mod blueprint;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod component;
+pub(crate) mod host;
 pub(crate) mod instance;
 pub(crate) mod node;
 pub(crate) mod operator_instance;
 pub(crate) mod rebuild;
-pub(crate) mod running;
+pub(crate) mod seat;
 pub(crate) mod side_port;
 pub(crate) mod source_component;
 pub(crate) mod source_instance;

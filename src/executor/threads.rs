@@ -1,25 +1,16 @@
-//! The driver that gives every instance a thread, and what a machine can carry of them.
+//! [`Threads`]: the host that gives every instance a thread, and what a machine can carry of them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::clock::{Clock, Timestamp};
-use crate::error::{Cause, Failure, Refused};
-use crate::executor::blueprint::BuildInstance;
-use crate::executor::instance::{Mailbox, Progress, Report, Reporter, Step};
-use crate::id::InstanceName;
-use crate::metrics::Counters;
+use crossbeam_channel::{Receiver, Sender, select};
 
-/// One thread to be started.
-pub(crate) struct Seat {
-    pub(crate) name: InstanceName,
-    pub(crate) build: BuildInstance,
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) reporter: Reporter,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) clock: Arc<dyn Clock>,
-}
+use crate::clock::{Clock, Timestamp};
+use crate::error::Refused;
+use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
+use crate::executor::host::{Heard, Host, Lines};
+use crate::executor::instance::Progress;
+use crate::executor::seat::{Occupant, Seat};
 
 /// Threads that this machine can carry, by the mappings that a process may have: Rust maps a stack
 /// and a guard page for each, and the allocator its arena.
@@ -30,48 +21,81 @@ pub(crate) fn threads_max() -> usize {
     by_mappings.min(by_kernel).min(60_000)
 }
 
-/// Starts a thread that builds its instance and drives it to its end.
-///
-/// # Errors
-/// What the operating system said.
-pub(crate) fn start(seat: Seat) -> Result<JoinHandle<()>, Refused> {
-    let name = seat.name.to_string();
-    let builder = std::thread::Builder::new().name(name.replace('\0', " "));
-    builder.spawn(move || occupy(seat)).map_err(|source| Refused::Spawn { name, source })
+/// The threads of one execution.
+pub(crate) struct Threads {
+    clock: Arc<dyn Clock>,
+    instances: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
 }
 
-fn occupy(seat: Seat) {
-    let reporter = seat.reporter.clone();
-    let name = seat.name.clone();
-    // Whatever escapes is a defect of ours or of a destructor; it is reported, never silent.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(seat))) {
-        let cause = Cause::panic(payload);
-        reporter.send(Report::Failed(Failure { instance: name, callback: "engine", cause }));
+impl Threads {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, instances: Vec::new(), writer: None }
     }
-    reporter.send(Report::Gone);
 }
 
-fn run(seat: Seat) {
-    match (seat.build)() {
-        Ok(mut step) => {
-            seat.reporter.send(Report::Up);
-            drive(&mut *step, &seat.mailbox, &seat.counters, &*seat.clock);
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(step))) {
-                let (instance, cause) = (&seat.name, Cause::panic(payload));
-                tracing::error!(%instance, %cause, "a destructor panicked");
+impl Host for Threads {
+    fn occupy(&mut self, seat: Seat) -> Result<(), Refused> {
+        self.instances.push(spawn(seat.name.to_string(), move || drive(seat))?);
+        Ok(())
+    }
+
+    fn employ(
+        &mut self,
+        writer: CheckpointWriter,
+        tasks: Receiver<Task>,
+        to: Sender<Written>,
+    ) -> Result<(), Refused> {
+        self.writer = Some(spawn("checkpoint writer".to_owned(), move || writer.run(tasks, to))?);
+        Ok(())
+    }
+
+    fn wait(&mut self, lines: &Lines, until: Timestamp) -> Heard {
+        select! {
+            recv(lines.reports) -> report => match report {
+                Ok((number, report)) => Heard::Report(number, report),
+                // A supervisor keeps a sender of its own.
+                Err(_) => Heard::Nothing,
+            },
+            recv(lines.written) -> written => match written {
+                Ok(written) => Heard::Written(written),
+                Err(_) => Heard::WriterGone,
+            },
+            recv(lines.requests) -> request => match request {
+                Ok(request) => Heard::Request(request),
+                Err(_) => Heard::Orphaned,
+            },
+            default(until.since(self.clock.now())) => Heard::Nothing,
+        }
+    }
+
+    fn clear(&mut self, gone: &dyn Fn(usize) -> bool, writer_gone: bool) {
+        for (number, thread) in self.instances.drain(..).enumerate() {
+            if gone(number) {
+                // What it panicked with has been reported.
+                let _ = thread.join();
             }
         }
-        Err(failure) => seat.reporter.send(Report::Failed(failure)),
+        if let Some(writer) = self.writer.take().filter(|_| writer_gone) {
+            let _ = writer.join();
+        }
     }
 }
 
-fn drive(step: &mut dyn Step, mailbox: &Mailbox, counters: &Counters, clock: &dyn Clock) {
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Refused> {
+    let builder = std::thread::Builder::new().name(name.replace('\0', " "));
+    builder.spawn(run).map_err(|source| Refused::Spawn { name, source })
+}
+
+/// Steps an instance to its end, parked while there is nothing to do.
+fn drive(seat: Seat) {
+    let (counters, clock) = (Arc::clone(&seat.counters), Arc::clone(&seat.clock));
+    let mut occupant = Occupant::of(seat);
     let mut began = clock.now();
-    counters.working_since.set(began.0);
     loop {
-        let progress = step.step();
+        counters.working_since.set(began.0);
+        let progress = occupant.step();
         let ended = clock.now();
-        counters.working_since.set(ended.0);
         let (deadline, waited) = match progress {
             Progress::Moved => {
                 counters.busy_ns.add(ended.since(began).as_nanos() as u64);
@@ -83,9 +107,8 @@ fn drive(step: &mut dyn Step, mailbox: &Mailbox, counters: &Counters, clock: &dy
             Progress::Done => break,
         };
         counters.working_since.set(0);
-        mailbox.waker.park(deadline.map(|at: Timestamp| at.since(ended)));
+        occupant.mailbox.waker.park(deadline.map(|at| at.since(ended)));
         began = clock.now();
-        counters.working_since.set(began.0);
         waited.add(began.since(ended).as_nanos() as u64);
     }
     counters.working_since.set(0);

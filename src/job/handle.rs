@@ -12,8 +12,9 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::delivery::terms::Guarantee;
 use crate::error::{Cause, JobError, Refused};
 use crate::executor::blueprint::Blueprint;
-use crate::executor::rebuild::Rebuild;
-use crate::executor::supervisor::{Ended, Request, Supervisor};
+use crate::executor::host::Request;
+use crate::executor::supervisor::{Charge, Ended, Supervisor};
+use crate::executor::threads::Threads;
 use crate::id::{CheckpointId, InstanceName};
 use crate::metrics::{Metrics, Registry};
 
@@ -88,36 +89,18 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let (requests, asked) = unbounded();
     let stop_within = guarantee.options.stop_within;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
-    let window = Rebuild::new(guarantee.options.restarts);
-    let supervisor = Supervisor {
-        window,
-        blueprint,
-        guarantee,
-        store: store.clone(),
-        clock,
-        registry: Arc::clone(&registry),
-        requests: asked,
-        attempt: 1,
-        restored_from: None,
-        asked: Vec::new(),
-        stopping: None,
-    };
-    let begin = || {
-        let prepared = supervisor.prepare()?;
-        let running = supervisor.start_threads(&prepared)?;
-        Ok::<_, Refused>((prepared, running))
-    };
-    let (prepared, running) = begin().inspect_err(|_| {
-        if let Some(store) = &store {
-            store.release();
-        }
-    })?;
+    let registry_of_handle = Arc::clone(&registry);
+    let host = Threads::new(Arc::clone(&clock));
+    let charge = Charge { blueprint, guarantee, store, clock, registry, requests: asked };
+    let mut supervisor = Supervisor::new(charge, host);
+    let (prepared, running) = supervisor.begin()?;
     let name = "supervisor".to_owned();
     let supervisor = std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || supervisor.run(prepared, running))
         .map_err(|source| Refused::Spawn { name, source })?;
     let started = Instant::now();
+    let registry = registry_of_handle;
     Ok(JobHandle { requests, registry, supervisor, stop_within, started, drained: false })
 }
 

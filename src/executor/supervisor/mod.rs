@@ -1,13 +1,13 @@
-//! [`Supervisor`]: owns clock, store and threads of a job, performs what the coordinator decides,
+//! [`Supervisor`]: owns clock, store and instances of a job, performs what the coordinator decides,
 //! and starts the job over when an instance cannot go on.
 //!
-//! One thread per job. Everything that happens comes in through channels; between two messages it
-//! sleeps until the next moment that matters.
+//! One per job. Everything that happens comes in through channels; between two messages it lets its
+//! [`Host`] wait until the next moment that matters.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, never, select};
+use crossbeam_channel::{Receiver, Sender, never};
 
 use crate::channel::frame::End;
 use crate::checkpoint::coordinator::{Action, Coordinator, Event};
@@ -17,20 +17,12 @@ use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, JobError, Refused};
 use crate::executor::blueprint::Blueprint;
 use crate::executor::checkpoint_writer::{Task, Written};
+use crate::executor::host::{Heard, Host, Lines, Request};
 use crate::executor::instance::{Command, Report};
 use crate::executor::rebuild::Rebuild;
-use crate::executor::running::Running;
+use crate::executor::supervisor::running::Running;
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
 use crate::metrics::Registry;
-
-/// What the owner of a job asks for.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// End in this way, by this long from now.
-    Stop { end: End, within: Duration },
-    /// Take a checkpoint now and say which.
-    Checkpoint { reply: Sender<Result<CheckpointId, String>> },
-}
 
 /// How a run ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,20 +32,21 @@ pub(crate) struct Ended {
     pub(crate) restored_from: Option<CheckpointId>,
 }
 
-pub(crate) struct Supervisor {
-    pub(crate) blueprint: Blueprint,
-    pub(crate) guarantee: Guarantee,
-    pub(crate) store: Option<Arc<dyn CheckpointStore>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) requests: Receiver<Request>,
-    pub(crate) attempt: u64,
-    pub(crate) window: Rebuild,
-    pub(crate) restored_from: Option<CheckpointId>,
+pub(crate) struct Supervisor<H> {
+    host: H,
+    blueprint: Blueprint,
+    guarantee: Guarantee,
+    store: Option<Arc<dyn CheckpointStore>>,
+    clock: Arc<dyn Clock>,
+    registry: Arc<Registry>,
+    requests: Receiver<Request>,
+    attempt: u64,
+    window: Rebuild,
+    restored_from: Option<CheckpointId>,
     /// Who waits for a checkpoint; a restart in between does not send them away.
-    pub(crate) asked: Vec<Sender<Result<CheckpointId, String>>>,
+    asked: Vec<Sender<Result<CheckpointId, String>>>,
     /// A stop that was asked for: how, and until when.
-    pub(crate) stopping: Option<Stopping>,
+    stopping: Option<Stopping>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +55,8 @@ pub(crate) struct Stopping {
     pub(super) by: Timestamp,
     within: Duration,
 }
+
+mod running;
 
 /// How an execution ended.
 enum Outcome {
@@ -77,12 +72,57 @@ pub(crate) struct Prepared {
     newest: CheckpointId,
 }
 
-impl Supervisor {
+/// What a supervisor is made around.
+pub(crate) struct Charge {
+    pub(crate) blueprint: Blueprint,
+    pub(crate) guarantee: Guarantee,
+    pub(crate) store: Option<Arc<dyn CheckpointStore>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) requests: Receiver<Request>,
+}
+
+impl<H: Host> Supervisor<H> {
+    pub(crate) fn new(charge: Charge, host: H) -> Self {
+        let Charge { blueprint, guarantee, store, clock, registry, requests } = charge;
+        let window = Rebuild::new(guarantee.options.restarts);
+        Self {
+            host,
+            blueprint,
+            guarantee,
+            store,
+            clock,
+            registry,
+            requests,
+            attempt: 1,
+            window,
+            restored_from: None,
+            asked: Vec::new(),
+            stopping: None,
+        }
+    }
+
+    /// Takes the store and starts all instances. If that fails, the store is let go.
+    ///
+    /// # Errors
+    /// What [`prepare`](Self::prepare) or the host said.
+    pub(crate) fn begin(&mut self) -> Result<(Prepared, Running), Refused> {
+        let begun = self.prepare().and_then(|prepared| {
+            let running = self.start_instances(&prepared)?;
+            Ok((prepared, running))
+        });
+        begun.inspect_err(|_| {
+            if let Some(store) = &self.store {
+                store.release();
+            }
+        })
+    }
+
     /// Takes the store and finds where to start.
     ///
     /// # Errors
     /// The store's own, or a checkpoint that does not fit the job.
-    pub(crate) fn prepare(&self) -> Result<Prepared, Refused> {
+    fn prepare(&self) -> Result<Prepared, Refused> {
         let Some(store) = &self.store else {
             let execution = ExecutionId(self.attempt);
             return Ok(Prepared { execution, restored: None, newest: CheckpointId(0) });
@@ -111,9 +151,9 @@ impl Supervisor {
     pub(crate) fn run(
         mut self,
         first: Prepared,
-        first_threads: Running,
+        first_running: Running,
     ) -> Result<Ended, JobError> {
-        let mut running = first_threads;
+        let mut running = first_running;
         self.restored_from = first.restored.as_ref().map(|manifest| manifest.checkpoint);
         let mut prepared = first;
         loop {
@@ -148,22 +188,18 @@ impl Supervisor {
             self.registry.restarts.add(1);
             prepared = self.prepare().map_err(restart_error)?;
             self.restored_from = prepared.restored.as_ref().map(|manifest| manifest.checkpoint);
-            running = self.start_threads(&prepared).map_err(restart_error)?;
+            running = self.start_instances(&prepared).map_err(restart_error)?;
         }
     }
 
     /// Waits before a restart; a stop that comes meanwhile is noted.
     fn rest(&mut self, pause: Duration) {
         let until = self.clock.now().after(pause);
-        loop {
-            let left = until.since(self.clock.now());
-            if left.is_zero() || self.stopping.is_some() {
-                return;
-            }
-            match self.requests.recv_timeout(left) {
-                Ok(request) => self.note(request),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => return,
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => self.orphan(),
+        while self.clock.now() < until && self.stopping.is_none() {
+            match self.host.wait(&Lines::to_owner(self.requests.clone()), until) {
+                Heard::Request(request) => self.note(request),
+                Heard::Orphaned => self.orphan(),
+                Heard::Report(..) | Heard::Written(_) | Heard::WriterGone | Heard::Nothing => {}
             }
         }
     }
@@ -197,41 +233,31 @@ impl Supervisor {
             let now = self.clock.now();
             self.look_for_stalls(running, now);
             let until = self.next_moment(coordinator.as_ref(), running, now);
-            let (reports, written) = (running.reports.clone(), running.written.clone());
-            let requests = self.requests.clone();
-            let event = select! {
-                recv(reports) -> report => match report {
-                    Ok((number, report)) => {
-                        match self.reported(running, number, report) {
-                            Ok(event) => event,
-                            Err(outcome) => return outcome,
-                        }
-                    }
-                    Err(_) => None,
+            let event = match self.host.wait(&running.lines, until) {
+                Heard::Report(number, report) => match self.reported(running, number, report) {
+                    Ok(event) => event,
+                    Err(outcome) => return outcome,
                 },
-                recv(written) -> written => match written {
-                    Ok(written) => match was_written(written) {
-                        Ok(event) => Some(event),
-                        Err(failure) => return Outcome::Failed(failure),
-                    },
-                    Err(_) => {
-                        running.written = never();
-                        None
-                    }
+                Heard::Written(written) => match was_written(written) {
+                    Ok(event) => Some(event),
+                    Err(failure) => return Outcome::Failed(failure),
                 },
-                recv(requests) -> request => match request {
-                    Ok(request) => {
-                        self.note(request);
-                        None
-                    }
-                    Err(_) => {
-                        self.orphan();
-                        let within = self.guarantee.options.stop_within;
-                        self.note(Request::Stop { end: End::Suspended, within });
-                        None
-                    }
-                },
-                default(until) => Some(Event::Tick),
+                Heard::WriterGone => {
+                    running.writer_left();
+                    None
+                }
+                Heard::Request(request) => {
+                    self.note(request);
+                    None
+                }
+                Heard::Orphaned => {
+                    self.orphan();
+                    running.lines.requests = never();
+                    let within = self.guarantee.options.stop_within;
+                    self.note(Request::Stop { end: End::Suspended, within });
+                    None
+                }
+                Heard::Nothing => Some(Event::Tick),
             };
             let now = self.clock.now();
             match &mut coordinator {
@@ -278,11 +304,11 @@ impl Supervisor {
         coordinator: Option<&Coordinator>,
         running: &Running,
         now: Timestamp,
-    ) -> Duration {
+    ) -> Timestamp {
         let deadline = coordinator.filter(|_| running.opened).and_then(Coordinator::deadline);
         let stop = self.stopping.map(|stopping| stopping.by);
         let next = earlier(earlier(deadline, stop), Some(running.stall_check));
-        next.map_or(Duration::from_secs(1), |at| at.since(now))
+        next.unwrap_or(now.after(Duration::from_secs(1)))
     }
 
     fn reported(
@@ -361,21 +387,26 @@ impl Supervisor {
     }
 
     /// Waits for the last commits of the sinks.
-    fn after_last(&self, running: &mut Running) -> Outcome {
-        let by = self.clock.now().after(self.guarantee.options.stop_within);
-        while running.gone.len() < running.threads.len() {
-            let left = by.since(self.clock.now());
-            match running.reports.recv_timeout(left) {
-                Ok((_, Report::Failed(failure))) => return Outcome::Failed(failure),
-                Ok((number, Report::Gone)) => {
+    fn after_last(&mut self, running: &mut Running) -> Outcome {
+        let deadline = self.guarantee.options.stop_within;
+        let by = self.clock.now().after(deadline);
+        while running.gone.len() < running.started {
+            match self.host.wait(&running.lines, by) {
+                Heard::Report(_, Report::Failed(failure)) => return Outcome::Failed(failure),
+                Heard::Report(number, Report::Gone) => {
                     running.gone.insert(number);
                 }
-                Ok(_) => {}
-                Err(_) => {
+                Heard::WriterGone => running.writer_left(),
+                Heard::Request(request) => self.note(request),
+                Heard::Orphaned => {
+                    self.orphan();
+                    running.lines.requests = never();
+                }
+                Heard::Nothing if self.clock.now() >= by => {
                     let stuck = running.still_here(&self.blueprint);
-                    let deadline = self.guarantee.options.stop_within;
                     return Outcome::Over(JobError::StopTimedOut { deadline, stuck });
                 }
+                Heard::Report(..) | Heard::Written(_) | Heard::Nothing => {}
             }
         }
         Outcome::Ended(running.end)

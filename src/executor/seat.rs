@@ -1,0 +1,87 @@
+//! [`Seat`]: the place of one instance with its host, and its [`Occupant`]: built there, stepped to
+//! its end, given up there. Never waits; the host does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::error::{Cause, Failure};
+use crate::executor::blueprint::BuildInstance;
+use crate::executor::instance::{Mailbox, Progress, Report, Reporter, Step};
+use crate::id::InstanceName;
+use crate::metrics::Counters;
+
+/// A place with a host, not taken yet; may still be sent to the thread it is meant for.
+pub(crate) struct Seat {
+    pub(crate) name: InstanceName,
+    pub(crate) build: BuildInstance,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) reporter: Reporter,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// An instance at its place; what it is made of stays there.
+pub(crate) struct Occupant {
+    pub(crate) name: InstanceName,
+    pub(crate) mailbox: Arc<Mailbox>,
+    reporter: Reporter,
+    life: Life,
+}
+
+enum Life {
+    Unborn(BuildInstance),
+    Living(Box<dyn Step>),
+    Over,
+}
+
+impl Occupant {
+    pub(crate) fn of(seat: Seat) -> Self {
+        let Seat { name, build, mailbox, reporter, .. } = seat;
+        Self { name, mailbox, reporter, life: Life::Unborn(build) }
+    }
+
+    /// One step of its life. The last one reports that the instance is gone.
+    pub(crate) fn step(&mut self) -> Progress {
+        // Whatever escapes is a defect of ours; it is reported, never silent.
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.live()));
+        let progress = stepped.unwrap_or_else(|payload| {
+            let (instance, cause) = (self.name.clone(), Cause::panic(payload));
+            self.reporter.send(Report::Failed(Failure { instance, callback: "engine", cause }));
+            Progress::Done
+        });
+        if progress == Progress::Done {
+            self.end();
+        }
+        progress
+    }
+
+    fn live(&mut self) -> Progress {
+        if let Life::Living(step) = &mut self.life {
+            return step.step();
+        }
+        let Life::Unborn(build) = std::mem::replace(&mut self.life, Life::Over) else {
+            return Progress::Done;
+        };
+        match build() {
+            Ok(step) => {
+                self.life = Life::Living(step);
+                self.reporter.send(Report::Up);
+                Progress::Moved
+            }
+            Err(failure) => {
+                self.reporter.send(Report::Failed(failure));
+                Progress::Done
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        let life = std::mem::replace(&mut self.life, Life::Over);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(life))) {
+            let (instance, cause) = (&self.name, Cause::panic(payload));
+            tracing::error!(%instance, %cause, "a destructor panicked");
+        }
+        self.reporter.send(Report::Gone);
+    }
+}
