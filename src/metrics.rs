@@ -146,8 +146,13 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(names: impl IntoIterator<Item = InstanceName>) -> Self {
-        let instances: Vec<_> = names.into_iter().map(|name| (name, Arc::default())).collect();
+    /// For these components and how many instances they have.
+    pub(crate) fn of(components: &[(String, usize)]) -> Self {
+        let names = components.iter().flat_map(|(name, instances)| {
+            let name: Arc<str> = name.as_str().into();
+            (0..*instances).map(move |instance| InstanceName::new(Arc::clone(&name), instance))
+        });
+        let instances: Vec<_> = names.map(|name| (name, Arc::default())).collect();
         let by_name =
             instances.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
         Self { instances, by_name, ..Self::default() }

@@ -57,6 +57,11 @@ impl Waker {
         }
     }
 
+    /// Takes a wake-up as [`park`](Waker::park) would, without waiting for one.
+    pub(crate) fn take_notice(&self) -> bool {
+        self.shared.notified.swap(false, Ordering::SeqCst)
+    }
+
     /// Waits for a wake-up, at most this long; `None` waits without bound.
     pub(crate) fn park(&self, at_most: Option<Duration>) {
         let mut guard = self.shared.lock.lock();

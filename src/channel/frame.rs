@@ -38,6 +38,16 @@ impl<T> Batch<T> {
         self.born = Timestamp(u64::MAX);
     }
 
+    /// Takes off everything after the first `events`.
+    pub(crate) fn split_off(&mut self, events: usize) -> Self {
+        let after = events.min(self.roots.len());
+        Self {
+            events: self.events.split_off(events),
+            roots: self.roots.split_off(after),
+            born: self.born,
+        }
+    }
+
     /// Moves everything in `other` to the end of this batch.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if self.is_empty() {

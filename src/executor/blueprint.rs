@@ -12,6 +12,7 @@ use crate::delivery::account::Account;
 use crate::delivery::options::Restarts;
 use crate::delivery::terms::{Commits, SourceTerms, Terms};
 use crate::error::{Cause, Failure};
+use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Mailbox, Reporter, Step};
 use crate::executor::node::Consequences;
 use crate::executor::rebuild::Rebuild;
@@ -52,6 +53,7 @@ pub(crate) struct Execution {
     pub(crate) restarts: Restarts,
     pub(crate) account: Account,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) injected: Injected,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
     pub(crate) restored: Option<Arc<Manifest>>,

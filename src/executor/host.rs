@@ -9,6 +9,7 @@ use crate::channel::frame::End;
 use crate::clock::Timestamp;
 use crate::error::Refused;
 use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
+use crate::executor::injected::Injected;
 use crate::executor::instance::Report;
 use crate::executor::seat::Seat;
 use crate::id::CheckpointId;
@@ -31,6 +32,11 @@ pub(crate) trait Host {
         tasks: Receiver<Task>,
         to: Sender<Written>,
     ) -> Result<(), Refused>;
+
+    /// What goes wrong by intent; nothing in production.
+    fn injected(&self) -> Injected {
+        Injected::default()
+    }
 
     /// Waits for whatever comes first, at most until then.
     fn wait(&mut self, lines: &Lines, until: Timestamp) -> Heard;

@@ -13,6 +13,7 @@ pub(crate) mod blueprint;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod component;
 pub(crate) mod host;
+pub(crate) mod injected;
 pub(crate) mod instance;
 pub(crate) mod node;
 pub(crate) mod operator_instance;

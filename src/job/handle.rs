@@ -15,7 +15,7 @@ use crate::executor::blueprint::Blueprint;
 use crate::executor::host::Request;
 use crate::executor::supervisor::{Charge, Ended, Supervisor};
 use crate::executor::threads::Threads;
-use crate::id::{CheckpointId, InstanceName};
+use crate::id::CheckpointId;
 use crate::metrics::{Metrics, Registry};
 
 /// What [`Job::run`](crate::Job::run) may end with.
@@ -81,11 +81,7 @@ impl fmt::Debug for JobHandle {
 /// What the store or the operating system said.
 pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHandle, Refused> {
     let store = guarantee.options.store.as_ref().map(|choice| choice.open()).transpose()?;
-    let names = blueprint.components.iter().flat_map(|(name, instances)| {
-        let name: Arc<str> = name.as_str().into();
-        (0..*instances).map(move |instance| InstanceName::new(Arc::clone(&name), instance))
-    });
-    let registry = Arc::new(Registry::new(names));
+    let registry = Arc::new(Registry::of(&blueprint.components));
     let (requests, asked) = unbounded();
     let stop_within = guarantee.options.stop_within;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());

@@ -185,6 +185,7 @@ where
             next: way.next,
             sides: way.sides,
             consequences: site.execution.consequences(),
+            injected: site.execution.injected.clone(),
         };
         let state = site.execution.state_of(&site.instance.name)?;
         let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
@@ -250,6 +251,7 @@ fn source<C: SourceComponent + 'static>(
             store: execution.store.clone(),
             cut: terms.cut,
             consequences: execution.consequences(),
+            injected: execution.injected.clone(),
         };
         let factory = Arc::clone(&factory);
         let source =

@@ -1,8 +1,15 @@
-//! Floor 7: for tests of jobs, ours and yours: a sink that remembers, and a promise that can be
-//! checked.
+//! Floor 7: for tests of jobs, ours and yours: a seeded simulation of everything that may go wrong,
+//! a disk that loses what was not synchronized, sinks that remember, and promises that can be checked.
 
 pub mod collected;
 pub mod idempotence;
+pub mod published;
+mod random;
+pub mod simulated_disk;
+pub mod simulation;
 
 pub use collected::Collected;
 pub use idempotence::assert_idempotent;
+pub use published::Published;
+pub use simulated_disk::SimulatedDisk;
+pub use simulation::{Ended, Fault, Faults, History, Simulation, explore};

@@ -6,6 +6,7 @@ use crate::channel::frame::BATCH;
 use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
 use crate::executor::component::Component;
+use crate::executor::injected::Strike;
 use crate::id::Root;
 
 /// Outputs after which a loop hands on before it takes the next event.
@@ -39,6 +40,24 @@ pub(super) fn plain<C: Component>(
         }
     }
     Pass::Exhausted
+}
+
+/// One event that is made to fail.
+pub(super) fn struck<C: Component>(
+    component: &mut C,
+    events: &mut impl Iterator<Item = C::In>,
+    out: &mut Collector<C::Out>,
+    roots: &[Root],
+    consumed: &mut usize,
+    strike: Strike,
+) -> Pass {
+    let Some(event) = events.next() else { return Pass::Exhausted };
+    out.begin(roots.get(*consumed).copied().unwrap_or(Root::NONE));
+    *consumed += 1;
+    match strike.around(|| component.apply(event, out)) {
+        Ok(()) => Pass::Exhausted,
+        Err(error) => Pass::Failed(error),
+    }
 }
 
 /// Where the tracked loop reads roots and writes changes.

@@ -20,7 +20,8 @@ use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
 use crate::executor::component::{Component, Timers, as_nanos};
-use crate::executor::node::apply_loop::{Pass, Rooted, plain, tracked};
+use crate::executor::injected::{Injected, Strike};
+use crate::executor::node::apply_loop::{Pass, Rooted, plain, struck, tracked};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
@@ -43,6 +44,7 @@ pub(crate) struct Place<T> {
     pub(crate) next: Box<dyn Push<T>>,
     pub(crate) sides: Vec<Box<dyn SidePort>>,
     pub(crate) consequences: Consequences,
+    pub(crate) injected: Injected,
 }
 
 pub(crate) struct Node<C: Component, F> {
@@ -61,6 +63,9 @@ pub(crate) struct Node<C: Component, F> {
     sides: Vec<Box<dyn SidePort>>,
     counters: Arc<Counters>,
     consequences: Consequences,
+    injected: Injected,
+    /// A failure that is to happen at the next event.
+    strike: Option<Strike>,
     /// Whether events came since the last `finish`.
     unfinished: bool,
     /// Successes of a sink since its last `end_batch`.
@@ -96,6 +101,8 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
             sides: place.sides,
             counters,
             consequences: place.consequences,
+            injected: place.injected,
+            strike: None,
             unfinished: true,
             unflushed: 0,
             reported: 0,
@@ -106,9 +113,12 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
 
     fn build(&mut self, now: Timestamp) -> Result<(), Failure> {
         let (factory, instance, state) = (&self.factory, &self.instance, self.salvaged.as_deref());
+        let injected = &self.injected;
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut component = factory();
-            component.setup(instance, state).map(|timers| (component, timers))
+            let setup = || component.setup(instance, state);
+            let timers = injected.call(&instance.name, "setup", setup)?;
+            Ok::<_, BoxError>((component, timers))
         }));
         let (component, timers) = match built {
             Ok(Ok(built)) => built,
@@ -128,6 +138,25 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         Failure { instance: self.instance.name.clone(), callback, cause }
     }
 
+    /// Runs the batch as far as it goes; the rest becomes pending. In a simulation it comes in
+    /// pieces, so that any event may be the one that fails.
+    fn feed(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        if self.injected.faults().is_none() {
+            return self.run(batch, context);
+        }
+        while !batch.is_empty() {
+            if self.component.is_none() || !self.pending.is_empty() || context.fatal.is_some() {
+                return self.pending.append(batch);
+            }
+            let Some(faults) = self.injected.faults() else { return };
+            self.strike = faults.strike(&self.instance.name, "apply");
+            let events = if self.strike.is_some() { 1 } else { faults.piece(batch.len()) };
+            let mut rest = batch.split_off(events);
+            self.run(batch, context);
+            std::mem::swap(batch, &mut rest);
+        }
+    }
+
     /// Runs the batch as far as it goes; the rest becomes pending.
     fn run(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.unfinished = true;
@@ -139,9 +168,11 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         while let Some(component) = &mut self.component {
             let (collector, ledger, roots) =
                 (&mut self.collector, &mut context.ledger, batch.roots.as_slice());
-            let before = consumed;
+            let (before, strike) = (consumed, self.strike.take());
             let pass = catch_unwind(AssertUnwindSafe(|| {
-                if roots.is_empty() {
+                if let Some(strike) = strike {
+                    struck(component, &mut events, collector, roots, &mut consumed, strike)
+                } else if roots.is_empty() {
                     plain(component, &mut events, collector, &mut consumed, &mut deferred)
                 } else {
                     let mut rest = Rooted { roots, consumed: &mut consumed, ledger };
@@ -197,7 +228,9 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         if events == 0 || context.fatal.is_some() {
             return;
         }
-        let cause = match catch_unwind(AssertUnwindSafe(|| component.end_batch())) {
+        let (name, injected) = (&self.instance.name, &self.injected);
+        let flush = || injected.call(name, "flush", || component.end_batch());
+        let cause = match catch_unwind(AssertUnwindSafe(flush)) {
             Ok(Ok(())) => {
                 self.counters.delivered.add(events);
                 if born != Timestamp(u64::MAX) {
@@ -247,8 +280,9 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         let Some(component) = &mut self.component else { return };
         let collector = &mut self.collector;
         collector.begin(Root::NONE);
-        let (cause, panicked) = match catch_unwind(AssertUnwindSafe(|| call(component, collector)))
-        {
+        let (name, injected) = (&self.instance.name, &self.injected);
+        let call = || injected.call(name, callback, || call(component, collector));
+        let (cause, panicked) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(())) => {
                 self.collector.settle();
                 return self.hand_on(context.now, context);
@@ -304,9 +338,10 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         };
         let mut callback = "prepare";
         let taken = catch_unwind(AssertUnwindSafe(|| {
-            component.prepare(checkpoint)?;
+            let name = &self.instance.name;
+            self.injected.call(name, "prepare", || component.prepare(checkpoint))?;
             callback = "state";
-            Ok::<_, BoxError>(component.snapshot(timers))
+            self.injected.call(name, "state", || Ok(component.snapshot(timers)))
         }));
         match taken {
             Ok(Ok(part)) => context.snapshots.extend(part.map(|part| (name, part))),
@@ -317,7 +352,9 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
 
     fn complete(&mut self, checkpoint: CheckpointId, context: &mut Context) {
         let Some(component) = &mut self.component else { return };
-        match catch_unwind(AssertUnwindSafe(|| component.complete(checkpoint))) {
+        let (name, injected) = (&self.instance.name, &self.injected);
+        let commit = || injected.call(name, "commit", || component.complete(checkpoint));
+        match catch_unwind(AssertUnwindSafe(commit)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => context.fail(self.failure("commit", Cause::error(error))),
             Err(payload) => context.fail(self.failure("commit", Cause::panic(payload))),
@@ -352,7 +389,7 @@ impl<C: Component, F: Fn() -> C> Push<C::In> for Node<C, F> {
         if self.component.is_none() || !self.pending.is_empty() || !self.waiting.is_empty() {
             self.pending.append(batch);
         } else {
-            self.run(batch, context);
+            self.feed(batch, context);
         }
     }
 
@@ -385,7 +422,7 @@ impl<C: Component, F: Fn() -> C> Push<C::In> for Node<C, F> {
             && context.fatal.is_none()
         {
             let mut batch = std::mem::take(&mut self.pending);
-            self.run(&mut batch, context);
+            self.feed(&mut batch, context);
         }
         while self.component.is_some() && self.pending.is_empty() && context.fatal.is_none() {
             let Some(control) = self.waiting.pop_front() else { break };

@@ -18,6 +18,7 @@ use crate::clock::{Timestamp, earlier};
 use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure};
+use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Command, Progress, Report, Step};
 use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
@@ -48,6 +49,7 @@ pub(crate) struct SourceParts<T> {
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
     pub(crate) cut: Cut,
     pub(crate) consequences: Consequences,
+    pub(crate) injected: Injected,
 }
 
 pub(crate) struct SourceInstance<C: SourceComponent, F> {
@@ -201,7 +203,9 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         let collector = &mut self.parts.collector;
         let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::GoBack;
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            let next = component.get_events(collector)?;
+            let name = &self.parts.instance.name;
+            let poll = || component.get_events(collector);
+            let next = self.parts.injected.call(name, "get_events", poll)?;
             Ok::<_, BoxError>((next, keep.then(|| component.state())))
         }));
         match polled {
@@ -237,11 +241,7 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         {
             let mut batch = std::mem::take(&mut self.outgoing);
             if batch.len() > BATCH {
-                self.outgoing.events = batch.events.split_off(BATCH);
-                if !batch.roots.is_empty() {
-                    self.outgoing.roots = batch.roots.split_off(BATCH);
-                }
-                self.outgoing.born = batch.born;
+                self.outgoing = batch.split_off(BATCH);
             }
             self.parts.stage.push(&mut batch, &mut self.base.context);
             self.since_flush += 1;
@@ -283,7 +283,9 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
                 tracing::error!(%failure, attempts, "an event failed too often and is given up");
                 continue;
             };
-            let cause = match catch_unwind(AssertUnwindSafe(|| deliver(letter))) {
+            let (name, injected) = (&self.parts.instance.name, &self.parts.injected);
+            let write = || injected.call(name, "dead letters", || deliver(letter));
+            let cause = match catch_unwind(AssertUnwindSafe(write)) {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => Cause::error(error),
                 Err(payload) => Cause::panic(payload),

@@ -12,9 +12,10 @@ use crate::executor::source_instance::SourceInstance;
 impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
     pub(super) fn build(&mut self) -> Result<(), Failure> {
         let (factory, instance, state) = (&self.factory, &self.parts.instance, self.before.take());
+        let injected = &self.parts.injected;
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut component = factory();
-            component.setup(instance, state)?;
+            injected.call(&instance.name, "setup", || component.setup(instance, state))?;
             let state = component.state();
             Ok::<_, BoxError>((component, state))
         }));

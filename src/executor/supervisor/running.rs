@@ -147,6 +147,7 @@ impl<H: Host> Supervisor<H> {
             restarts: self.guarantee.options.restarts,
             account: terms.open_account(wakers, plan.len(), Arc::clone(&self.clock), alarm),
             clock: Arc::clone(&self.clock),
+            injected: self.host.injected(),
             registry: Arc::clone(&self.registry),
             store: self.store.clone(),
             restored: prepared.restored.clone(),

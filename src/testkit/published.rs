@@ -1,0 +1,119 @@
+//! [`Published`]: a transactional sink into memory, which stands for a database outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::sink::TransactionalSink;
+use crate::error::BoxError;
+use crate::id::CheckpointId;
+
+/// Shows events when their transaction is committed. What was prepared outlives the sink, as in a
+/// database; clones share it.
+///
+/// ```
+/// use streamwork::testkit::{Published, explore};
+/// use streamwork::{ExactlyOnce, Job};
+///
+/// explore(0..50, |simulation| {
+///     let shown = Published::new();
+///     let job = Job::new("numbers");
+///     job.from_iter("numbers", || 0..20_u32).transactional_sink("shown", shown.factory());
+///     let history = simulation.run(&job, ExactlyOnce::checkpoints_in("/checkpoints"));
+///     assert_eq!(shown.events(), (0..20).collect::<Vec<_>>(), "{history}");
+/// });
+/// ```
+#[derive(Debug)]
+pub struct Published<T> {
+    database: Arc<Mutex<Database<T>>>,
+    instance: usize,
+    open: Vec<T>,
+}
+
+#[derive(Debug)]
+struct Database<T> {
+    /// By instance and number.
+    prepared: BTreeMap<(usize, u64), Vec<T>>,
+    committed: BTreeSet<(usize, u64)>,
+    shown: Vec<T>,
+    transactions: u64,
+}
+
+impl<T> Clone for Published<T> {
+    fn clone(&self) -> Self {
+        Self { database: Arc::clone(&self.database), instance: 0, open: Vec::new() }
+    }
+}
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        let (prepared, committed) = (BTreeMap::new(), BTreeSet::new());
+        let database = Database { prepared, committed, shown: Vec::new(), transactions: 0 };
+        Self { database: Arc::new(Mutex::new(database)), instance: 0, open: Vec::new() }
+    }
+}
+
+impl<T: Event> Published<T> {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What to give to [`Stream::transactional_sink`](crate::Stream::transactional_sink).
+    pub fn factory(&self) -> impl Fn() -> Self + Send + Sync + 'static {
+        let database = Arc::clone(&self.database);
+        move || Self { database: Arc::clone(&database), instance: 0, open: Vec::new() }
+    }
+
+    /// What is shown, in the order in which it was committed.
+    pub fn events(&self) -> Vec<T> {
+        self.database.lock().shown.clone()
+    }
+}
+
+impl<T: Event> TransactionalSink for Published<T> {
+    type In = T;
+    type Handle = u64;
+
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        self.instance = instance.index();
+        Ok(())
+    }
+
+    fn write(&mut self, event: T) -> Result<(), BoxError> {
+        self.open.push(event);
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+        if self.open.is_empty() {
+            return Ok(None);
+        }
+        let mut database = self.database.lock();
+        database.transactions += 1;
+        let number = database.transactions;
+        database.prepared.insert((self.instance, number), std::mem::take(&mut self.open));
+        Ok(Some(number))
+    }
+
+    fn commit(&mut self, number: u64) -> Result<(), BoxError> {
+        let mut database = self.database.lock();
+        let key = (self.instance, number);
+        if let Some(events) = database.prepared.remove(&key) {
+            database.shown.extend(events);
+            database.committed.insert(key);
+        } else if !database.committed.contains(&key) {
+            return Err(format!("transaction {number} is neither prepared nor committed").into());
+        }
+        Ok(())
+    }
+
+    fn abort_unfinished(&mut self) -> Result<(), BoxError> {
+        let instance = self.instance;
+        self.database.lock().prepared.retain(|(of, _), _| *of != instance);
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+//! [`Simulation`]: runs a job on one thread, in an order drawn from a seed, on a disk in memory and
+//! a clock that is only counted, while things go wrong; and again after each crash, until it ends.
+//!
+//! ```text
+//!              seed ──▶ world: what happens next
+//!                        │
+//!   job ──▶ supervisor ──┴─▶ host: one step of an instance, of the writer, or of the supervisor
+//!              ▲                │
+//!              └── crash: what the disk really holds is where the next life begins
+//! ```
+//! Supervisor, instances, writer and store are those of production: only the [`Host`] differs, the
+//! clock and the disk. Such simulations are what FoundationDB is tested with (Zhou et al.,
+//! "FoundationDB: A Distributed Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
+//!
+//! [`Host`]: crate::executor::host::Host
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+
+use crate::checkpoint::DirectoryStore;
+use crate::clock::Clock;
+use crate::delivery::options::StoreChoice;
+use crate::delivery::terms::Guarantee;
+use crate::error::{JobError, Refused};
+use crate::executor::supervisor::{Charge, Supervisor};
+use crate::job::Job;
+use crate::job::plan::plan;
+use crate::metrics::{Metrics, Registry};
+use crate::testkit::simulated_disk::SimulatedDisk;
+use crate::testkit::simulation::host::{Course, Hung, Killed, SimulatedHost};
+use crate::testkit::simulation::world::{Crash, Shared, World};
+
+pub use faults::{Fault, Faults};
+
+mod explore;
+mod faults;
+mod host;
+mod world;
+
+pub use explore::explore;
+
+/// Lives after which a history has gone on for too long.
+const LIVES_MAX: u32 = 200;
+
+/// One seed, and what may go wrong.
+///
+/// The job runs on the calling thread, so its components must not wait for other threads, and
+/// should take time and chance from nowhere else: a source that reads a clock, or a map whose order
+/// differs from run to run, makes two runs of one seed differ. The values that its factories share
+/// stand for the world outside: they live on when the simulated process dies.
+///
+/// ```
+/// use streamwork::testkit::{Collected, Ended, Simulation};
+/// use streamwork::{ExactlyOnce, Job};
+///
+/// let seen = Collected::new();
+/// let job = Job::new("squares");
+/// job.from_iter("numbers", || 1..=3_u64).map(|n| n * n).sink("squares", seen.factory());
+///
+/// let history = Simulation::new(7).run(&job, ExactlyOnce::checkpoints_in("/checkpoints"));
+/// assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+/// // A plain sink may see a square again after a crash, but each at least once.
+/// assert!([1, 4, 9].iter().all(|square| seen.events().contains(square)), "{history}");
+/// ```
+#[derive(Debug)]
+pub struct Simulation {
+    seed: u64,
+    faults: Faults,
+    steps_max: u64,
+    disk: SimulatedDisk,
+    /// Fingerprints of what was run, for the comparison with a second run.
+    runs: Rc<RefCell<Vec<u64>>>,
+}
+
+/// What happened in one simulated history.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct History {
+    /// The seed that makes it happen again.
+    pub seed: u64,
+    /// How it ended.
+    pub ended: Ended,
+    /// How many processes it took.
+    pub lives: u32,
+    /// What was made to go wrong, in order.
+    pub injected: Vec<String>,
+    /// Steps of instances, writer and supervisor, and waits between them.
+    pub steps: u64,
+    /// Time that passed on the simulated clock.
+    pub simulated: Duration,
+    /// Stands for every choice that was made: the same for the same seed.
+    pub fingerprint: u64,
+    /// Stands for every byte that was written to the disk.
+    pub disk_fingerprint: u64,
+}
+
+/// How a history ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// All sources ended by themselves; what the last process counted.
+    Finished(Metrics),
+    /// The process was killed, and nothing is stored from which another could go on.
+    Killed,
+    /// The job gave up, and no later process did better: nothing is stored, or it failed without
+    /// anything having been made to go wrong.
+    Failed(JobError),
+    /// The job was refused, without anything having been made to go wrong.
+    Refused(Refused),
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, lives, steps, simulated, .. } = self;
+        write!(f, "seed {seed}: {lives} processes, {steps} steps, {simulated:?}, ")?;
+        match &self.ended {
+            Ended::Finished(_) => f.write_str("finished")?,
+            Ended::Killed => f.write_str("killed for good")?,
+            Ended::Failed(error) => write!(f, "failed: {error}")?,
+            Ended::Refused(error) => write!(f, "refused: {error}")?,
+        }
+        for what in &self.injected {
+            write!(f, "\n  {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How one process ended.
+enum Death {
+    Finished(Metrics),
+    Stopped,
+    Failed(JobError),
+    Refused(Refused),
+    Crashed,
+}
+
+impl Simulation {
+    /// A simulation in which everything may go wrong.
+    pub fn new(seed: u64) -> Self {
+        let (disk, runs) = (SimulatedDisk::new(), Rc::default());
+        Self { seed, faults: Faults::default(), steps_max: 1_000_000, disk, runs }
+    }
+
+    /// What may go wrong instead.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Steps after which a job counts as hanging. Default a million.
+    pub fn steps_max(mut self, steps: u64) -> Self {
+        self.steps_max = steps;
+        self
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The disk that checkpoints go to, for components that write to it too, and for a look at it
+    /// afterwards.
+    pub fn disk(&self) -> &SimulatedDisk {
+        &self.disk
+    }
+
+    /// Runs the job to its end, however many processes that takes. A guarantee that names a
+    /// directory has it on the simulated disk; a store of the user's own is used as it is.
+    ///
+    /// # Panics
+    /// If the job hangs: nothing moves any more, or it does not end.
+    pub fn run(&self, job: &Job, guarantee: impl Into<Guarantee>) -> History {
+        let guarantee = guarantee.into();
+        let shared = Shared::new(World::new(self.seed, &self.faults));
+        let began = shared.now();
+        self.disk.follow(shared.clone());
+        let mut lives = 0;
+        let ended = loop {
+            lives += 1;
+            let before = shared.world.lock().troubles;
+            let death = self.live(job, guarantee.clone(), &shared);
+            let nothing_went_wrong = shared.world.lock().troubles == before;
+            let goes_on = guarantee.options.store.is_some() && lives < LIVES_MAX;
+            match death {
+                Death::Finished(metrics) => break Ended::Finished(metrics),
+                Death::Crashed if !goes_on => break Ended::Killed,
+                Death::Failed(error) if !goes_on || nothing_went_wrong => {
+                    break Ended::Failed(error);
+                }
+                Death::Refused(error) if !goes_on || nothing_went_wrong => {
+                    break Ended::Refused(error);
+                }
+                Death::Crashed => self.crash(&shared),
+                Death::Stopped | Death::Failed(_) | Death::Refused(_) => self.disk.lose_process(),
+            }
+        };
+        let world = shared.world.lock();
+        self.runs.borrow_mut().push(world.fingerprint);
+        History {
+            seed: self.seed,
+            ended,
+            lives,
+            injected: world.injected.clone(),
+            steps: world.steps,
+            simulated: shared.now().since(began),
+            fingerprint: world.fingerprint,
+            disk_fingerprint: world.disk_fingerprint,
+        }
+    }
+
+    fn crash(&self, shared: &Shared) {
+        let (crash, seed) = {
+            let mut world = shared.world.lock();
+            (world.crash.take(), world.random.next())
+        };
+        match crash {
+            Some(Crash::PowerFailure) => self.disk.lose_power(seed),
+            Some(Crash::Kill) | None => self.disk.lose_process(),
+        }
+    }
+
+    /// One process, from its start to its end.
+    fn live(&self, job: &Job, guarantee: Guarantee, shared: &Shared) -> Death {
+        let lived = catch_unwind(AssertUnwindSafe(|| self.run_process(job, guarantee, shared)));
+        match lived {
+            Ok(death) if shared.world.lock().crash.is_none() => death,
+            // It was killed in its last moments.
+            Ok(_) => Death::Crashed,
+            Err(payload) => self.fallen(payload),
+        }
+    }
+
+    fn fallen(&self, payload: Box<dyn Any + Send>) -> Death {
+        if payload.is::<Killed>() {
+            return Death::Crashed;
+        }
+        match payload.downcast::<Hung>() {
+            Ok(hung) => panic!("seed {}: the job hangs: {}", self.seed, hung.0),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    fn run_process(&self, job: &Job, mut guarantee: Guarantee, shared: &Shared) -> Death {
+        let blueprint = match plan(&job.graph.borrow(), &guarantee) {
+            Ok(blueprint) => blueprint,
+            Err(refused) => return Death::Refused(refused),
+        };
+        if let Some(StoreChoice::Directory(path)) = &guarantee.options.store {
+            match DirectoryStore::open_on(Arc::new(self.disk.clone()), path) {
+                Ok(store) => guarantee.options.store = Some(StoreChoice::Own(Arc::new(store))),
+                Err(error) => return Death::Refused(error.into()),
+            }
+        }
+        let store = match guarantee.options.store.as_ref().map(StoreChoice::open).transpose() {
+            Ok(store) => store,
+            Err(refused) => return Death::Refused(refused),
+        };
+        let registry = Arc::new(Registry::of(&blueprint.components));
+        let (to_supervisor, requests) = unbounded();
+        let course = Course {
+            stop_within: guarantee.options.stop_within,
+            resumable: store.is_some(),
+            steps_max: self.steps_max,
+        };
+        let host = SimulatedHost::new(shared.clone(), self.disk.clone(), course, to_supervisor);
+        let charge = Charge {
+            blueprint,
+            guarantee,
+            store,
+            clock: Arc::new(shared.clone()),
+            registry: Arc::clone(&registry),
+            requests,
+        };
+        let mut supervisor = Supervisor::new(charge, host);
+        let (prepared, running) = match supervisor.begin() {
+            Ok(begun) => begun,
+            Err(refused) => return Death::Refused(refused),
+        };
+        match supervisor.run(prepared, running) {
+            Ok(ended) if ended.asked => Death::Stopped,
+            Ok(_) => Death::Finished(registry.snapshot()),
+            Err(error) => Death::Failed(error),
+        }
+    }
+}

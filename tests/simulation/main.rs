@@ -1,0 +1,10 @@
+//! Jobs under thousands of seeded histories: every order of steps, every fault, crashes and
+//! recoveries included, held against an oracle.
+//!
+//! `STREAMWORK_SEED=n` runs one history of a test again, `STREAMWORK_TRACE=1` prints its steps.
+
+#[path = "../tier/mod.rs"]
+mod tier;
+
+mod histories;
+mod oracle;

@@ -1,0 +1,159 @@
+//! The job that is tormented, and the verdict over what it showed.
+//!
+//! ```text
+//!   numbers (2 instances) ── by key ──▶ count (stateful, 2) ──┬──▶ shown (transactional)
+//!                                                             └──▶ seen (plain)
+//! ```
+
+use std::collections::BTreeMap;
+
+use streamwork::testkit::{Collected, Published};
+use streamwork::{BoxError, Collector, Instance, Job, Next, StatefulOperator, StatefulSource};
+
+/// Every event: a number that no other has, and a checksum over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Event {
+    pub(crate) number: u64,
+    pub(crate) checksum: u64,
+}
+
+impl Event {
+    pub(crate) fn new(number: u64) -> Self {
+        Self { number, checksum: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5555 }
+    }
+
+    fn key(&self) -> u64 {
+        self.number % KEYS
+    }
+}
+
+pub(crate) const KEYS: u64 = 5;
+pub(crate) const SOURCES: u64 = 2;
+
+/// Emits every number that is its own, some at a time.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    pub(crate) end: u64,
+    next: u64,
+}
+
+impl Numbers {
+    pub(crate) fn to(end: u64) -> Self {
+        Self { end, next: 0 }
+    }
+}
+
+impl StatefulSource for Numbers {
+    type Out = Event;
+    type State = u64;
+
+    fn setup(&mut self, instance: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        self.next = state.unwrap_or(instance.index() as u64);
+        Ok(())
+    }
+
+    fn get_events(&mut self, out: &mut Collector<Event>) -> Result<Next, BoxError> {
+        for _ in 0..3 {
+            if self.next >= self.end {
+                return Ok(Next::End);
+            }
+            out.emit(Event::new(self.next));
+            self.next += SOURCES;
+        }
+        Ok(Next::Now)
+    }
+
+    fn state(&self) -> u64 {
+        self.next
+    }
+}
+
+/// Counts the events of each key and says how many there were.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    counts: BTreeMap<u64, u64>,
+}
+
+/// An event and the count of its key with it.
+pub(crate) type Counted = (Event, u64);
+
+impl StatefulOperator for Count {
+    type In = Event;
+    type Out = Counted;
+    type State = BTreeMap<u64, u64>;
+
+    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+        self.counts = state.unwrap_or_default();
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event, out: &mut Collector<Counted>) -> Result<(), BoxError> {
+        let count = self.counts.entry(event.key()).or_default();
+        *count += 1;
+        out.emit((event, *count));
+        Ok(())
+    }
+
+    fn state(&self) -> Self::State {
+        self.counts.clone()
+    }
+}
+
+/// What an outside reader saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outputs {
+    pub(crate) shown: Published<Counted>,
+    pub(crate) seen: Collected<Counted>,
+}
+
+/// The job, into these outputs.
+pub(crate) fn job(events: u64, outputs: &Outputs) -> Job {
+    let job = Job::new("tormented");
+    let counted = job
+        .stateful_source("numbers", move || Numbers::to(events))
+        .parallelism(SOURCES as usize)
+        .key_by(Event::key)
+        .stateful("count", Count::default)
+        .parallelism(2);
+    counted.transactional_sink("shown", outputs.shown.factory());
+    counted.sink("seen", outputs.seen.factory());
+    job
+}
+
+/// What became of the events.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) lost: u64,
+    pub(crate) repeated: u64,
+    /// Of one key and one source, seen for the first time after a later one.
+    pub(crate) reordered: u64,
+    pub(crate) altered: u64,
+    pub(crate) invented: u64,
+    /// How far the sum of the highest counts is from the number of events.
+    pub(crate) state_error: i64,
+}
+
+pub(crate) fn verdict(events: u64, output: &[Counted]) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut times: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut newest: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for (event, count) in output {
+        if event.checksum != Event::new(event.number).checksum {
+            verdict.altered += 1;
+        } else if event.number >= events {
+            verdict.invented += 1;
+        }
+        let times = times.entry(event.number).or_default();
+        *times += 1;
+        let newest = newest.entry((event.key(), event.number % SOURCES)).or_default();
+        verdict.reordered += u64::from(*times == 1 && *newest > event.number);
+        *newest = event.number.max(*newest);
+        let highest = counts.entry(event.key()).or_default();
+        *highest = (*highest).max(*count);
+    }
+    verdict.lost = (0..events).filter(|number| !times.contains_key(number)).count() as u64;
+    verdict.repeated = times.values().map(|times| times - 1).sum();
+    verdict.state_error = counts.values().sum::<u64>() as i64 - events as i64;
+    verdict
+}
