@@ -127,6 +127,8 @@ struct Gathering {
     checkpoint: CheckpointId,
     began: Timestamp,
     missing: BTreeSet<usize>,
+    /// Whether an instance has given parts that are not its last.
+    before_the_end: bool,
     /// Instances to be asked once the sources' parts are stored.
     then: BTreeSet<usize>,
 }
@@ -222,7 +224,13 @@ impl Coordinator {
                 (everybody, BTreeSet::new(), action)
             }
         };
-        self.phase = Phase::Gathering(Gathering { checkpoint, began: now, missing, then });
+        self.phase = Phase::Gathering(Gathering {
+            checkpoint,
+            began: now,
+            missing,
+            before_the_end: false,
+            then,
+        });
         let mut actions = vec![action];
         actions.extend(self.seal_if_gathered());
         actions
@@ -232,6 +240,7 @@ impl Coordinator {
         match &mut self.phase {
             Phase::Gathering(g) if g.checkpoint == checkpoint => {
                 g.missing.remove(&instance);
+                g.before_the_end = true;
                 self.seal_if_gathered()
             }
             _ => Vec::new(),
@@ -261,7 +270,8 @@ impl Coordinator {
             g.missing = std::mem::take(&mut g.then);
             return vec![Action::Snapshot { checkpoint, instances: g.missing.clone() }];
         }
-        let last = self.all_ended();
+        // Who gave a part before its end has done more since: another one is needed for that.
+        let last = !g.before_the_end && self.all_ended();
         self.phase = Phase::Sealing { checkpoint, last };
         vec![Action::Commit { checkpoint, last }]
     }
@@ -407,6 +417,21 @@ mod tests {
         assert_eq!(c.on(Event::Committed { checkpoint: ONE }, Timestamp(1)), [announce]);
         assert_eq!(c.on(Event::Tick, SECOND), []);
         assert_eq!(c.deadline(), None);
+    }
+
+    #[test]
+    fn a_checkpoint_that_somebody_answered_before_his_end_is_not_the_last() {
+        let mut c = coordinator(Cut::Barriers { hold: true });
+        c.on(Event::Asked, Timestamp(1));
+        c.on(stored(0), Timestamp(1));
+        assert_eq!(c.on(Event::Ended { instance: 0 }, Timestamp(1)), []);
+        let commit = Action::Commit { checkpoint: ONE, last: false };
+        assert_eq!(c.on(Event::Ended { instance: 1 }, Timestamp(1)), [commit]);
+        let actions = c.on(Event::Committed { checkpoint: ONE }, Timestamp(1));
+        assert!(matches!(
+            actions[..],
+            [Action::Announce { last: false, .. }, Action::Commit { last: true, .. }]
+        ));
     }
 
     #[test]

@@ -134,9 +134,13 @@ impl Base {
         Self { mailbox, reporter, context, open: false, over: false }
     }
 
-    /// Hands the snapshots of this step to the supervisor.
+    /// Hands the snapshots of this step to the supervisor. Not where one of them failed: the others
+    /// alone would make a checkpoint that looks whole.
     pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId) {
         let parts = std::mem::take(&mut self.context.snapshots);
+        if self.context.fatal.is_some() {
+            return;
+        }
         self.reporter.send(Report::Saved { checkpoint, parts });
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use streamwork::testkit::{Ended, Fault, Faults, History, Simulation, explore};
 use streamwork::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee, Restarts};
 
-use crate::oracle::{Outputs, Verdict, job, verdict};
+use crate::oracle::{Outputs, Shape, Verdict, job, verdict};
 use crate::tier;
 
 const EVENTS: u64 = 60;
@@ -40,9 +40,11 @@ fn torment(
     let histories = tier::times(1000, 250_000);
     explore(first..first + histories, |simulation: Simulation| {
         let outputs = Outputs::default();
-        let history = simulation.faults(faults.clone()).run(&job(EVENTS, &outputs), guarantee());
-        let shown = verdict(EVENTS, &outputs.shown.events());
-        let seen = verdict(EVENTS, &outputs.seen.events());
+        let shape = Shape::ALL[(simulation.seed() % 3) as usize];
+        let job = job(shape, EVENTS, &outputs);
+        let history = simulation.faults(faults.clone()).run(&job, guarantee());
+        let shown = verdict(shape, EVENTS, &outputs.shown.events());
+        let seen = verdict(shape, EVENTS, &outputs.seen.events());
         add(&sums.histories, 1);
         add(&sums.finished, u64::from(matches!(history.ended, Ended::Finished(_))));
         add(&sums.lives, history.lives.into());
@@ -80,4 +82,112 @@ fn exactly_once_shows_and_counts_everything_once_in_every_history() {
     });
     let repeated = sums.seen.borrow().repeated;
     assert!(repeated > 0, "a test that cannot fail: the plain sink never saw anything twice");
+}
+
+#[test]
+fn at_least_once_by_checkpoints_loses_nothing_in_any_history() {
+    let test = "at_least_once_by_checkpoints_loses_nothing_in_any_history";
+    let guarantee = || AtLeastOnce::checkpoints_in("/checkpoints").every(often()).into();
+    let sums = torment(4, test, &Faults::all(), guarantee, |history, shown, seen| {
+        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+        assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");
+        assert_eq!((shown.altered, shown.invented), (0, 0), "{history}");
+        assert!(shown.state_error >= 0, "{history}: {shown:?}");
+    });
+    assert!(sums.seen.borrow().repeated > 0, "a test that cannot fail: nothing was repeated");
+}
+
+#[test]
+fn at_least_once_with_an_acknowledger_loses_nothing_in_any_history() {
+    let test = "at_least_once_with_an_acknowledger_loses_nothing_in_any_history";
+    let guarantee = || AtLeastOnce::new().store_in("/positions").every(often()).into();
+    let sums = torment(4, test, &Faults::all(), guarantee, |history, shown, seen| {
+        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+        assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");
+        assert_eq!((shown.altered, shown.invented), (0, 0), "{history}");
+        assert!(shown.state_error >= 0, "{history}: {shown:?}");
+    });
+    assert!(sums.seen.borrow().repeated > 0, "a test that cannot fail: nothing was repeated");
+}
+
+#[test]
+fn at_least_once_without_a_store_loses_nothing_while_the_process_lives() {
+    let test = "at_least_once_without_a_store_loses_nothing_while_the_process_lives";
+    let faults = Faults::all().without(Fault::Kill).without(Fault::PowerFailure);
+    let guarantee = || AtLeastOnce::new().restarts(Restarts::unlimited()).into();
+    let sums = torment(7, test, &faults, guarantee, |history, shown, seen| {
+        if let Ended::Failed(_) = history.ended {
+            return;
+        }
+        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+        assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");
+        assert!(shown.state_error >= 0, "{history}: {shown:?}");
+    });
+    assert!(sums.finished.get() * 10 > sums.histories.get() * 9, "too many gave up: {sums:?}");
+}
+
+#[test]
+fn at_most_once_repeats_nothing_in_any_history() {
+    let test = "at_most_once_repeats_nothing_in_any_history";
+    let guarantee = || AtMostOnce::new().store_in("/positions").every(often()).into();
+    let sums = torment(4, test, &Faults::all(), guarantee, |history, shown, seen| {
+        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+        assert_eq!((shown.repeated, seen.repeated), (0, 0), "{history}");
+        assert_eq!((shown.altered, shown.invented), (0, 0), "{history}");
+    });
+    assert!(sums.seen.borrow().lost > 0, "a test that cannot fail: nothing was lost");
+}
+
+#[test]
+fn a_stop_loses_nothing_under_at_most_once_in_any_order_of_steps() {
+    let test = "a_stop_loses_nothing_under_at_most_once_in_any_order_of_steps";
+    let faults = Faults::only([Fault::Stop, Fault::Checkpoint, Fault::Stall]);
+    let guarantee = || AtMostOnce::new().store_in("/positions").every(often()).into();
+    let sums = torment(3, test, &faults, guarantee, |history, shown, seen| {
+        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+        assert_eq!(
+            (*shown == Verdict::default(), *seen == Verdict::default()),
+            (true, true),
+            "{history}: {shown:?} {seen:?}"
+        );
+    });
+    assert!(sums.lives.get() > sums.histories.get(), "a test that cannot fail: nobody stopped");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_byte_for_byte() {
+    let run = |seed| {
+        let outputs = Outputs::default();
+        let job = job(Shape::Keyed, EVENTS, &outputs);
+        let guarantee = ExactlyOnce::checkpoints_in("/checkpoints").every(often());
+        let history = Simulation::new(seed).run(&job, guarantee);
+        (history.to_string(), history.fingerprint, history.disk_fingerprint, outputs.seen.events())
+    };
+    let first = tier::seed("the_same_seed_is_the_same_run_byte_for_byte");
+    let mut fingerprints = std::collections::BTreeSet::new();
+    for seed in first..first + 100 {
+        let (once, again) = (run(seed), run(seed));
+        assert_eq!(once, again);
+        fingerprints.insert(once.1);
+    }
+    assert_eq!(fingerprints.len(), 100, "different seeds are different runs");
+}
+
+#[test]
+#[should_panic(expected = "two runs of the same seed differ")]
+fn a_job_that_decides_by_chance_is_found_out() {
+    let calls = std::sync::atomic::AtomicU64::new(0);
+    explore([1], |simulation| {
+        let events = 10 + calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let outputs = Outputs::default();
+        simulation.run(&job(Shape::Fused, events, &outputs), AtMostOnce::new());
+    });
+}
+
+#[test]
+#[should_panic(expected = "the job hangs")]
+fn a_job_that_never_ends_is_reported_as_hanging() {
+    let job = streamwork::Job::new("endless");
+    job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    Simulation::new(1).steps_max(2_000).run(&job, AtMostOnce::new());
 }

@@ -33,13 +33,14 @@ pub(crate) const SOURCES: u64 = 2;
 /// Emits every number that is its own, some at a time.
 #[derive(Debug)]
 pub(crate) struct Numbers {
-    pub(crate) end: u64,
+    end: u64,
     next: u64,
+    step: u64,
 }
 
 impl Numbers {
     pub(crate) fn to(end: u64) -> Self {
-        Self { end, next: 0 }
+        Self { end, next: 0, step: 1 }
     }
 }
 
@@ -49,6 +50,7 @@ impl StatefulSource for Numbers {
 
     fn setup(&mut self, instance: &Instance, state: Option<u64>) -> Result<(), BoxError> {
         self.next = state.unwrap_or(instance.index() as u64);
+        self.step = instance.parallelism() as u64;
         Ok(())
     }
 
@@ -58,7 +60,7 @@ impl StatefulSource for Numbers {
                 return Ok(Next::End);
             }
             out.emit(Event::new(self.next));
-            self.next += SOURCES;
+            self.next += self.step;
         }
         Ok(Next::Now)
     }
@@ -107,17 +109,42 @@ pub(crate) struct Outputs {
 }
 
 /// The job, into these outputs.
-pub(crate) fn job(events: u64, outputs: &Outputs) -> Job {
+pub(crate) fn job(shape: Shape, events: u64, outputs: &Outputs) -> Job {
     let job = Job::new("tormented");
-    let counted = job
-        .stateful_source("numbers", move || Numbers::to(events))
-        .parallelism(SOURCES as usize)
-        .key_by(Event::key)
-        .stateful("count", Count::default)
-        .parallelism(2);
+    let numbers = job.stateful_source("numbers", move || Numbers::to(events));
+    let counted = match shape {
+        Shape::Keyed => numbers
+            .parallelism(SOURCES as usize)
+            .key_by(Event::key)
+            .stateful("count", Count::default)
+            .parallelism(2),
+        Shape::Fused => numbers.stateful("count", Count::default),
+        Shape::Apart => numbers
+            .parallelism(3)
+            .shuffle()
+            .map(|event| event)
+            .parallelism(2)
+            .global()
+            .stateful("count", Count::default),
+    };
     counted.transactional_sink("shown", outputs.shown.factory());
     counted.sink("seen", outputs.seen.factory());
     job
+}
+
+/// How the instances stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As drawn above.
+    Keyed,
+    /// All on one thread.
+    Fused,
+    /// Sources, a stateless operator between, one counter.
+    Apart,
+}
+
+impl Shape {
+    pub(crate) const ALL: [Self; 3] = [Self::Keyed, Self::Fused, Self::Apart];
 }
 
 /// What became of the events.
@@ -125,7 +152,8 @@ pub(crate) fn job(events: u64, outputs: &Outputs) -> Job {
 pub(crate) struct Verdict {
     pub(crate) lost: u64,
     pub(crate) repeated: u64,
-    /// Of one key and one source, seen for the first time after a later one.
+    /// Of one key and one source, seen for the first time after a later one; where the job keeps
+    /// them in order.
     pub(crate) reordered: u64,
     pub(crate) altered: u64,
     pub(crate) invented: u64,
@@ -133,7 +161,7 @@ pub(crate) struct Verdict {
     pub(crate) state_error: i64,
 }
 
-pub(crate) fn verdict(events: u64, output: &[Counted]) -> Verdict {
+pub(crate) fn verdict(shape: Shape, events: u64, output: &[Counted]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut times: BTreeMap<u64, u64> = BTreeMap::new();
     let mut newest: BTreeMap<(u64, u64), u64> = BTreeMap::new();
@@ -147,7 +175,8 @@ pub(crate) fn verdict(events: u64, output: &[Counted]) -> Verdict {
         let times = times.entry(event.number).or_default();
         *times += 1;
         let newest = newest.entry((event.key(), event.number % SOURCES)).or_default();
-        verdict.reordered += u64::from(*times == 1 && *newest > event.number);
+        let out_of_order = *times == 1 && *newest > event.number && shape != Shape::Apart;
+        verdict.reordered += u64::from(out_of_order);
         *newest = event.number.max(*newest);
         let highest = counts.entry(event.key()).or_default();
         *highest = (*highest).max(*count);

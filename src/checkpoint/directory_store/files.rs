@@ -108,6 +108,9 @@ impl Files {
         pieces: &[&[u8]],
     ) -> Result<Box<dyn DiskFile>, StoreError> {
         let temporary = layout::temporary(path);
+        // A rename that a power failure cut in two may have left one file under both names: writing
+        // into what lies there would then cut the file in use.
+        self.remove_file(&temporary)?;
         let file = self.write_synced(&temporary, pieces)?;
         self.rename(&temporary, path)?;
         self.sync_dir(path.parent().unwrap_or(&self.root))?;

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::delivery::options::StoreChoice;
 use crate::delivery::terms::Guarantee;
 use crate::error::{JobError, Refused};
+use crate::executor::checkpoint_writer::with_causes;
 use crate::executor::supervisor::{Charge, Supervisor};
 use crate::job::Job;
 use crate::job::plan::plan;
@@ -123,8 +124,8 @@ impl fmt::Display for History {
         match &self.ended {
             Ended::Finished(_) => f.write_str("finished")?,
             Ended::Killed => f.write_str("killed for good")?,
-            Ended::Failed(error) => write!(f, "failed: {error}")?,
-            Ended::Refused(error) => write!(f, "refused: {error}")?,
+            Ended::Failed(error) => write!(f, "failed: {}", with_causes(error))?,
+            Ended::Refused(error) => write!(f, "refused: {}", with_causes(error))?,
         }
         for what in &self.injected {
             write!(f, "\n  {what}")?;
