@@ -180,7 +180,8 @@ fn a_job_that_decides_by_chance_is_found_out() {
     explore([1], |simulation| {
         let events = 10 + calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let outputs = Outputs::default();
-        simulation.run(&job(Shape::Fused, events, &outputs), AtMostOnce::new());
+        let job = job(Shape::Fused, events, &outputs);
+        simulation.faults(Faults::none()).run(&job, AtMostOnce::new());
     });
 }
 
