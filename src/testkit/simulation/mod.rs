@@ -285,9 +285,16 @@ impl Simulation {
             Ok(begun) => begun,
             Err(refused) => return Death::Refused(refused),
         };
-        match supervisor.run(prepared, running) {
+        let ended = supervisor.run(prepared, running);
+        let counted = registry.snapshot();
+        for instance in &counted.instances {
+            let mut world = shared.world.lock();
+            world.note("processed", instance.processed);
+            world.note("emitted", instance.emitted);
+        }
+        match ended {
             Ok(ended) if ended.asked => Death::Stopped,
-            Ok(_) => Death::Finished(registry.snapshot()),
+            Ok(_) => Death::Finished(counted),
             Err(error) => Death::Failed(error),
         }
     }
