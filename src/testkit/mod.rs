@@ -2,6 +2,7 @@
 //! a disk that loses what was not synchronized, sinks that remember, and promises that can be checked.
 
 pub mod collected;
+pub mod harness;
 pub mod idempotence;
 pub mod published;
 mod random;
@@ -9,6 +10,7 @@ pub mod simulated_disk;
 pub mod simulation;
 
 pub use collected::Collected;
+pub use harness::{OperatorHarness, check_source, check_transactional_sink};
 pub use idempotence::assert_idempotent;
 pub use published::Published;
 pub use simulated_disk::SimulatedDisk;

@@ -1,0 +1,69 @@
+//! Checks of one component by itself, without a job: an operator that must not depend on how its
+//! input is cut, a source that must go on where it was, a sink whose transactions must be whole.
+
+use crate::api::collector::Desk;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::waker::Waker;
+use crate::channel::frame::{Batch, Control};
+use crate::channel::push::{Context, Local, Push};
+use crate::checkpoint::{CodecError, decode, encode};
+use crate::clock::Timestamp;
+use crate::delivery::account::Account;
+use crate::id::{ExecutionId, InstanceName};
+
+mod operator;
+mod source;
+mod transactional;
+
+pub use operator::OperatorHarness;
+pub use source::check_source;
+pub use transactional::check_transactional_sink;
+
+fn instance(component: &str, index: usize, parallelism: usize) -> Instance {
+    Instance {
+        name: InstanceName::new(component, index),
+        parallelism,
+        execution: ExecutionId(1),
+        waker: Waker::default(),
+    }
+}
+
+fn desk(instance: &Instance) -> Desk {
+    let account = Account::Nobody { alarm: None, on_drop: None };
+    Desk {
+        answers: account.answers(0),
+        counters: std::sync::Arc::default(),
+        instance: instance.name.clone(),
+        tracked: false,
+    }
+}
+
+/// What a state is after it has been to the store and back.
+fn through_the_store<S: crate::api::state::State>(state: &S) -> Result<S, CodecError> {
+    decode(&encode(state)?)
+}
+
+/// The end of a stage, which keeps what comes.
+struct Capture<T>(std::rc::Rc<std::cell::RefCell<Vec<T>>>);
+
+impl<T: Event> Push<T> for Capture<T> {
+    fn push(&mut self, batch: &mut Batch<T>, _: &mut Context) {
+        self.0.borrow_mut().append(&mut batch.events);
+    }
+    fn control(&mut self, _: Control, _: &mut Context) {}
+    fn local(&mut self, _: Local, _: &mut Context) {}
+    fn tick(&mut self, _: &mut Context) {}
+    fn flush(&mut self, _: &mut Context) -> bool {
+        false
+    }
+    fn blocked(&self) -> bool {
+        false
+    }
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+    fn copies(&self) -> u32 {
+        1
+    }
+}

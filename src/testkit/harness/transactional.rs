@@ -1,0 +1,93 @@
+//! [`check_transactional_sink`]: the life of transactions, with crashes in between.
+
+use std::fmt::Debug;
+
+use crate::api::sink::TransactionalSink;
+use crate::error::BoxError;
+use crate::id::CheckpointId;
+use crate::testkit::harness::{instance, through_the_store};
+
+/// Takes a sink through everything that the engine may do to it: transactions that overlap, crashes
+/// before and after each step (the value is dropped and a new one set up), commits that are
+/// repeated, transactions that nobody commits. `observe` looks from outside; what is seen at the end
+/// is returned.
+///
+/// ```
+/// use streamwork::testkit::{Published, check_transactional_sink};
+///
+/// let shown = Published::new();
+/// let seen = check_transactional_sink(shown.factory(), &[1, 2, 3, 4], || shown.events())?;
+/// assert_eq!(seen, [1, 2, 3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// # Errors
+/// What a callback returned.
+///
+/// # Panics
+/// If something is seen too early, not at all, or again; or there are fewer than two events.
+pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
+    factory: impl Fn() -> S,
+    events: &[S::In],
+    mut observe: impl FnMut() -> V,
+) -> Result<V, BoxError> {
+    assert!(events.len() >= 2, "two transactions need two events");
+    let (first, second) = events.split_at(events.len() / 2);
+    let start = || {
+        let mut sink = factory();
+        sink.setup(&instance("sink", 0, 1))?;
+        Ok::<_, BoxError>(sink)
+    };
+    let write = |sink: &mut S, events: &[S::In]| {
+        events.iter().try_for_each(|event| sink.write(event.clone()))
+    };
+    let prepare = |sink: &mut S, checkpoint| {
+        let handle = sink.prepare(CheckpointId(checkpoint))?;
+        let handle = handle.ok_or("`prepare` has no handle for what was written")?;
+        Ok::<_, BoxError>(through_the_store(&handle)?)
+    };
+    let nothing = observe();
+
+    let mut sink = start()?;
+    sink.abort_unfinished()?;
+    write(&mut sink, first)?;
+    assert_eq!(observe(), nothing, "what is written is seen before it is prepared");
+    let handle = prepare(&mut sink, 1)?;
+    write(&mut sink, second)?;
+    assert_eq!(observe(), nothing, "what is prepared is seen before it is committed");
+    sink.commit(handle.clone())?;
+    let half = observe();
+    assert_ne!(half, nothing, "what is committed is not seen");
+    drop(sink);
+
+    // The process died after the commit: the checkpoint still holds the handle.
+    let mut sink = start()?;
+    sink.commit(handle)?;
+    assert_eq!(observe(), half, "a commit that is repeated changes what is seen");
+    sink.abort_unfinished()?;
+    assert_eq!(observe(), half, "an abort changes what is committed");
+    write(&mut sink, second)?;
+    let handle = prepare(&mut sink, 2)?;
+    drop(sink);
+
+    // It died after the checkpoint was complete, before the commit.
+    let mut sink = start()?;
+    sink.commit(handle.clone())?;
+    sink.abort_unfinished()?;
+    let whole = observe();
+    assert_ne!(whole, half, "what a new process commits is not seen");
+    write(&mut sink, first)?;
+    prepare(&mut sink, 3)?;
+    drop(sink);
+
+    // It died before that checkpoint was complete: nobody has the handle.
+    let mut sink = start()?;
+    sink.commit(handle)?;
+    sink.abort_unfinished()?;
+    assert_eq!(observe(), whole, "what nobody committed is seen");
+    assert!(
+        sink.prepare(CheckpointId(4))?.is_none(),
+        "`prepare` has a handle though nothing was written"
+    );
+    Ok(whole)
+}
