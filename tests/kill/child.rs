@@ -3,29 +3,72 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
-    Sink, StatefulOperator, StatefulSource, TransactionalFiles,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
+    Next, Refused, Sink, StatefulOperator, StatefulSource, TransactionalFiles,
 };
 
-pub(crate) const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
-pub(crate) const DIRECTORY_VARIABLE: &str = "STREAMWORK_CHILD_DIRECTORY";
+use crate::oracle::stamp;
+use crate::tier;
 
-/// How often a child is killed, under each guarantee.
-pub(crate) fn kills() -> u64 {
-    number("STREAMWORK_KILLS").unwrap_or(20)
+const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
+const DIRECTORY_VARIABLE: &str = "STREAMWORK_CHILD_DIRECTORY";
+const EVENTS_VARIABLE: &str = "STREAMWORK_CHILD_EVENTS";
+
+/// The guarantees that a killed process has to keep.
+pub(crate) const ALL: [&str; 4] =
+    ["exactly-once", "at-least-once", "at-least-once-checkpoint", "at-most-once"];
+
+/// What a child leaves in its directory, so that its parent knows how far it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// The program has not come to its job.
+    Loading,
+    /// The job is being started, or restored from a checkpoint.
+    Starting,
+    /// Events flow.
+    Flowing,
 }
 
-pub(crate) fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
+/// Starts this test binary again as a process that runs the job.
+pub(crate) fn spawn(semantics: &str, directory: &Path, events: u64) -> Child {
+    Command::new(std::env::current_exe().expect("this test is a file"))
+        .args(["--exact", "child::runs_when_it_is_told_to", "--nocapture"])
+        .env(SEMANTICS_VARIABLE, semantics)
+        .env(DIRECTORY_VARIABLE, directory)
+        .env(EVENTS_VARIABLE, events.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("this test can be started again")
 }
 
-/// Events from start to end, over all processes: more than all children that are killed can come to,
-/// so that kills meet a running one.
-pub(crate) fn events() -> u64 {
-    8_000 * (kills() + 1)
+/// How far a child has come, or had come when it was killed.
+pub(crate) fn phase(directory: &Path, process: u32) -> Phase {
+    let left = |phase| trace(directory, phase, process).exists();
+    let reached = [Phase::Flowing, Phase::Starting].into_iter().find(|phase| left(*phase));
+    reached.unwrap_or(Phase::Loading)
+}
+
+/// Waits for a child to end by itself, and ends it if it does not.
+///
+/// # Panics
+/// If it hangs, or failed.
+pub(crate) fn expect_end(mut child: Child, within: Duration, context: &str) {
+    let started = Instant::now();
+    while child.try_wait().expect("the child can be asked").is_none() {
+        if started.elapsed() > within {
+            child.kill().expect("the child can be killed");
+            panic!("{context}: the child has not ended within {within:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = child.wait().expect("it has ended");
+    assert!(status.success(), "{context}: the child failed: {status}");
 }
 
 #[test]
@@ -35,12 +78,30 @@ fn runs_when_it_is_told_to() {
     else {
         return;
     };
-    run(&semantics, Path::new(&directory)).expect("the job runs to its end");
+    let directory = Path::new(&directory);
+    let events = tier::number(EVENTS_VARIABLE).expect("the number of events");
+    leave(directory, Phase::Starting);
+    let handle = start(&semantics, directory, events).expect("the job starts");
+    let asked = stop_is_asked_for();
+    while !handle.is_finished() && !asked.is_finished() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let ended = if asked.is_finished() {
+        handle.stop_within(Duration::from_secs(30))
+    } else {
+        handle.wait()
+    };
+    ended.expect("the job comes to its end");
 }
 
-fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
+/// Ends when the parent closes the standard input, which is how it asks for a graceful stop.
+fn stop_is_asked_for() -> std::thread::JoinHandle<()> {
+    std::thread::spawn(|| drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink())))
+}
+
+fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Refused> {
     let checkpoints = directory.join("checkpoints");
-    let often = Duration::from_millis(10);
+    let often = Duration::from_millis(5);
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_in(checkpoints).every(often).into(),
         "at-least-once" => AtLeastOnce::new().store_in(checkpoints).every(often).into(),
@@ -48,45 +109,70 @@ fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
         _ => ExactlyOnce::checkpoints_in(checkpoints).every(often).into(),
     };
     let out = directory.join("out");
+    let here = directory.to_owned();
     let job = Job::new("killed");
     let counted = job
-        .stateful_source("numbers", || Numbers { next: 0, end: events() })
+        .stateful_source("numbers", move || Numbers {
+            next: 0,
+            end: events,
+            flow: Some(here.clone()),
+        })
         .shuffle()
         .map(|n| n)
         .parallelism(2)
         .global()
         .stateful("count", Count::default);
     if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
-        let line = |(event, count): &(u64, u64), file: &mut Vec<u8>| {
-            file.extend_from_slice(format!("{event} {count}\n").as_bytes());
-        };
-        counted.transactional_sink("out", TransactionalFiles::factory(out, line)).own_thread();
+        let files = TransactionalFiles::factory(out, |counted: &Counted, file: &mut Vec<u8>| {
+            file.extend_from_slice(line(*counted).as_bytes());
+        });
+        counted.transactional_sink("out", files).own_thread();
     } else {
         counted.sink("out", move || Append::new(out.clone())).own_thread();
     }
-    job.run(guarantee)?;
-    Ok(())
+    job.start(guarantee)
+}
+
+/// An event's number and stamp, and how many there had been.
+pub(crate) type Counted = ((u64, u64), u64);
+
+pub(crate) fn line(((event, stamp), count): Counted) -> String {
+    format!("{event} {count} {stamp}\n")
+}
+
+fn trace(directory: &Path, phase: Phase, process: u32) -> PathBuf {
+    directory.join(format!("{phase:?}-{process}"))
+}
+
+fn leave(directory: &Path, phase: Phase) {
+    let trace = trace(directory, phase, std::process::id());
+    File::create(trace).expect("a file in the test's directory");
 }
 
 /// Counts up, at most 67,000 a second.
 struct Numbers {
     next: u64,
     end: u64,
+    /// Where to tell that events flow, until that is told.
+    flow: Option<PathBuf>,
 }
 
 impl StatefulSource for Numbers {
-    type Out = u64;
+    type Out = (u64, u64);
     type State = u64;
     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut Collector<(u64, u64)>) -> Result<Next, BoxError> {
+        if let Some(directory) = self.flow.take() {
+            leave(&directory, Phase::Flowing);
+        }
         for _ in 0..20.min(out.room()) {
             if self.next == self.end {
                 return Ok(Next::End);
             }
-            out.emit(self.next);
+            out.emit((self.next, stamp(self.next)));
             self.next += 1;
         }
         Ok(Next::After(Duration::from_micros(300)))
@@ -98,17 +184,17 @@ impl StatefulSource for Numbers {
 
 /// Pairs every event with how many there have been.
 #[derive(Default)]
-struct Count(u64);
+pub(crate) struct Count(u64);
 
 impl StatefulOperator for Count {
-    type In = u64;
-    type Out = (u64, u64);
+    type In = (u64, u64);
+    type Out = Counted;
     type State = u64;
     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
         self.0 = state.unwrap_or(0);
         Ok(())
     }
-    fn apply(&mut self, event: u64, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+    fn apply(&mut self, event: (u64, u64), out: &mut Collector<Counted>) -> Result<(), BoxError> {
         self.0 += 1;
         out.emit((event, self.0));
         Ok(())
@@ -119,28 +205,28 @@ impl StatefulOperator for Count {
 }
 
 /// A plain sink: appends lines to a file of its own.
-struct Append {
+pub(crate) struct Append {
     directory: PathBuf,
     lines: Vec<u8>,
     file: Option<File>,
 }
 
 impl Append {
-    fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory, lines: Vec::new(), file: None }
     }
 }
 
 impl Sink for Append {
-    type In = (u64, u64);
+    type In = Counted;
     fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
         std::fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(format!("lines-{}", instance.execution()));
         self.file = Some(OpenOptions::new().create(true).append(true).open(path)?);
         Ok(())
     }
-    fn write(&mut self, (event, count): (u64, u64)) -> Result<(), BoxError> {
-        writeln!(self.lines, "{event} {count}")?;
+    fn write(&mut self, counted: Counted) -> Result<(), BoxError> {
+        self.lines.extend_from_slice(line(counted).as_bytes());
         Ok(())
     }
     fn flush(&mut self) -> Result<(), BoxError> {
