@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
-    Next, Refused, Sink, StatefulOperator, StatefulSource, TransactionalFiles,
+    Next, Refused, Sink, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
 };
 
 use crate::oracle::stamp;
@@ -109,19 +109,8 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
         _ => ExactlyOnce::checkpoints_in(checkpoints).every(often).into(),
     };
     let out = directory.join("out");
-    let here = directory.to_owned();
     let job = Job::new("killed");
-    let counted = job
-        .stateful_source("numbers", move || Numbers {
-            next: 0,
-            end: events,
-            flow: Some(here.clone()),
-        })
-        .shuffle()
-        .map(|n| n)
-        .parallelism(2)
-        .global()
-        .stateful("count", Count::default);
+    let counted = numbers_counted(&job, events, Some(directory.to_owned()));
     if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
         let files = TransactionalFiles::factory(out, |counted: &Counted, file: &mut Vec<u8>| {
             file.extend_from_slice(line(*counted).as_bytes());
@@ -131,6 +120,16 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
         counted.sink("out", move || Append::new(out.clone())).own_thread();
     }
     job.start(guarantee)
+}
+
+/// Numbers that take different ways to one counter. The directory is told when they begin to flow.
+pub(crate) fn numbers_counted(job: &Job, end: u64, flow: Option<PathBuf>) -> Stream<Counted> {
+    job.stateful_source("numbers", move || Numbers { next: 0, end, flow: flow.clone() })
+        .shuffle()
+        .map(|n| n)
+        .parallelism(2)
+        .global()
+        .stateful("count", Count::default)
 }
 
 /// An event's number and stamp, and how many there had been.
@@ -184,7 +183,7 @@ impl StatefulSource for Numbers {
 
 /// Pairs every event with how many there have been.
 #[derive(Default)]
-pub(crate) struct Count(u64);
+struct Count(u64);
 
 impl StatefulOperator for Count {
     type In = (u64, u64);

@@ -7,5 +7,7 @@
 mod child;
 mod moments;
 mod oracle;
+mod step_disk;
+mod steps;
 #[path = "../tier/mod.rs"]
 mod tier;
