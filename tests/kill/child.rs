@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use streamwork::{
@@ -33,18 +34,58 @@ pub(crate) enum Phase {
     Flowing,
 }
 
+/// A process of ours, which ends with this value at the latest.
+pub(crate) struct Process(Child);
+
+impl Deref for Process {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended and was waited for is left alone by both.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts this test binary again as a process that runs the job.
-pub(crate) fn spawn(semantics: &str, directory: &Path, events: u64) -> Child {
-    Command::new(std::env::current_exe().expect("this test is a file"))
+pub(crate) fn spawn(semantics: &str, directory: &Path, events: u64) -> Process {
+    let mut command = command(semantics, directory, events);
+    Process(command.spawn().expect("this test can be started again"))
+}
+
+/// As [`spawn`], for a child that is expected to fail: what it says is in its outcome.
+pub(crate) fn spawn_silently(semantics: &str, directory: &Path, events: u64) -> Process {
+    let mut command = command(semantics, directory, events);
+    Process(command.stderr(Stdio::null()).spawn().expect("this test can be started again"))
+}
+
+fn command(semantics: &str, directory: &Path, events: u64) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test is a file"));
+    command
         .args(["--exact", "child::runs_when_it_is_told_to", "--nocapture"])
         .env(SEMANTICS_VARIABLE, semantics)
         .env(DIRECTORY_VARIABLE, directory)
         .env(EVENTS_VARIABLE, events.to_string())
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("this test can be started again")
+        .stdout(Stdio::null());
+    command
+}
+
+/// What a child that has ended by itself left to say: its error, or nothing.
+pub(crate) fn outcome(directory: &Path, process: u32) -> String {
+    let said = std::fs::read_to_string(directory.join(format!("outcome-{process}")));
+    said.unwrap_or_default()
 }
 
 /// How far a child has come, or had come when it was killed.
@@ -54,20 +95,25 @@ pub(crate) fn phase(directory: &Path, process: u32) -> Phase {
     reached.unwrap_or(Phase::Loading)
 }
 
-/// Waits for a child to end by itself, and ends it if it does not.
+/// Waits for a child to end by itself.
+///
+/// # Panics
+/// If it hangs.
+pub(crate) fn ended(child: &mut Process, within: Duration, context: &str) -> ExitStatus {
+    let deadline = Instant::now() + within;
+    while child.try_wait().expect("the child can be asked").is_none() {
+        assert!(Instant::now() < deadline, "{context}: the child has not ended within {within:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.wait().expect("it has ended")
+}
+
+/// Waits for a child to come to the end of its job.
 ///
 /// # Panics
 /// If it hangs, or failed.
-pub(crate) fn expect_end(mut child: Child, within: Duration, context: &str) {
-    let started = Instant::now();
-    while child.try_wait().expect("the child can be asked").is_none() {
-        if started.elapsed() > within {
-            child.kill().expect("the child can be killed");
-            panic!("{context}: the child has not ended within {within:?}");
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let status = child.wait().expect("it has ended");
+pub(crate) fn expect_end(mut child: Process, within: Duration, context: &str) {
+    let status = ended(&mut child, within, context);
     assert!(status.success(), "{context}: the child failed: {status}");
 }
 
@@ -81,7 +127,12 @@ fn runs_when_it_is_told_to() {
     let directory = Path::new(&directory);
     let events = tier::number(EVENTS_VARIABLE).expect("the number of events");
     leave(directory, Phase::Starting);
-    let handle = start(&semantics, directory, events).expect("the job starts");
+    let outcome = directory.join(format!("outcome-{}", std::process::id()));
+    let say = |error: &dyn std::fmt::Debug| {
+        std::fs::write(&outcome, format!("{error:?}")).expect("a file in the test's directory");
+    };
+    let handle = start(&semantics, directory, events).inspect_err(|refused| say(refused));
+    let handle = handle.expect("the job starts");
     let asked = stop_is_asked_for();
     while !handle.is_finished() && !asked.is_finished() {
         std::thread::sleep(Duration::from_millis(1));
@@ -91,7 +142,7 @@ fn runs_when_it_is_told_to() {
     } else {
         handle.wait()
     };
-    ended.expect("the job comes to its end");
+    ended.inspect_err(|error| say(error)).expect("the job comes to its end");
 }
 
 /// Ends when the parent closes the standard input, which is how it asks for a graceful stop.

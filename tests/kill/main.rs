@@ -5,6 +5,7 @@
 //! What all of them left behind is then held against the guarantee.
 
 mod child;
+mod fencing;
 mod moments;
 mod oracle;
 mod step_disk;

@@ -2,10 +2,9 @@
 //!
 //! Kills per guarantee: `STREAMWORK_KILLS`; the moments come from `STREAMWORK_SEED`.
 
-use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::child::{self, Phase};
+use crate::child::{self, Phase, Process};
 use crate::oracle::Seen;
 use crate::tier;
 
@@ -47,7 +46,7 @@ fn torment(test: &str, row: u8, semantics: &str, how: How, rounds: u64) -> Seen 
 }
 
 /// Ends a child, and says whether it was still at work.
-fn end(mut child: Child, how: How, semantics: &str) -> bool {
+fn end(mut child: Process, how: How, semantics: &str) -> bool {
     let running = child.try_wait().expect("the child can be asked").is_none();
     match how {
         How::Killed => {
@@ -64,10 +63,10 @@ fn end(mut child: Child, how: How, semantics: &str) -> bool {
 }
 
 /// A linear congruential generator: enough for moments, and the same on every machine.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
         (self.0 >> 33) % bound
     }
