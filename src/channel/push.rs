@@ -45,15 +45,6 @@ pub(crate) enum Local {
     Complete(CheckpointId),
 }
 
-impl Local {
-    /// What a complete checkpoint calls for. The last one covers whatever was prepared: the last
-    /// parts of an instance carry a number after the newest that it knew of, which may be that of
-    /// the checkpoint they became part of, or one more.
-    pub(crate) fn completed(checkpoint: CheckpointId, last: bool) -> Self {
-        Self::Complete(if last { CheckpointId(u64::MAX) } else { checkpoint })
-    }
-}
-
 /// The next stage, as the one before sees it.
 pub(crate) trait Push<T> {
     /// Takes all events out of the batch; what cannot be handled now waits here.

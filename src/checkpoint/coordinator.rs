@@ -127,8 +127,6 @@ struct Gathering {
     checkpoint: CheckpointId,
     began: Timestamp,
     missing: BTreeSet<usize>,
-    /// Whether an instance has given parts that are not its last.
-    before_the_end: bool,
     /// Instances to be asked once the sources' parts are stored.
     then: BTreeSet<usize>,
 }
@@ -224,13 +222,7 @@ impl Coordinator {
                 (everybody, BTreeSet::new(), action)
             }
         };
-        self.phase = Phase::Gathering(Gathering {
-            checkpoint,
-            began: now,
-            missing,
-            before_the_end: false,
-            then,
-        });
+        self.phase = Phase::Gathering(Gathering { checkpoint, began: now, missing, then });
         let mut actions = vec![action];
         actions.extend(self.seal_if_gathered());
         actions
@@ -240,7 +232,6 @@ impl Coordinator {
         match &mut self.phase {
             Phase::Gathering(g) if g.checkpoint == checkpoint => {
                 g.missing.remove(&instance);
-                g.before_the_end = true;
                 self.seal_if_gathered()
             }
             _ => Vec::new(),
@@ -270,10 +261,10 @@ impl Coordinator {
             g.missing = std::mem::take(&mut g.then);
             return vec![Action::Snapshot { checkpoint, instances: g.missing.clone() }];
         }
-        // Who gave a part before its end has done more since: another one is needed for that.
-        let last = !g.before_the_end && self.all_ended();
-        self.phase = Phase::Sealing { checkpoint, last };
-        vec![Action::Commit { checkpoint, last }]
+        // Even if all have ended meanwhile: who answered before its end has done more since, and
+        // that is for the last checkpoint, which follows.
+        self.phase = Phase::Sealing { checkpoint, last: false };
+        vec![Action::Commit { checkpoint, last: false }]
     }
 
     fn seal_last(&mut self) -> Vec<Action> {
@@ -447,5 +438,19 @@ mod tests {
             actions[..],
             [Action::Announce { .. }, Action::Commit { last: true, .. }]
         ));
+    }
+
+    #[test]
+    fn a_checkpoint_that_someone_answered_before_its_end_is_not_the_last() {
+        let mut c = coordinator(Cut::Positions);
+        c.on(Event::Asked, Timestamp(1));
+        c.on(stored(0), Timestamp(1));
+        c.on(Event::Ended { instance: 0 }, Timestamp(1));
+        let older = Action::Commit { checkpoint: ONE, last: false };
+        assert_eq!(c.on(Event::Ended { instance: 1 }, Timestamp(1)), [older]);
+        let actions = c.on(Event::Committed { checkpoint: ONE }, Timestamp(1));
+        let announced = Action::Announce { checkpoint: ONE, last: false };
+        let last = Action::Commit { checkpoint: CheckpointId(2), last: true };
+        assert_eq!(actions, [announced, last]);
     }
 }

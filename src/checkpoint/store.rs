@@ -59,7 +59,8 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`StoreError::InUse`] if another live store has it, [`StoreError::Damaged`] or [`StoreError::UnknownFormat`] if the
+    /// [`StoreError::InUse`] if another live store has it, [`StoreError::Fenced`] if another took it from this one, whose lock
+    /// was lost, [`StoreError::Damaged`] or [`StoreError::UnknownFormat`] if the
     /// last id cannot be read, [`StoreError::Io`]. No execution has begun then, and the store is let go.
     fn begin_execution(&self) -> Result<ExecutionId, StoreError>;
 

@@ -9,11 +9,12 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::TransactionalSink;
 use crate::error::BoxError;
-use crate::id::CheckpointId;
+use crate::id::{CheckpointId, ExecutionId};
 
 /// Writes events into files, one per transaction and instance: `part-0003-0000000017` for the 17th
 /// of instance 3. A file has its name only when its transaction is committed; until then the name
-/// ends in `.pending`. Readers ignore those.
+/// ends in `.pending`, behind the execution that wrote it (`part-0003-0000000017.x2.pending`), so
+/// that one which was replaced does not write into the files of its successor. Readers ignore those.
 ///
 /// ```
 /// use streamwork::{Guarantee, Job, TransactionalFiles};
@@ -36,6 +37,7 @@ pub struct TransactionalFiles<T> {
     directory: PathBuf,
     encode: Encode<T>,
     instance: usize,
+    execution: ExecutionId,
     next: u64,
     open: Vec<u8>,
 }
@@ -54,6 +56,7 @@ impl<T: Event> TransactionalFiles<T> {
             directory: directory.clone(),
             encode: Arc::clone(&encode),
             instance: 0,
+            execution: ExecutionId(0),
             next: 1,
             open: Vec::new(),
         }
@@ -63,30 +66,28 @@ impl<T: Event> TransactionalFiles<T> {
         format!("part-{:04}-", self.instance)
     }
 
-    fn pending(&self, number: u64) -> PathBuf {
-        self.directory.join(format!("{}{number:010}.pending", self.prefix()))
+    fn pending(&self, number: u64, execution: ExecutionId) -> PathBuf {
+        self.directory.join(format!("{}{number:010}.x{execution}.pending", self.prefix()))
     }
 
     fn committed(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{}{number:010}", self.prefix()))
     }
 
-    /// Numbers of this instance's files, and whether each is pending.
-    fn numbers(&self) -> Result<Vec<(u64, bool)>, BoxError> {
-        let mut numbers = Vec::new();
+    /// This instance's files: their numbers, and where those that are pending lie.
+    fn files(&self) -> Result<Vec<(u64, Option<PathBuf>)>, BoxError> {
+        let mut files = Vec::new();
         for entry in named(&self.directory, fs::read_dir(&self.directory))? {
             let name = entry?.file_name();
             let name = name.to_string_lossy();
             let Some(rest) = name.strip_prefix(&self.prefix()) else { continue };
-            let (digits, pending) = match rest.strip_suffix(".pending") {
-                Some(digits) => (digits, true),
-                None => (rest, false),
-            };
+            let pending = rest.strip_suffix(".pending");
+            let digits = pending.map_or(rest, |rest| rest.split('.').next().unwrap_or(rest));
             if let Ok(number) = digits.parse() {
-                numbers.push((number, pending));
+                files.push((number, pending.map(|_| self.directory.join(&*name))));
             }
         }
-        Ok(numbers)
+        Ok(files)
     }
 
     fn sync_directory(&self) -> Result<(), BoxError> {
@@ -97,12 +98,13 @@ impl<T: Event> TransactionalFiles<T> {
 
 impl<T: Event> TransactionalSink for TransactionalFiles<T> {
     type In = T;
-    type Handle = u64;
+    type Handle = (u64, ExecutionId);
 
     fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
         self.instance = instance.index();
+        self.execution = instance.execution();
         named(&self.directory, fs::create_dir_all(&self.directory))?;
-        let highest = self.numbers()?.into_iter().map(|(number, _)| number).max();
+        let highest = self.files()?.into_iter().map(|(number, _)| number).max();
         self.next = highest.unwrap_or(0) + 1;
         Ok(())
     }
@@ -112,22 +114,22 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         Ok(())
     }
 
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+    fn prepare(&mut self, _: CheckpointId) -> Result<Option<Self::Handle>, BoxError> {
         if self.open.is_empty() {
             return Ok(None);
         }
         let number = self.next;
-        let path = self.pending(number);
+        let path = self.pending(number, self.execution);
         let mut file = named(&path, File::create(&path))?;
         named(&path, file.write_all(&self.open).and_then(|()| file.sync_all()))?;
         self.sync_directory()?;
         self.next += 1;
         self.open.clear();
-        Ok(Some(number))
+        Ok(Some((number, self.execution)))
     }
 
-    fn commit(&mut self, number: u64) -> Result<(), BoxError> {
-        let (from, to) = (self.pending(number), self.committed(number));
+    fn commit(&mut self, (number, execution): Self::Handle) -> Result<(), BoxError> {
+        let (from, to) = (self.pending(number, execution), self.committed(number));
         match fs::rename(&from, &to) {
             Ok(()) => self.sync_directory(),
             Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
@@ -137,8 +139,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
 
     fn abort_unfinished(&mut self) -> Result<(), BoxError> {
         self.open.clear();
-        for (number, _) in self.numbers()?.into_iter().filter(|(_, pending)| *pending) {
-            let path = self.pending(number);
+        for path in self.files()?.into_iter().filter_map(|(_, pending)| pending) {
             named(&path, fs::remove_file(&path))?;
         }
         Ok(())

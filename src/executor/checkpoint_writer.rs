@@ -188,7 +188,10 @@ impl CheckpointWriter {
             parts: parts.map(|(_, record)| record.clone()).collect(),
         };
         self.store.commit(&manifest).map_err(|error| match &error {
-            StoreError::InDoubt { .. } => Uncommitted::Unknown(with_causes(&error)),
+            // One that was replaced finds that out for good as it starts over.
+            StoreError::InDoubt { .. } | StoreError::Fenced { .. } => {
+                Uncommitted::Unknown(with_causes(&error))
+            }
             _ => Uncommitted::No(with_causes(&error)),
         })?;
         self.forget(checkpoint);

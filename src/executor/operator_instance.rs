@@ -59,7 +59,7 @@ impl<T> OperatorInstance<T> {
                 self.base.report_saved(checkpoint);
             }
             Command::Complete { checkpoint, last } => {
-                self.stage.local(Local::completed(checkpoint, last), &mut self.base.context);
+                self.stage.local(Local::Complete(checkpoint), &mut self.base.context);
                 self.base.over = last;
             }
             Command::Exit => self.base.over = true,

@@ -129,6 +129,8 @@ fn an_owner_that_lost_its_lock_is_fenced_by_the_id_on_the_disk() {
         stalled.commit(&manifest),
         stalled.abandon(old, CheckpointId(4)),
         stalled.retain(2, None).map(drop),
+        stalled.write_position(old, &names()[0], b"late"),
+        stalled.begin_execution().map(drop),
     ];
     for outcome in outcomes {
         assert!(
@@ -138,6 +140,9 @@ fn an_owner_that_lost_its_lock_is_fenced_by_the_id_on_the_disk() {
     }
     assert_eq!(other.latest().unwrap().unwrap().manifest, third);
     assert_eq!(other.list().unwrap().len(), 3);
+    assert_eq!(other.read_position(&names()[0]).unwrap(), None);
+    // It holds on to nothing: what it does now is what any second store does.
+    assert!(matches!(stalled.write_position(old, &names()[0], b""), Err(StoreError::NotBegun)));
 }
 
 #[test]

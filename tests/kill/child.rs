@@ -2,30 +2,119 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
-    Sink, StatefulOperator, StatefulSource, TransactionalFiles,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
+    Next, Refused, Sink, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
 };
 
-pub(crate) const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
-pub(crate) const DIRECTORY_VARIABLE: &str = "STREAMWORK_CHILD_DIRECTORY";
+use crate::oracle::stamp;
+use crate::tier;
 
-/// How often a child is killed, under each guarantee.
-pub(crate) fn kills() -> u64 {
-    number("STREAMWORK_KILLS").unwrap_or(20)
+const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
+const DIRECTORY_VARIABLE: &str = "STREAMWORK_CHILD_DIRECTORY";
+const EVENTS_VARIABLE: &str = "STREAMWORK_CHILD_EVENTS";
+
+/// The guarantees that a killed process has to keep.
+pub(crate) const ALL: [&str; 4] =
+    ["exactly-once", "at-least-once", "at-least-once-checkpoint", "at-most-once"];
+
+/// What a child leaves in its directory, so that its parent knows how far it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// The program has not come to its job.
+    Loading,
+    /// The job is being started, or restored from a checkpoint.
+    Starting,
+    /// Events flow.
+    Flowing,
 }
 
-pub(crate) fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
+/// A process of ours, which ends with this value at the latest.
+pub(crate) struct Process(Child);
+
+impl Deref for Process {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
 }
 
-/// Events from start to end, over all processes: more than all children that are killed can come to,
-/// so that kills meet a running one.
-pub(crate) fn events() -> u64 {
-    8_000 * (kills() + 1)
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended and was waited for is left alone by both.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts this test binary again as a process that runs the job.
+pub(crate) fn spawn(semantics: &str, directory: &Path, events: u64) -> Process {
+    let mut command = command(semantics, directory, events);
+    Process(command.spawn().expect("this test can be started again"))
+}
+
+/// As [`spawn`], for a child that is expected to fail: what it says is in its outcome.
+pub(crate) fn spawn_silently(semantics: &str, directory: &Path, events: u64) -> Process {
+    let mut command = command(semantics, directory, events);
+    Process(command.stderr(Stdio::null()).spawn().expect("this test can be started again"))
+}
+
+fn command(semantics: &str, directory: &Path, events: u64) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test is a file"));
+    command
+        .args(["--exact", "child::runs_when_it_is_told_to", "--nocapture"])
+        .env(SEMANTICS_VARIABLE, semantics)
+        .env(DIRECTORY_VARIABLE, directory)
+        .env(EVENTS_VARIABLE, events.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    command
+}
+
+/// What a child that has ended by itself left to say: its error, or nothing.
+pub(crate) fn outcome(directory: &Path, process: u32) -> String {
+    let said = std::fs::read_to_string(directory.join(format!("outcome-{process}")));
+    said.unwrap_or_default()
+}
+
+/// How far a child has come, or had come when it was killed.
+pub(crate) fn phase(directory: &Path, process: u32) -> Phase {
+    let left = |phase| trace(directory, phase, process).exists();
+    let reached = [Phase::Flowing, Phase::Starting].into_iter().find(|phase| left(*phase));
+    reached.unwrap_or(Phase::Loading)
+}
+
+/// Waits for a child to end by itself.
+///
+/// # Panics
+/// If it hangs.
+pub(crate) fn ended(child: &mut Process, within: Duration, context: &str) -> ExitStatus {
+    let deadline = Instant::now() + within;
+    while child.try_wait().expect("the child can be asked").is_none() {
+        assert!(Instant::now() < deadline, "{context}: the child has not ended within {within:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.wait().expect("it has ended")
+}
+
+/// Waits for a child to come to the end of its job.
+///
+/// # Panics
+/// If it hangs, or failed.
+pub(crate) fn expect_end(mut child: Process, within: Duration, context: &str) {
+    let status = ended(&mut child, within, context);
+    assert!(status.success(), "{context}: the child failed: {status}");
 }
 
 #[test]
@@ -35,12 +124,35 @@ fn runs_when_it_is_told_to() {
     else {
         return;
     };
-    run(&semantics, Path::new(&directory)).expect("the job runs to its end");
+    let directory = Path::new(&directory);
+    let events = tier::number(EVENTS_VARIABLE).expect("the number of events");
+    leave(directory, Phase::Starting);
+    let outcome = directory.join(format!("outcome-{}", std::process::id()));
+    let say = |error: &dyn std::fmt::Debug| {
+        std::fs::write(&outcome, format!("{error:?}")).expect("a file in the test's directory");
+    };
+    let handle = start(&semantics, directory, events).inspect_err(|refused| say(refused));
+    let handle = handle.expect("the job starts");
+    let asked = stop_is_asked_for();
+    while !handle.is_finished() && !asked.is_finished() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let ended = if asked.is_finished() {
+        handle.stop_within(Duration::from_secs(30))
+    } else {
+        handle.wait()
+    };
+    ended.inspect_err(|error| say(error)).expect("the job comes to its end");
 }
 
-fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
+/// Ends when the parent closes the standard input, which is how it asks for a graceful stop.
+fn stop_is_asked_for() -> std::thread::JoinHandle<()> {
+    std::thread::spawn(|| drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink())))
+}
+
+fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Refused> {
     let checkpoints = directory.join("checkpoints");
-    let often = Duration::from_millis(10);
+    let often = Duration::from_millis(5);
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_in(checkpoints).every(often).into(),
         "at-least-once" => AtLeastOnce::new().store_in(checkpoints).every(often).into(),
@@ -49,44 +161,68 @@ fn run(semantics: &str, directory: &Path) -> Result<(), BoxError> {
     };
     let out = directory.join("out");
     let job = Job::new("killed");
-    let counted = job
-        .stateful_source("numbers", || Numbers { next: 0, end: events() })
+    let counted = numbers_counted(&job, events, Some(directory.to_owned()));
+    if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
+        let files = TransactionalFiles::factory(out, |counted: &Counted, file: &mut Vec<u8>| {
+            file.extend_from_slice(line(*counted).as_bytes());
+        });
+        counted.transactional_sink("out", files).own_thread();
+    } else {
+        counted.sink("out", move || Append::new(out.clone())).own_thread();
+    }
+    job.start(guarantee)
+}
+
+/// Numbers that take different ways to one counter. The directory is told when they begin to flow.
+pub(crate) fn numbers_counted(job: &Job, end: u64, flow: Option<PathBuf>) -> Stream<Counted> {
+    job.stateful_source("numbers", move || Numbers { next: 0, end, flow: flow.clone() })
         .shuffle()
         .map(|n| n)
         .parallelism(2)
         .global()
-        .stateful("count", Count::default);
-    if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
-        let line = |(event, count): &(u64, u64), file: &mut Vec<u8>| {
-            file.extend_from_slice(format!("{event} {count}\n").as_bytes());
-        };
-        counted.transactional_sink("out", TransactionalFiles::factory(out, line)).own_thread();
-    } else {
-        counted.sink("out", move || Append::new(out.clone())).own_thread();
-    }
-    job.run(guarantee)?;
-    Ok(())
+        .stateful("count", Count::default)
+}
+
+/// An event's number and stamp, and how many there had been.
+pub(crate) type Counted = ((u64, u64), u64);
+
+pub(crate) fn line(((event, stamp), count): Counted) -> String {
+    format!("{event} {count} {stamp}\n")
+}
+
+fn trace(directory: &Path, phase: Phase, process: u32) -> PathBuf {
+    directory.join(format!("{phase:?}-{process}"))
+}
+
+fn leave(directory: &Path, phase: Phase) {
+    let trace = trace(directory, phase, std::process::id());
+    File::create(trace).expect("a file in the test's directory");
 }
 
 /// Counts up, at most 67,000 a second.
 struct Numbers {
     next: u64,
     end: u64,
+    /// Where to tell that events flow, until that is told.
+    flow: Option<PathBuf>,
 }
 
 impl StatefulSource for Numbers {
-    type Out = u64;
+    type Out = (u64, u64);
     type State = u64;
     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut Collector<(u64, u64)>) -> Result<Next, BoxError> {
+        if let Some(directory) = self.flow.take() {
+            leave(&directory, Phase::Flowing);
+        }
         for _ in 0..20.min(out.room()) {
             if self.next == self.end {
                 return Ok(Next::End);
             }
-            out.emit(self.next);
+            out.emit((self.next, stamp(self.next)));
             self.next += 1;
         }
         Ok(Next::After(Duration::from_micros(300)))
@@ -101,14 +237,14 @@ impl StatefulSource for Numbers {
 struct Count(u64);
 
 impl StatefulOperator for Count {
-    type In = u64;
-    type Out = (u64, u64);
+    type In = (u64, u64);
+    type Out = Counted;
     type State = u64;
     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
         self.0 = state.unwrap_or(0);
         Ok(())
     }
-    fn apply(&mut self, event: u64, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+    fn apply(&mut self, event: (u64, u64), out: &mut Collector<Counted>) -> Result<(), BoxError> {
         self.0 += 1;
         out.emit((event, self.0));
         Ok(())
@@ -119,28 +255,28 @@ impl StatefulOperator for Count {
 }
 
 /// A plain sink: appends lines to a file of its own.
-struct Append {
+pub(crate) struct Append {
     directory: PathBuf,
     lines: Vec<u8>,
     file: Option<File>,
 }
 
 impl Append {
-    fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory, lines: Vec::new(), file: None }
     }
 }
 
 impl Sink for Append {
-    type In = (u64, u64);
+    type In = Counted;
     fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
         std::fs::create_dir_all(&self.directory)?;
         let path = self.directory.join(format!("lines-{}", instance.execution()));
         self.file = Some(OpenOptions::new().create(true).append(true).open(path)?);
         Ok(())
     }
-    fn write(&mut self, (event, count): (u64, u64)) -> Result<(), BoxError> {
-        writeln!(self.lines, "{event} {count}")?;
+    fn write(&mut self, counted: Counted) -> Result<(), BoxError> {
+        self.lines.extend_from_slice(line(counted).as_bytes());
         Ok(())
     }
     fn flush(&mut self) -> Result<(), BoxError> {

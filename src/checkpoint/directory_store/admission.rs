@@ -1,7 +1,7 @@
 //! Who may write: the lock that shuts out other processes, and the execution id that shuts out dead executions.
 //!
 //! The lock goes away with the process, however it ends. Where a lock is lost without its owner knowing, the id on the disk
-//! still fences the old owner at the points that matter: commit, abandon, retain.
+//! still fences the old owner at the points that matter: commit, abandon, retain, positions, and the next execution.
 
 use super::{
     super::{
@@ -27,10 +27,10 @@ pub(super) struct Admission {
 impl Admission {
     /// Takes the lock, unless it is held already, and makes the next execution id durable. On failure lets go of the lock.
     pub(super) fn begin(&mut self, files: &Files) -> Result<ExecutionId, StoreError> {
-        self.execution = None;
+        let before = self.execution.take();
         self.committed = None;
         let lock = match self.lock.take() {
-            Some(lock) => lock,
+            Some(lock) => still_ours(files, before).map(|()| lock)?,
             None => take_lock(files)?,
         };
         let execution = next_execution(files)?;
@@ -87,6 +87,16 @@ fn take_lock(files: &Files) -> Result<Box<dyn DiskLock>, StoreError> {
     match files.try_lock(&path)? {
         Some(lock) => Ok(lock),
         None => Err(StoreError::InUse { path }),
+    }
+}
+
+/// A lock that was lost without its owner knowing must not let the owner take the store back from whoever has it now.
+fn still_ours(files: &Files, before: Option<ExecutionId>) -> Result<(), StoreError> {
+    match (before, read_execution(files)?) {
+        (Some(execution), Some(newest)) if newest != execution => {
+            Err(StoreError::Fenced { execution, newest })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,8 +9,13 @@ use super::{
     part,
 };
 
-/// Makes a checkpoint complete.
-pub(super) fn commit(files: &Files, manifest: &Manifest) -> Result<(), StoreError> {
+/// Makes a checkpoint complete. `fence` says whether the execution still has the store, and is asked when everything else is
+/// done: what happens between the answer and the commit point cannot be fenced.
+pub(super) fn commit(
+    files: &Files,
+    manifest: &Manifest,
+    fence: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let attempt = Attempt::of(manifest);
     let directory = attempt.path(files.root());
     files.create_dir(&directory)?;
@@ -23,6 +28,7 @@ pub(super) fn commit(files: &Files, manifest: &Manifest) -> Result<(), StoreErro
     files.sync_dir(&directory)?;
     files.sync_dir(files.root())?;
 
+    fence()?;
     files
         .rename(&temporary, &path)
         .and_then(|()| files.sync_dir(&directory))

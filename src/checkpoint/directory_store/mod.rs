@@ -167,8 +167,8 @@ impl CheckpointStore for DirectoryStore {
         let mut admission = self.admission.write();
         admission.admit(manifest.execution)?;
         admission.admit_checkpoint(manifest.checkpoint)?;
-        admission.fence(&self.files)?;
-        let committed = commit::commit(&self.files, manifest);
+        let fence = || admission.fence(&self.files);
+        let committed = commit::commit(&self.files, manifest, fence);
         if matches!(committed, Ok(()) | Err(StoreError::InDoubt { .. })) {
             admission.note_committed(manifest.checkpoint);
         }
@@ -198,8 +198,11 @@ impl CheckpointStore for DirectoryStore {
         name: &PartName,
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        let _admission = self.admit(execution)?;
-        self.positions.write(&self.files, execution, name, bytes)
+        let admission = self.admit(execution)?;
+        admission.fence(&self.files)?;
+        self.positions.write(&self.files, execution, name, bytes)?;
+        // Whoever took over before this was written starts from an older position.
+        admission.fence(&self.files)
     }
 
     fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {

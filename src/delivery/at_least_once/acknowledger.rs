@@ -143,6 +143,12 @@ impl Book {
         into.failed.append(&mut self.answers.failed);
     }
 
+    /// Whether nothing more comes before a token is answered: every answer that has come is taken,
+    /// and what is outstanding is held.
+    pub(crate) fn waits_for_tokens_only(&self) -> bool {
+        self.answers.is_empty() && self.tracker.all_held()
+    }
+
     /// Asks for a wake-up at the next answer; `false` if one is there already.
     pub(crate) fn await_answer(&mut self) -> bool {
         self.source_waits = true;

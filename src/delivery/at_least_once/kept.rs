@@ -164,7 +164,7 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         }
         held == HeldEvents::Leave
             && !self.buffer.replay_pending()
-            && self.acknowledger.book(self.source).tracker.all_held()
+            && self.acknowledger.book(self.source).waits_for_tokens_only()
     }
 
     fn await_answer(&mut self) -> bool {
@@ -173,5 +173,44 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
 
     fn kept(&self) -> usize {
         self.buffer.unfinished()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::waker::Waker;
+    use crate::channel::ledger::Reports;
+    use crate::clock::MonotonicClock;
+
+    /// A source's side with one event out, and what its answer goes to.
+    fn one_event_out() -> (Kept<u64>, Arc<Acknowledger>, Root) {
+        let clock = Arc::new(MonotonicClock::default());
+        let acknowledger = Acknowledger::new(vec![Waker::default()], 1, clock);
+        let mut kept =
+            Kept::new(Arc::clone(&acknowledger), 0, ReplayOptions::default(), |_| 8, None);
+        let mut batch = Batch { events: vec![7], ..Batch::default() };
+        kept.admit(&mut batch, 1, Timestamp(0));
+        (kept, acknowledger, batch.roots[0])
+    }
+
+    #[test]
+    fn a_source_is_not_at_rest_before_it_has_taken_in_the_last_answer() {
+        let (mut kept, acknowledger, root) = one_event_out();
+        acknowledger.report(&mut vec![(root, -1)], &mut Vec::new());
+        assert!(!kept.at_rest(HeldEvents::Leave), "the position would lag behind what is done");
+        assert!(!kept.await_answer());
+        kept.settle(Timestamp(0), &mut Vec::new());
+        assert!(kept.at_rest(HeldEvents::Leave));
+        assert!(kept.wants_mark(Timestamp(0)));
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_an_event_that_sits_in_a_token() {
+        let (kept, acknowledger, root) = one_event_out();
+        assert!(!kept.at_rest(HeldEvents::Leave));
+        acknowledger.book(0).tracker.hold(root.sequence(), 1);
+        assert!(kept.at_rest(HeldEvents::Leave));
+        assert!(!kept.at_rest(HeldEvents::Wait));
     }
 }

@@ -140,7 +140,7 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
                 self.base.report_saved(checkpoint);
             }
             Command::Complete { checkpoint, last } => {
-                self.parts.stage.local(Local::completed(checkpoint, last), context);
+                self.parts.stage.local(Local::Complete(checkpoint), context);
                 self.base.over = last;
             }
             Command::Stop(end) => match self.phase {

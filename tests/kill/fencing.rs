@@ -1,0 +1,149 @@
+//! Two processes on one store: the second is refused, and if it is let in because the first has
+//! lost its lock without knowing, the first changes nothing any more when it goes on.
+//!
+//! ```text
+//!   first   ── runs ──▶ SIGSTOP ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ SIGCONT ──▶ ends with a typed error
+//!   second        (refused)     │ lock lost │ ── runs ────────────▶ comes to the end
+//! ```
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::child::{self, Phase, Process};
+use crate::moments::Random;
+use crate::oracle::Seen;
+use crate::tier;
+
+/// At least a tenth of a second's, so that a process is met at work.
+const EVENTS: u64 = 8_000;
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn signal(child: &Process, signal: &str) {
+    let process = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &process]).status();
+    assert!(sent.expect("there is a `kill`").success(), "{signal} was not sent");
+}
+
+/// Stops a process where it is; on return none of its threads moves. `false` if it has ended.
+fn stop(child: &Process) -> bool {
+    signal(child, "-STOP");
+    let status = format!("/proc/{}/status", child.id());
+    let mut ended = false;
+    wait_until("the process stands still", || {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let state = status.lines().find_map(|line| line.strip_prefix("State:\t"));
+        ended = state.is_some_and(|state| state.starts_with('Z'));
+        ended || state.is_some_and(|state| state.starts_with('T'))
+    });
+    !ended
+}
+
+/// Waits for a child that has to end with an error, and says which.
+fn expect_error(mut child: Process, directory: &Path, context: &str) -> String {
+    let status = child::ended(&mut child, Duration::from_secs(30), context);
+    assert!(!status.success(), "{context}: a child that had to fail did not");
+    child::outcome(directory, child.id())
+}
+
+fn flowing(child: &Process, directory: &Path) -> bool {
+    child::phase(directory, child.id()) == Phase::Flowing
+}
+
+/// Starts a process a second time while the first runs, and while it stands still. `false` if the
+/// first was too quick.
+fn second_is_refused(random: &mut Random) -> bool {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    let first = child::spawn("exactly-once", path, EVENTS);
+    wait_until("events flow", || flowing(&first, path));
+    std::thread::sleep(Duration::from_micros(random.below(20_000)));
+    let second = || {
+        let second = child::spawn_silently("exactly-once", path, EVENTS);
+        expect_error(second, path, "the second process")
+    };
+    let while_it_runs = second();
+    if !stop(&first) {
+        return false;
+    }
+    let while_it_stands_still = second();
+    signal(&first, "-CONT");
+    child::expect_end(first, Duration::from_secs(60), "the first process");
+    for error in [while_it_runs, while_it_stands_still] {
+        assert!(error.contains("InUse"), "{error:?}");
+    }
+    Seen::read(&path.join("out"), EVENTS).assert_kept("exactly-once", "two processes");
+    true
+}
+
+/// Lets a second process take over from one that stands still and has lost its lock, and then lets
+/// the first go on: while the second is at work, or after it has ended.
+/// `false` if the first was too quick.
+fn take_over(semantics: &str, random: &mut Random, goes_on_later: bool) -> bool {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    let first = child::spawn_silently(semantics, path, EVENTS);
+    wait_until("events flow", || flowing(&first, path));
+    std::thread::sleep(Duration::from_micros(random.below(30_000)));
+    if !stop(&first) {
+        return false;
+    }
+    // As on a file system that has forgotten its locks.
+    std::fs::remove_file(path.join("checkpoints/LOCK")).expect("the lock is a file");
+    let second = child::spawn(semantics, path, EVENTS);
+    wait_until("the second is at work", || flowing(&second, path));
+    std::thread::sleep(Duration::from_micros(random.below(20_000)));
+    let come_back = |first: Process| {
+        signal(&first, "-CONT");
+        let error = expect_error(first, path, "the first process");
+        assert!(error.contains("Fenced"), "{semantics}: {error:?}");
+    };
+    if goes_on_later {
+        child::expect_end(second, Duration::from_secs(60), "the second process");
+        come_back(first);
+    } else {
+        come_back(first);
+        child::expect_end(second, Duration::from_secs(60), "the second process");
+    }
+    Seen::read(&path.join("out"), EVENTS).assert_kept(semantics, "taken over");
+    true
+}
+
+/// Plays a scene until it has come about often enough.
+fn rounds(test: &str, mut scene: impl FnMut(&mut Random, u64) -> bool) {
+    let (began, seed) = (Instant::now(), tier::seed(test));
+    let (mut random, rounds) = (Random(seed), tier::times(10, 200));
+    let (mut done, mut tried) = (0, 0);
+    while done < rounds {
+        done += u64::from(scene(&mut random, done));
+        tried += 1;
+        assert!(tried <= 3 * rounds, "only {done} of {tried} processes were met at work");
+    }
+    tier::report(12, test, rounds, "rounds", seed, began.elapsed());
+}
+
+#[test]
+fn a_second_process_is_refused_while_the_first_runs_or_stands_still() {
+    let test = "a_second_process_is_refused_while_the_first_runs_or_stands_still";
+    rounds(test, |random, _| second_is_refused(random));
+}
+
+#[test]
+fn a_process_that_was_replaced_while_it_stood_still_ends_and_shows_nothing_twice() {
+    let test = "a_process_that_was_replaced_while_it_stood_still_ends_and_shows_nothing_twice";
+    rounds(test, |random, round| take_over("exactly-once", random, round.is_multiple_of(2)));
+}
+
+#[test]
+fn a_process_that_was_replaced_while_it_stood_still_repeats_nothing_under_at_most_once() {
+    let test =
+        "a_process_that_was_replaced_while_it_stood_still_repeats_nothing_under_at_most_once";
+    rounds(test, |random, round| take_over("at-most-once", random, round.is_multiple_of(2)));
+}

@@ -1,0 +1,121 @@
+//! kill -9 at random moments, start and recovery included, and graceful stops at random moments.
+//!
+//! Kills per guarantee: `STREAMWORK_KILLS`; the moments come from `STREAMWORK_SEED`.
+
+use std::time::{Duration, Instant};
+
+use crate::child::{self, Phase, Process};
+use crate::oracle::Seen;
+use crate::tier;
+
+/// How a child is made to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Killed,
+    Stopped,
+}
+
+/// Ends children at random moments, then lets one come to the end of its events.
+fn torment(test: &str, row: u8, semantics: &str, how: How, rounds: u64) -> Seen {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (began, seed) = (Instant::now(), tier::seed(test));
+    // More than all children that are ended early can come to.
+    let events = 2_500 * (rounds + 1);
+    let (mut random, mut starting, mut flowing) = (Random(seed), 0, 0);
+    for _ in 0..rounds {
+        let child = child::spawn(semantics, directory.path(), events);
+        let process = child.id();
+        std::thread::sleep(random.moment());
+        if end(child, how, semantics) {
+            match child::phase(directory.path(), process) {
+                Phase::Loading => {}
+                Phase::Starting => starting += 1,
+                Phase::Flowing => flowing += 1,
+            }
+        }
+    }
+    println!("{test}: {how:?} {rounds} times: {starting} while starting, {flowing} while flowing");
+    assert!(flowing > rounds / 2, "{semantics}: only {flowing} of {rounds} met flowing events");
+    assert!(rounds < 50 || starting > 0, "{semantics}: none of {rounds} met a start or recovery");
+    let last = child::spawn(semantics, directory.path(), events);
+    child::expect_end(last, Duration::from_secs(60 + events / 5_000), semantics);
+    let seen = Seen::read(&directory.path().join("out"), events);
+    seen.assert_kept(semantics, &format!("{how:?} {rounds} times"));
+    tier::report(row, test, rounds, "processes ended", seed, began.elapsed());
+    seen
+}
+
+/// Ends a child, and says whether it was still at work.
+fn end(mut child: Process, how: How, semantics: &str) -> bool {
+    let running = child.try_wait().expect("the child can be asked").is_none();
+    match how {
+        How::Killed => {
+            child.kill().expect("the child can be killed");
+            let status = child.wait().expect("the child can be waited for");
+            assert!(running || status.success(), "{semantics}: a child failed: {status}");
+        }
+        How::Stopped => {
+            drop(child.stdin.take());
+            child::expect_end(child, Duration::from_secs(60), semantics);
+        }
+    }
+    running
+}
+
+/// A linear congruential generator: enough for moments, and the same on every machine.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 33) % bound
+    }
+
+    /// How long a child is left alone: one in four too short to come to its events.
+    fn moment(&mut self) -> Duration {
+        let (short, long) = (self.below(12_000), 12_000 + self.below(45_000));
+        Duration::from_micros(if self.below(4) == 0 { short } else { long })
+    }
+}
+
+fn kills() -> u64 {
+    tier::number("STREAMWORK_KILLS").unwrap_or_else(|| tier::times(100, 5_000))
+}
+
+#[test]
+fn exactly_once_shows_every_event_once_and_counts_it_once() {
+    let test = "exactly_once_shows_every_event_once_and_counts_it_once";
+    torment(test, 1, "exactly-once", How::Killed, kills());
+}
+
+#[test]
+fn at_least_once_with_an_acknowledger_loses_nothing_in_output_or_state() {
+    let test = "at_least_once_with_an_acknowledger_loses_nothing_in_output_or_state";
+    let seen = torment(test, 3, "at-least-once", How::Killed, kills());
+    assert!(seen.repeated() > 0, "a test that cannot fail: no kill made anything repeat");
+}
+
+#[test]
+fn at_least_once_by_checkpoints_loses_nothing_in_output_or_state() {
+    let test = "at_least_once_by_checkpoints_loses_nothing_in_output_or_state";
+    // What repeats is what ran ahead of a barrier on one of two inputs, so it need not happen.
+    torment(test, 3, "at-least-once-checkpoint", How::Killed, kills());
+}
+
+#[test]
+fn at_most_once_repeats_nothing_in_output_or_state() {
+    let test = "at_most_once_repeats_nothing_in_output_or_state";
+    let seen = torment(test, 3, "at-most-once", How::Killed, kills());
+    assert!(seen.lost() > 0, "a test that cannot fail: no kill made anything get lost");
+}
+
+#[test]
+fn a_graceful_stop_at_any_moment_loses_nothing_and_repeats_nothing_under_any_guarantee() {
+    let test =
+        "a_graceful_stop_at_any_moment_loses_nothing_and_repeats_nothing_under_any_guarantee";
+    for semantics in child::ALL {
+        let rounds = kills().div_ceil(4);
+        let seen = torment(test, 3, semantics, How::Stopped, rounds);
+        assert_eq!((seen.lost(), seen.repeated()), (0, 0), "{semantics}");
+    }
+}

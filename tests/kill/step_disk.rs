@@ -1,0 +1,201 @@
+//! Named steps of the protocol, and seams that count them and end the process at a chosen one: a
+//! disk for the checkpoint store and a transactional sink, both doing what the real ones do.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
+use streamwork::{BoxError, CheckpointId, Instance, TransactionalFiles, TransactionalSink};
+
+use crate::child::Counted;
+
+/// How often each step was passed, by name.
+pub(crate) type Census = BTreeMap<String, u64>;
+
+/// The steps that a process has passed, and the one at which it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    passed: Mutex<Census>,
+    ends_at: Option<(String, u64)>,
+}
+
+impl Steps {
+    /// Ends the process when `name` is passed for the `nth` time, counted from 1.
+    pub(crate) fn ending_at(step: Option<(String, u64)>) -> Arc<Self> {
+        Arc::new(Self { passed: Mutex::default(), ends_at: step })
+    }
+
+    pub(crate) fn passed(&self) -> Census {
+        self.passed.lock().clone()
+    }
+
+    /// Whether the process is to end at this step.
+    fn ends_at(&self, name: &str) -> bool {
+        let mut passed = self.passed.lock();
+        let times = passed.entry(name.to_owned()).or_default();
+        *times += 1;
+        self.ends_at.as_ref().is_some_and(|(at, nth)| at == name && nth == times)
+    }
+
+    fn pass(&self, name: &str) {
+        if self.ends_at(name) {
+            std::process::abort();
+        }
+    }
+
+    /// Does something between its two steps.
+    fn around<R>(&self, what: &str, act: impl FnOnce() -> R) -> R {
+        self.pass(&format!("before {what}"));
+        let done = act();
+        self.pass(&format!("after {what}"));
+        done
+    }
+}
+
+/// The machine's disk, with a name for everything that changes what is on it.
+#[derive(Clone, Debug)]
+pub(crate) struct StepDisk {
+    steps: Arc<Steps>,
+    root: PathBuf,
+}
+
+impl StepDisk {
+    pub(crate) fn new(steps: Arc<Steps>, root: impl Into<PathBuf>) -> Self {
+        Self { steps, root: root.into() }
+    }
+
+    /// What a path is, in the words of the protocol.
+    fn subject(&self, path: &Path) -> &'static str {
+        let Ok(below) = path.strip_prefix(&self.root) else { return "a directory above" };
+        let below = below.to_string_lossy();
+        let name = below.trim_end_matches(".tmp");
+        match name {
+            "" => "the store",
+            "LOCK" => "the lock",
+            "EXECUTION" => "the execution id",
+            "positions" => "the positions",
+            _ if name.ends_with(".pos") => "a position",
+            _ if name.ends_with(".part") => "a part",
+            _ if name.ends_with("MANIFEST") => "the manifest",
+            _ if name.starts_with("chk-") => "a checkpoint",
+            _ => panic!("the test does not know what {name} is"),
+        }
+    }
+
+    fn around<R>(&self, what: &str, path: &Path, act: impl FnOnce() -> R) -> R {
+        self.steps.around(&format!("{what} {}", self.subject(path)), act)
+    }
+}
+
+impl Disk for StepDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.around("creating", path, || RealDisk.create_dir(path))
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.around("creating", path, || RealDisk.create(path))?;
+        let (steps, subject) = (Arc::clone(&self.steps), self.subject(path));
+        Ok(Box::new(StepFile { file, steps, subject }))
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        RealDisk.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.around("renaming", to, || RealDisk.rename(from, to))
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.around("removing", path, || RealDisk.remove_file(path))
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.around("removing", path, || RealDisk.remove_dir(path))
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.around("syncing", path, || RealDisk.sync_dir(path))
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.around("taking", path, || RealDisk.try_lock(path))
+    }
+}
+
+#[derive(Debug)]
+struct StepFile {
+    file: Box<dyn DiskFile>,
+    steps: Arc<Steps>,
+    subject: &'static str,
+}
+
+impl DiskFile for StepFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.steps.ends_at(&format!("in the middle of writing {}", self.subject)) {
+            self.file.append(&bytes[..bytes.len() / 2])?;
+            std::process::abort();
+        }
+        self.steps.around(&format!("writing {}", self.subject), || self.file.append(bytes))
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.steps.around(&format!("syncing {}", self.subject), || self.file.sync())
+    }
+}
+
+/// The transactional files of the crate, with a name for each call that changes what they show.
+pub(crate) struct StepFiles {
+    files: TransactionalFiles<Counted>,
+    directory: PathBuf,
+    steps: Arc<Steps>,
+}
+
+impl StepFiles {
+    pub(crate) fn new(
+        files: TransactionalFiles<Counted>,
+        directory: PathBuf,
+        steps: Arc<Steps>,
+    ) -> Self {
+        Self { files, directory, steps }
+    }
+
+    /// Cuts pending files in half, as a process leaves them that ends while it writes one.
+    fn cut_pending_files(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(".pending") {
+                let file = std::fs::OpenOptions::new().write(true).open(&path)?;
+                file.set_len(file.metadata()?.len() / 2)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TransactionalSink for StepFiles {
+    type In = Counted;
+    type Handle = <TransactionalFiles<Counted> as TransactionalSink>::Handle;
+
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        self.steps.around("setting up the sink", || self.files.setup(instance))
+    }
+    fn write(&mut self, event: Counted) -> Result<(), BoxError> {
+        self.files.write(event)
+    }
+    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Self::Handle>, BoxError> {
+        let files = &mut self.files;
+        let handle = self.steps.around("preparing output", || files.prepare(checkpoint))?;
+        // Nothing else is pending when the first output is prepared.
+        let first = self.steps.passed().get("after preparing output") == Some(&1);
+        if handle.is_some() && first && self.steps.ends_at("in the middle of preparing output") {
+            self.cut_pending_files()?;
+            std::process::abort();
+        }
+        Ok(handle)
+    }
+    fn commit(&mut self, handle: Self::Handle) -> Result<(), BoxError> {
+        self.steps.around("committing output", || self.files.commit(handle))
+    }
+    fn abort_unfinished(&mut self) -> Result<(), BoxError> {
+        self.steps.around("discarding unfinished output", || self.files.abort_unfinished())
+    }
+}
