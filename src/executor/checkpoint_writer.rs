@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, StoreError};
+use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, Snapshot, StoreError};
 use crate::error::Cause;
 use crate::executor::instance::Parts;
 use crate::id::{CheckpointId, ExecutionId};
@@ -89,11 +89,15 @@ impl CheckpointWriter {
     /// Works until nobody can send tasks any more.
     pub(crate) fn run(mut self, tasks: Receiver<Task>, to: Sender<Written>) {
         for task in tasks {
-            let checkpoint = task.checkpoint();
+            let (checkpoint, unknown) = (task.checkpoint(), matches!(task, Task::Commit { .. }));
             let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
             let written = done.unwrap_or_else(|payload| {
+                // The store has panicked. Whether it has committed before that nobody knows.
                 let reason = Cause::panic(payload).to_string();
-                Some(Written::Failed { checkpoint, reason })
+                Some(match unknown {
+                    true => Written::Unusable { instance: 0, reason },
+                    false => Written::Failed { checkpoint, reason },
+                })
             });
             if written.is_some_and(|written| to.send(written).is_err()) {
                 return;
@@ -105,10 +109,9 @@ impl CheckpointWriter {
         match task {
             Task::Parts { checkpoint, instance, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
-                for (name, part) in parts {
-                    let encoded = part.encode().map_err(|error| with_causes(&error));
-                    let stored =
-                        encoded.and_then(|bytes| self.store_part(checkpoint, name, &bytes));
+                for part in parts {
+                    let stored = encode(part)
+                        .and_then(|(name, bytes)| self.store_part(checkpoint, name, &bytes));
                     if let Err(reason) = stored {
                         return Some(Written::Failed { checkpoint, reason });
                     }
@@ -116,9 +119,6 @@ impl CheckpointWriter {
                 Some(Written::Parts { checkpoint, instance })
             }
             Task::LastParts { instance, parts } => {
-                let encode = |(name, part): (PartName, Box<dyn crate::checkpoint::Snapshot>)| {
-                    part.encode().map(|bytes| (name, bytes)).map_err(|error| with_causes(&error))
-                };
                 Some(match parts.into_iter().map(encode).collect() {
                     Ok(encoded) => {
                         self.last_parts.insert(instance, encoded);
@@ -191,6 +191,15 @@ impl CheckpointWriter {
     fn forget(&mut self, checkpoint: CheckpointId) {
         self.records.retain(|of, _| *of > checkpoint);
         self.answered.retain(|of, _| *of > checkpoint);
+    }
+}
+
+/// The state of one component as bytes; a panic of its `Serialize` is an error like any other.
+fn encode((name, part): (PartName, Box<dyn Snapshot>)) -> Result<(PartName, Vec<u8>), String> {
+    match catch_unwind(AssertUnwindSafe(|| part.encode())) {
+        Ok(Ok(bytes)) => Ok((name, bytes)),
+        Ok(Err(error)) => Err(format!("{name}: {}", with_causes(&error))),
+        Err(payload) => Err(format!("{name}: {}", Cause::panic(payload))),
     }
 }
 
