@@ -1,6 +1,8 @@
 //! The two errors a user meets: [`Refused`], before anything has started, and [`JobError`], what
 //! ended a run. Both name the component; a run's error names the instance and the cause too.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use crate::checkpoint::StoreError;
 use crate::id::InstanceName;
 
 /// Any error of the user's own: what every callback may return.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why a job was not started. No event has flowed, and nothing was written but the store's own
 /// directory. All but [`Spawn`](Refused::Spawn) come before the first thread.
@@ -220,8 +222,9 @@ pub enum JobError {
 }
 
 /// A failure of one component instance: who, in which callback, and what it said.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{instance} failed in {callback}: {cause}")]
+///
+/// Its message ends with that of the cause; `source()` goes on behind that.
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// Component and instance.
     pub instance: InstanceName,
@@ -231,16 +234,45 @@ pub struct Failure {
     pub cause: Cause,
 }
 
-/// How a callback failed.
-#[derive(Clone, Debug, thiserror::Error)]
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instance, callback, cause } = self;
+        write!(f, "{instance} failed in {callback}: {cause}")
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+/// How a callback failed. The message is that of the error it returned, and `source()` that error's.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Cause {
     /// It returned an error.
-    #[error("{0}")]
     Error(Arc<BoxError>),
     /// It panicked with this message.
-    #[error("panicked: {0}")]
     Panic(String),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => error.fmt(f),
+            Self::Panic(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Error(error) => error.source(),
+            Self::Panic(_) => None,
+        }
+    }
 }
 
 impl Cause {

@@ -411,21 +411,6 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_somebody_answered_before_his_end_is_not_the_last() {
-        let mut c = coordinator(Cut::Barriers { hold: true });
-        c.on(Event::Asked, Timestamp(1));
-        c.on(stored(0), Timestamp(1));
-        assert_eq!(c.on(Event::Ended { instance: 0 }, Timestamp(1)), []);
-        let commit = Action::Commit { checkpoint: ONE, last: false };
-        assert_eq!(c.on(Event::Ended { instance: 1 }, Timestamp(1)), [commit]);
-        let actions = c.on(Event::Committed { checkpoint: ONE }, Timestamp(1));
-        assert!(matches!(
-            actions[..],
-            [Action::Announce { last: false, .. }, Action::Commit { last: true, .. }]
-        ));
-    }
-
-    #[test]
     fn an_end_during_a_checkpoint_counts_as_its_answer() {
         let mut c = coordinator(Cut::Barriers { hold: true });
         c.on(Event::Asked, Timestamp(1));

@@ -9,8 +9,9 @@
 //!
 //! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
 //! (`codec`, `snapshot`), what a checkpoint's table of contents says (`manifest`), how every file
-//! proves itself (`envelope`), what a store promises (`store`, `store_error`), and the store in a
-//! directory (`directory_store`), which reaches the disk only through `disk`.
+//! proves itself (`envelope`), what a store promises (`store`, `store_error`), what one who only looks
+//! finds (`survey`), and the store in a directory (`directory_store`), which reaches the disk only
+//! through `disk`.
 
 pub(crate) mod coordinator;
 
@@ -23,6 +24,7 @@ mod envelope;
 
 mod store;
 mod store_error;
+mod survey;
 
 mod directory_store;
 mod disk;
@@ -36,3 +38,4 @@ pub(crate) use snapshot::encoded;
 pub use snapshot::{Snapshot, snapshot};
 pub use store::{CheckpointStore, Recovered, SetAside};
 pub use store_error::StoreError;
+pub use survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition};

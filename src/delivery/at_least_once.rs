@@ -68,6 +68,22 @@ impl AtLeastOnce {
         Checkpointed::unaligned(StoreChoice::Directory(directory.into()))
     }
 
+    /// As [`checkpoints_in`](AtLeastOnce::checkpoints_in), in a store of your own.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use streamwork::checkpoint::DirectoryStore;
+    /// # use streamwork::{AtLeastOnce, Guarantee};
+    /// # let directory = tempfile::tempdir()?;
+    /// let store = Arc::new(DirectoryStore::open(directory.path())?);
+    /// let guarantee: Guarantee = AtLeastOnce::checkpoints_with(store).into();
+    /// assert_eq!(guarantee.name(), "at-least-once-checkpoint");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn checkpoints_with(store: Arc<dyn CheckpointStore>) -> Checkpointed {
+        Checkpointed::unaligned(StoreChoice::Own(store))
+    }
+
     /// Keeps acknowledged positions and state in a directory.
     ///
     /// ```

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, StoreError};
+use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, Snapshot, StoreError};
 use crate::clock::Clock;
 use crate::error::Cause;
 use crate::executor::instance::Parts;
@@ -99,13 +99,17 @@ impl CheckpointWriter {
         }
     }
 
-    /// Does one task; a panic of a user's encoding fails the checkpoint and nothing else.
+    /// Does one task.
     pub(crate) fn answer(&mut self, task: Task) -> Option<Written> {
-        let checkpoint = task.checkpoint();
+        let (checkpoint, unknown) = (task.checkpoint(), matches!(task, Task::Commit { .. }));
         let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
         done.unwrap_or_else(|payload| {
+            // The store has panicked. Whether it has committed before that nobody knows.
             let reason = Cause::panic(payload).to_string();
-            Some(Written::Failed { checkpoint, reason })
+            Some(match unknown {
+                true => Written::Unusable { instance: 0, reason },
+                false => Written::Failed { checkpoint, reason },
+            })
         })
     }
 
@@ -113,10 +117,9 @@ impl CheckpointWriter {
         match task {
             Task::Parts { checkpoint, instance, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
-                for (name, part) in parts {
-                    let encoded = part.encode().map_err(|error| with_causes(&error));
-                    let stored =
-                        encoded.and_then(|bytes| self.store_part(checkpoint, name, &bytes));
+                for part in parts {
+                    let stored = encode(part)
+                        .and_then(|(name, bytes)| self.store_part(checkpoint, name, &bytes));
                     if let Err(reason) = stored {
                         return Some(Written::Failed { checkpoint, reason });
                     }
@@ -124,9 +127,6 @@ impl CheckpointWriter {
                 Some(Written::Parts { checkpoint, instance })
             }
             Task::LastParts { instance, parts } => {
-                let encode = |(name, part): (PartName, Box<dyn crate::checkpoint::Snapshot>)| {
-                    part.encode().map(|bytes| (name, bytes)).map_err(|error| with_causes(&error))
-                };
                 Some(match parts.into_iter().map(encode).collect() {
                     Ok(encoded) => {
                         self.last_parts.insert(instance, encoded);
@@ -202,6 +202,15 @@ impl CheckpointWriter {
     fn forget(&mut self, checkpoint: CheckpointId) {
         self.records.retain(|of, _| *of > checkpoint);
         self.answered.retain(|of, _| *of > checkpoint);
+    }
+}
+
+/// The state of one component as bytes; a panic of its `Serialize` is an error like any other.
+fn encode((name, part): (PartName, Box<dyn Snapshot>)) -> Result<(PartName, Vec<u8>), String> {
+    match catch_unwind(AssertUnwindSafe(|| part.encode())) {
+        Ok(Ok(bytes)) => Ok((name, bytes)),
+        Ok(Err(error)) => Err(format!("{name}: {}", with_causes(&error))),
+        Err(payload) => Err(format!("{name}: {}", Cause::panic(payload))),
     }
 }
 

@@ -134,14 +134,13 @@ impl Base {
         Self { mailbox, reporter, context, open: false, over: false }
     }
 
-    /// Hands the snapshots of this step to the supervisor. Not where one of them failed: the others
-    /// alone would make a checkpoint that looks whole.
+    /// Hands the snapshots of this step to the supervisor. If a component could not give its own,
+    /// they are not all, and a checkpoint without it must never be complete.
     pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId) {
         let parts = std::mem::take(&mut self.context.snapshots);
-        if self.context.fatal.is_some() {
-            return;
+        if self.context.fatal.is_none() {
+            self.reporter.send(Report::Saved { checkpoint, parts });
         }
-        self.reporter.send(Report::Saved { checkpoint, parts });
     }
 
     /// What every step ends with: a failure is reported, and reports on events are sent when there
@@ -162,5 +161,40 @@ impl Base {
         self.reporter.send(Report::Failed(failure));
         self.over = true;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::ledger::Ledger;
+    use crate::checkpoint::encoded;
+    use crate::clock::MonotonicClock;
+    use crate::error::Cause;
+    use crate::id::InstanceName;
+
+    #[test]
+    fn parts_that_are_not_all_are_never_reported_as_saved() {
+        let (to, reports) = crossbeam_channel::unbounded();
+        let context = Context::new(Arc::new(MonotonicClock::default()), Ledger::new(None));
+        let mut base = Base::new(Arc::default(), Reporter { number: 7, to }, context);
+        let part = || (PartName::new("counter", 0), encoded(b"42".to_vec()));
+
+        base.context.snapshots.push(part());
+        base.report_saved(CheckpointId(1));
+        assert!(
+            matches!(reports.try_recv(), Ok((7, Report::Saved { parts, .. })) if parts.len() == 1)
+        );
+
+        base.context.snapshots.push(part());
+        base.context.fail(Failure {
+            instance: InstanceName::new("sink", 0),
+            callback: "prepare",
+            cause: Cause::error("the database is gone"),
+        });
+        base.report_saved(CheckpointId(2));
+        assert!(reports.try_recv().is_err(), "the part of the sink is missing");
+        assert!(base.report_failure());
+        assert!(matches!(reports.try_recv(), Ok((7, Report::Failed(_)))));
     }
 }

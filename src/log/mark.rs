@@ -118,7 +118,8 @@ impl MarkReader {
     }
 }
 
-fn file_of(partition: &Path) -> PathBuf {
+/// The file of a partition's mark.
+pub(super) fn file_of(partition: &Path) -> PathBuf {
     partition.join("end")
 }
 

@@ -88,6 +88,7 @@ mod partition;
 mod partition_reader;
 mod recovery;
 mod retention;
+mod survey;
 
 // The files, from the directory down to the bytes of a record.
 mod meta;
@@ -111,4 +112,5 @@ pub use options::{Fsync, LogOptions, PARTITIONS_DEFAULT, PARTITIONS_MAX, Retenti
 pub use reader::LogReader;
 pub use recovery::RepairReport;
 pub use retention::Removed;
+pub use survey::{LogSurvey, PartitionSurvey, SegmentSurvey};
 pub use writer::EventLog;

@@ -86,7 +86,7 @@ pub(super) fn recover(dir: &PartitionDir) -> Result<Recovered, LogError> {
     let Some((&active, full)) = bases.split_last() else {
         return Err(LogError::corrupt(&dir.path, 0, "the partition has no segment"));
     };
-    remove_leftovers(dir, full)?;
+    leftovers(dir, full)?.iter().try_for_each(|path| disk::remove(path))?;
     let sealed: Vec<Sealed> = full
         .iter()
         .zip(&bases[1..])
@@ -118,6 +118,16 @@ pub(super) fn recover(dir: &PartitionDir) -> Result<Recovered, LogError> {
         mark,
         repair,
     })
+}
+
+/// What `recover` would cut off the last segment, which begins with `base`. Changes nothing.
+pub(super) fn would_cut(
+    dir: &PartitionDir,
+    base: Offset,
+    known: Option<Mark>,
+) -> Result<Option<RepairReport>, LogError> {
+    let tail = Tail::find(dir, base, known)?;
+    Ok(tail.damage.map(|_| tail.report(dir)))
 }
 
 /// The last segment, walked.
@@ -164,15 +174,19 @@ impl Tail {
         Ok(Tail { base, index, position, next, unproven, damage, file_bytes, whole_records_behind })
     }
 
-    fn cut(&self, dir: &PartitionDir, file: &File) -> Result<RepairReport, LogError> {
-        let report = RepairReport {
+    fn report(&self, dir: &PartitionDir) -> RepairReport {
+        RepairReport {
             partition: dir.number,
             segment: dir.segment(self.base),
             position: self.position,
             bytes_cut: self.file_bytes - self.position,
             whole_records_cut: self.whole_records_behind,
             next: self.next,
-        };
+        }
+    }
+
+    fn cut(&self, dir: &PartitionDir, file: &File) -> Result<RepairReport, LogError> {
+        let report = self.report(dir);
         disk::truncate(file, &report.segment, self.position)?;
         tracing::warn!(
             partition = report.partition,
@@ -210,16 +224,17 @@ fn check_sealed(dir: &PartitionDir, base: Offset, end: Offset) -> Result<Sealed,
     Ok(sealed)
 }
 
-/// Removes what an unfinished step has left: files not yet whole, and indexes of segments that are gone or not full.
-fn remove_leftovers(dir: &PartitionDir, full: &[Offset]) -> Result<(), LogError> {
+/// What an unfinished step has left: files not yet whole, and indexes of segments that are gone or not full.
+pub(super) fn leftovers(dir: &PartitionDir, full: &[Offset]) -> Result<Vec<PathBuf>, LogError> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(&dir.path).map_err(LogError::io("list", &dir.path))? {
         let name = entry.map_err(LogError::io("list", &dir.path))?.file_name();
         let orphan = base_of(&name, "index").is_some_and(|base| full.binary_search(&base).is_err());
         if orphan || name.to_string_lossy().ends_with(disk::UNFINISHED_SUFFIX) {
-            disk::remove(&dir.path.join(name))?;
+            found.push(dir.path.join(name));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// How many whole records with an offset above `next` stand anywhere behind `position`.

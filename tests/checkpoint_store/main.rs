@@ -10,6 +10,7 @@ mod commit;
 mod damage;
 mod faults;
 mod golden;
+mod overtaken;
 mod ownership;
 mod positions;
 mod retention;

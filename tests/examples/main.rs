@@ -4,6 +4,7 @@
 mod compare;
 mod course;
 mod fraud_detection;
+mod inspect;
 mod program;
 mod system_usage;
 

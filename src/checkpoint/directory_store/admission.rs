@@ -120,7 +120,8 @@ fn next_execution(files: &Files) -> Result<ExecutionId, StoreError> {
     }
 }
 
-fn read_execution(files: &Files) -> Result<Option<ExecutionId>, StoreError> {
+/// The newest execution id on the disk.
+pub(super) fn read_execution(files: &Files) -> Result<Option<ExecutionId>, StoreError> {
     let path = files.root().join(layout::EXECUTION);
     let Some(bytes) = files.read(&path)? else {
         return Ok(None);

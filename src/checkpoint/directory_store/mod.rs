@@ -21,6 +21,7 @@ mod part;
 mod positions;
 mod recovery;
 mod retention;
+mod survey;
 
 use std::{
     path::{Path, PathBuf},
@@ -35,6 +36,7 @@ use super::{
     manifest::{Manifest, PartName, PartRecord},
     store::{CheckpointStore, Recovered},
     store_error::StoreError,
+    survey::Survey,
 };
 use crate::id::{CheckpointId, ExecutionId};
 
@@ -107,6 +109,32 @@ impl DirectoryStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.files.root()
+    }
+
+    /// Looks at everything in the directory and verifies it: complete checkpoints, damaged ones, unfinished ones, those set
+    /// aside, and positions. Takes no lock and changes nothing, also while a job runs on the directory.
+    ///
+    /// Reads every part of every checkpoint, one at a time.
+    ///
+    /// ```
+    /// use streamwork::checkpoint::{Condition, DirectoryStore};
+    /// use streamwork::{ExactlyOnce, Job};
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", || 0..10_u64).for_each(|_| ());
+    /// job.run(ExactlyOnce::checkpoints_in(directory.path())).unwrap();
+    ///
+    /// let survey = DirectoryStore::open(directory.path()).unwrap().survey().unwrap();
+    /// let Condition::Complete(manifest) = &survey.checkpoints[0].condition else { panic!() };
+    /// assert_eq!(manifest.job, "numbers");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if something cannot be read. What is damaged or of another version is in the survey instead.
+    pub fn survey(&self) -> Result<Survey, StoreError> {
+        survey::survey(&self.files)
     }
 
     /// Lets a writer of `execution` in, and keeps the next execution from beginning until the guard is dropped.

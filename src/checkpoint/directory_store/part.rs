@@ -4,6 +4,8 @@
 //! body of the envelope:   length of identity (u64)  │  identity (execution, checkpoint, name)  │  state
 //! ```
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -52,10 +54,20 @@ pub(super) fn read(
     attempt: Attempt,
     record: &PartRecord,
 ) -> Result<Result<Vec<u8>, FormatError>, StoreError> {
+    read_in(files, &attempt.path(files.root()), attempt, record)
+}
+
+/// As [`read`], where the attempt lies in a directory of another name.
+pub(super) fn read_in(
+    files: &Files,
+    directory: &Path,
+    attempt: Attempt,
+    record: &PartRecord,
+) -> Result<Result<Vec<u8>, FormatError>, StoreError> {
     if !layout::is_plain(&record.file) {
         return Ok(Err(missing(record)));
     }
-    let path = attempt.path(files.root()).join(&record.file);
+    let path = directory.join(&record.file);
     Ok(match files.read(&path)? {
         None => Err(missing(record)),
         Some(file) => state(attempt, record, file),

@@ -107,6 +107,14 @@ fn path(files: &Files, name: &PartName) -> std::path::PathBuf {
     files.root().join(layout::POSITIONS).join(layout::position_file(name))
 }
 
+/// Whose file it is and the newest position in it, by what it says itself.
+pub(super) fn newest_of_any(file: &[u8]) -> Result<(PartName, Vec<u8>), FormatError> {
+    let (body, _) = envelope::open_first(&KIND, file)?;
+    let name: PartName = codec::decode(body)?;
+    let position = newest(&name, file)?.to_vec();
+    Ok((name, position))
+}
+
 fn newest<'a>(name: &PartName, file: &'a [u8]) -> Result<&'a [u8], FormatError> {
     let (body, mut rest) = envelope::open_first(&KIND, file)?;
     let found: PartName = codec::decode(body)?;

@@ -31,19 +31,27 @@ pub(super) fn latest_for_owner(files: &Files) -> Result<Option<Recovered>, Store
 
 /// The newest checkpoint that verifies. Changes nothing.
 pub(super) fn latest(files: &Files) -> Result<Option<Recovered>, StoreError> {
-    let mut damaged = Vec::new();
-    for attempt in attempts(files)? {
-        match verify(files, attempt)? {
-            None => {}
-            Some(Err(reason)) => damaged.push(described(attempt, &reason)),
-            Some(Ok(manifest)) => {
-                return Ok(Some(Recovered { manifest, set_aside: damaged }));
+    loop {
+        let listed = attempts(files)?;
+        let mut damaged = Vec::new();
+        for attempt in &listed {
+            match verify(files, *attempt)? {
+                None => {}
+                Some(Err(reason)) => damaged.push(described(*attempt, &reason)),
+                Some(Ok(manifest)) => {
+                    return Ok(Some(Recovered { manifest, set_aside: damaged }));
+                }
             }
         }
+        // Who only looks may have been overtaken by the owner, who removes old checkpoints when newer ones are complete.
+        if attempts(files)? != listed {
+            continue;
+        }
+        // Those set aside before count as well: with them, an empty store is not a new one.
+        damaged.extend(set_aside_before(files)?);
+        let none = damaged.is_empty();
+        return if none { Ok(None) } else { Err(StoreError::NoneUsable { reasons: damaged }) };
     }
-    // Those set aside before count as well: with them, an empty store is not a new one.
-    damaged.extend(set_aside_before(files)?);
-    if damaged.is_empty() { Ok(None) } else { Err(StoreError::NoneUsable { reasons: damaged }) }
 }
 
 /// All manifests that verify, newest first.
@@ -75,7 +83,15 @@ pub(super) fn read_manifest(
     files: &Files,
     attempt: Attempt,
 ) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
-    let path = attempt.path(files.root()).join(layout::MANIFEST);
+    read_manifest_in(files, &attempt.path(files.root()), attempt)
+}
+
+fn read_manifest_in(
+    files: &Files,
+    directory: &Path,
+    attempt: Attempt,
+) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
+    let path = directory.join(layout::MANIFEST);
     let Some(bytes) = files.read(&path)? else {
         return Ok(None);
     };
@@ -93,14 +109,26 @@ fn verify(
     files: &Files,
     attempt: Attempt,
 ) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
-    let manifest = match read_manifest(files, attempt)? {
+    verify_in(files, &attempt.path(files.root()), attempt)
+}
+
+/// The manifest of an attempt in this directory, if it and all parts verify; `None` if it is not complete.
+pub(super) fn verify_in(
+    files: &Files,
+    directory: &Path,
+    attempt: Attempt,
+) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
+    let manifest = match read_manifest_in(files, directory, attempt)? {
         Some(Ok(manifest)) => manifest,
         other => return Ok(other),
     };
     for record in &manifest.parts {
-        let path = attempt.path(files.root()).join(&record.file);
-        if let Err(reason) = known(&path, part::read(files, attempt, record)?)? {
-            return Ok(Some(Err(reason)));
+        let path = directory.join(&record.file);
+        if let Err(reason) = known(&path, part::read_in(files, directory, attempt, record)?)? {
+            // The owner removes the manifest first, so a part that went with it is not missing.
+            let manifest = files.list_if_any(directory)?;
+            let removed = !manifest.iter().any(|entry| entry.name == layout::MANIFEST);
+            return Ok(Some(Err(reason)).filter(|_| !removed));
         }
     }
     Ok(Some(Ok(manifest)))

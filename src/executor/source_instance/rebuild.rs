@@ -63,12 +63,22 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
     pub(super) fn rise(&mut self) {
         self.counters.restarts.add(1);
         // `setup` takes the state by value; a copy goes through its encoded form.
-        let kept = self.before.as_ref().and_then(|state| encode_position(state).ok());
+        let had_state = self.before.is_some();
+        let kept = self.before.as_ref().and_then(|state| quietly(|| encode_position(state).ok()));
         if let Err(failure) = self.build() {
-            self.before = kept.and_then(|bytes| decode(&bytes).ok());
+            self.before = kept.and_then(|bytes| quietly(|| decode(&bytes).ok()));
+            if had_state && self.before.is_none() {
+                // Where it was is lost; from the beginning it would emit everything again.
+                return self.base.context.fail(failure);
+            }
             self.down(failure);
         } else {
             self.poll_at = Some(self.base.context.now);
         }
     }
+}
+
+/// A value of the user's coding, or none if that panics.
+fn quietly<T>(code: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(code)).ok().flatten()
 }

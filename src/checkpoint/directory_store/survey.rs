@@ -1,0 +1,122 @@
+//! Looks at everything in the directory, for a person. Never takes the lock, never changes anything.
+//!
+//! The owner may be at work meanwhile. What has gone since it was listed is left out, and where nothing usable is left then,
+//! the list is made anew: the owner removes a checkpoint only when newer ones are complete.
+
+use std::{
+    cmp::Reverse,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    super::{
+        disk::DiskEntry,
+        envelope::FormatError,
+        store_error::StoreError,
+        survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition},
+    },
+    admission,
+    files::Files,
+    layout::{self, Attempt},
+    positions, recovery,
+};
+
+/// Everything there is.
+pub(super) fn survey(files: &Files) -> Result<Survey, StoreError> {
+    let execution = match admission::read_execution(files) {
+        Err(error @ StoreError::Io { .. }) => return Err(error),
+        known => known,
+    };
+    Ok(Survey { execution, checkpoints: checkpoints(files)?, positions: positions(files)? })
+}
+
+fn checkpoints(files: &Files) -> Result<Vec<SurveyedCheckpoint>, StoreError> {
+    loop {
+        let listed = recovery::attempts(files)?;
+        let mut found = Vec::new();
+        for attempt in &listed {
+            found.extend(look(files, *attempt, &attempt.to_string())?);
+        }
+        let usable = found.iter().any(|one| matches!(one.condition, Condition::Complete(_)));
+        if usable || recovery::attempts(files)? == listed {
+            found.extend(set_aside(files)?);
+            return Ok(found);
+        }
+    }
+}
+
+fn set_aside(files: &Files) -> Result<Vec<SurveyedCheckpoint>, StoreError> {
+    let mut found = Vec::new();
+    for entry in files.list(files.root())?.iter().filter(|entry| entry.is_dir) {
+        let Some(attempt) = Attempt::parse_set_aside(&entry.name) else { continue };
+        let Some(mut one) = look(files, attempt, &entry.name)? else { continue };
+        one.condition = Condition::SetAside(match one.condition {
+            Condition::Damaged(error) | Condition::UnknownFormat(error) => Some(error),
+            Condition::Unfinished => Some(StoreError::Damaged {
+                path: manifest_path(files, &entry.name),
+                source: FormatError::Missing { expected: "manifest".to_owned() },
+            }),
+            _ => None,
+        });
+        found.push(one);
+    }
+    found.sort_by_key(|one| Reverse((one.execution, one.checkpoint)));
+    Ok(found)
+}
+
+/// One attempt in a directory of this name, or `None` if it is no longer there.
+fn look(
+    files: &Files,
+    attempt: Attempt,
+    name: &str,
+) -> Result<Option<SurveyedCheckpoint>, StoreError> {
+    let directory = files.root().join(name);
+    let condition = match recovery::verify_in(files, &directory, attempt) {
+        Ok(None) => Condition::Unfinished,
+        Ok(Some(Ok(manifest))) => Condition::Complete(manifest),
+        Ok(Some(Err(source))) => {
+            Condition::Damaged(StoreError::Damaged { path: manifest_path(files, name), source })
+        }
+        Err(error @ StoreError::UnknownFormat { .. }) => Condition::UnknownFormat(error),
+        Err(error) => return Err(error),
+    };
+    if !is_there(files, name)? {
+        return Ok(None);
+    }
+    let bytes = files.bytes_below(&directory)?;
+    let Attempt { execution, checkpoint } = attempt;
+    let directory = name.to_owned();
+    Ok(Some(SurveyedCheckpoint { execution, checkpoint, directory, bytes, condition }))
+}
+
+fn manifest_path(files: &Files, directory: &str) -> PathBuf {
+    files.root().join(directory).join(layout::MANIFEST)
+}
+
+fn is_there(files: &Files, name: &str) -> Result<bool, StoreError> {
+    Ok(files.list(files.root())?.iter().any(|entry| entry.name == name))
+}
+
+fn positions(files: &Files) -> Result<Vec<SurveyedPosition>, StoreError> {
+    let directory = files.root().join(layout::POSITIONS);
+    let mut found = Vec::new();
+    for DiskEntry { name: file, is_dir, .. } in files.list_if_any(&directory)? {
+        let path = directory.join(&file);
+        if is_dir || path.extension().is_none_or(|extension| extension != "pos") {
+            continue;
+        }
+        let Some(content) = files.read(&path)? else { continue };
+        let newest = positions::newest_of_any(&content)
+            .and_then(|(name, position)| match layout::position_file(&name) {
+                expected if expected == file => Ok((name, position)),
+                _ => Err(FormatError::Misplaced {
+                    expected: file.clone(),
+                    found: format!("positions of {name}"),
+                }),
+            })
+            .map_err(|source| StoreError::unreadable(Path::to_owned(&path), source));
+        found.push(SurveyedPosition { file, bytes: content.len() as u64, newest });
+    }
+    found.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(found)
+}

@@ -1,0 +1,63 @@
+//! What lies in a store, for those who only look: every checkpoint in whatever condition, every position.
+
+use super::{
+    manifest::{Manifest, PartName},
+    store_error::StoreError,
+};
+use crate::id::{CheckpointId, ExecutionId};
+
+/// Everything in the directory of a store, as [`DirectoryStore::survey`](super::DirectoryStore::survey) found it.
+///
+/// A job that runs on the directory goes on meanwhile, so two things in it may be from different moments.
+#[derive(Debug)]
+pub struct Survey {
+    /// The newest execution id, `None` if none has ever begun, an error if a start would be refused because of it.
+    pub execution: Result<Option<ExecutionId>, StoreError>,
+    /// Every attempt at a checkpoint, newest first; those set aside come last.
+    pub checkpoints: Vec<SurveyedCheckpoint>,
+    /// Every file of positions that sources have written ahead, by file name.
+    pub positions: Vec<SurveyedPosition>,
+}
+
+/// One attempt at a checkpoint.
+#[derive(Debug)]
+pub struct SurveyedCheckpoint {
+    /// The execution that took it.
+    pub execution: ExecutionId,
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// The name of its directory within that of the store.
+    pub directory: String,
+    /// The bytes of all its files.
+    pub bytes: u64,
+    /// What it is good for.
+    pub condition: Condition,
+}
+
+/// What an attempt at a checkpoint is good for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It has a manifest, and that and every part verify.
+    Complete(Manifest),
+    /// It has a manifest, and that or a part is damaged or missing.
+    Damaged(StoreError),
+    /// It has a manifest, and that or a part was written by another version of the library. A start that comes to it is
+    /// refused.
+    UnknownFormat(StoreError),
+    /// It has no manifest: it is being taken, or was given up.
+    Unfinished,
+    /// A start has found it damaged and set it aside; what is wrong with it, or `None` if by now nothing is.
+    SetAside(Option<StoreError>),
+}
+
+/// One file of positions.
+#[derive(Debug)]
+pub struct SurveyedPosition {
+    /// The file's name.
+    pub file: String,
+    /// The length of the file.
+    pub bytes: u64,
+    /// Whose it is and the newest position in it, or why neither can be told.
+    pub newest: Result<(PartName, Vec<u8>), StoreError>,
+}

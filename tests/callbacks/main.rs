@@ -1,0 +1,16 @@
+//! Every callback of a user fails, in every way, under every guarantee; sinks lose their commits;
+//! events are poison; times are extreme. The oracle is always the same: every event has a number,
+//! and what each sink shows and each state counts is compared with what the guarantee promises.
+
+mod commits;
+mod matrix;
+mod poison;
+mod times;
+mod world;
+
+#[path = "../checkpoint_store/memory_disk.rs"]
+#[expect(dead_code, reason = "the store's own tests use the rest")]
+mod memory_disk;
+
+#[path = "../tier/mod.rs"]
+mod tier;

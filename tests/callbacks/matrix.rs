@@ -1,0 +1,297 @@
+//! Row 7: an error and a panic in every callback, at its first call and at a later one, once and
+//! from then on always, under every guarantee.
+
+use std::error::Error;
+use std::iter::successors;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize, Serializer};
+use streamwork::testkit::Collected;
+use streamwork::{
+    AtMostOnce, BoxError, Collector, Instance, Job, JobError, JobReport, Next, StatefulSource,
+};
+
+use crate::memory_disk::MemoryDisk;
+use crate::tier;
+use crate::world::{EVENTS, Fault, Kind, World, counts, run};
+
+/// Every callback, by the component that a failure is laid to, and whether it can return an error.
+const CALLBACKS: [(&str, &str, bool); 35] = [
+    ("source", "factory", false),
+    ("source", "setup", true),
+    ("source", "get_events", true),
+    ("source", "state", false),
+    ("source", "serialize", true),
+    ("source", "deserialize", true),
+    ("source", "drop", false),
+    ("source", "key", false),
+    ("work", "factory", false),
+    ("work", "setup", true),
+    ("work", "apply", true),
+    ("work", "on_timer", true),
+    ("work", "on_watermark", true),
+    ("work", "finish", true),
+    ("work", "state", false),
+    ("work", "serialize", true),
+    ("work", "deserialize", true),
+    ("work", "drop", false),
+    ("seen", "factory", false),
+    ("seen", "setup", true),
+    ("seen", "write", true),
+    ("seen", "flush", true),
+    ("seen", "drop", false),
+    ("ledger", "factory", false),
+    ("ledger", "setup", true),
+    ("ledger", "write", true),
+    ("ledger", "prepare", true),
+    ("ledger", "commit", true),
+    ("ledger", "abort_unfinished", true),
+    ("ledger", "serialize", true),
+    ("ledger", "deserialize", true),
+    ("ledger", "drop", false),
+    ("letters", "write", true),
+    ("letters", "flush", true),
+    ("", "", true),
+];
+
+/// One case of the matrix.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    guarantee: &'static str,
+    place: (&'static str, &'static str),
+    kind: Kind,
+    from: usize,
+    times: usize,
+}
+
+fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (component, callback, can_err) in CALLBACKS {
+        for kind in [Kind::Err, Kind::Panic] {
+            for (from, times) in [(0, 1), (later, 1), (later, usize::MAX)] {
+                let place = (component, callback);
+                let reachable = component != "letters" || is_called(guarantee, place);
+                if reachable && (can_err || kind == Kind::Panic) {
+                    cases.push(Case { guarantee, place, kind, from, times });
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// Runs a case, then what is left of it without the fault; whether the fault happened.
+fn check(case: &Case) -> bool {
+    let what = format!("{case:?}");
+    let Case { guarantee, place, kind, from, times } = *case;
+    // What is decoded has to be restored first; what becomes a letter has to fail first.
+    let restored =
+        matches!(place.1, "serialize" | "deserialize" | "abort_unfinished" | "setup" | "factory");
+    let stumble = (restored || place.0.is_empty()).then_some(EVENTS / 2);
+    let world = World::new(Fault::new(place, kind, from, times), stumble);
+    let disk = MemoryDisk::new();
+    let stored = !matches!(guarantee, "at-most-once" | "at-least-once");
+    let mut first = run(&world, guarantee, &disk, &what);
+    if let Err(error) = &first {
+        assert_attributed(error, &world, &what);
+    }
+    if stored && place.1 == "deserialize" && first.is_ok() {
+        // A source's state is read when a job starts from a store, and seldom otherwise.
+        first = run(&world, guarantee, &disk, &what);
+        if let Err(error) = &first {
+            assert_attributed(error, &world, &what);
+        }
+    }
+    let struck = world.fault.struck.load(Ordering::SeqCst) > 0;
+    assert_promised(guarantee, &world, first.as_ref().ok(), false, &what);
+    // A fresh start on the same disk, after the fault has gone.
+    if stored {
+        let healed = world.healed();
+        let second = run(&healed, guarantee, &disk, &what);
+        let report = second.unwrap_or_else(|error| panic!("{what}: started again: {error}"));
+        assert_promised(guarantee, &healed, Some(&report), true, &what);
+    }
+    struck
+}
+
+/// The error says which component and what it said.
+#[track_caller]
+fn assert_attributed(error: &JobError, world: &World, what: &str) {
+    let component = world.fault.component;
+    match error {
+        JobError::Failed { failure, .. } => {
+            let named = failure.instance.component.to_string();
+            // A failure to encode is the writer's, of a letter is the source's.
+            let by_another = named == "checkpoint writer" && world.fault.callback == "serialize"
+                || named.starts_with("source") && component == "letters";
+            assert!(named.starts_with(component) || by_another, "{what}: laid to {named}: {error}");
+            let causes = successors(Some(failure as &dyn Error), |&error| error.source());
+            let said: String = causes.map(|error| format!("{error}: ")).collect();
+            assert!(said.contains("boom in"), "{what}: {said}");
+            assert!(!failure.callback.is_empty(), "{what}: {error}");
+        }
+        JobError::Checkpoints { reason, .. } => {
+            assert_eq!(world.fault.callback, "serialize", "{what}: {error}");
+            assert!(reason.contains("boom in"), "{what}: {error}");
+        }
+        other => panic!("{what}: {other}"),
+    }
+}
+
+/// What the guarantee promises holds, after a run that ended well (`report`) or not.
+#[track_caller]
+fn assert_promised(
+    guarantee: &str,
+    world: &World,
+    report: Option<&JobReport>,
+    again: bool,
+    what: &str,
+) {
+    let (seen, shown) = (counts(&world.seen.lock()), counts(&world.ledger.lock().shown));
+    let counted = world.counted.lock().clone();
+    let letters = world.letters.lock().clone();
+    for of in [&seen, &shown, &counted] {
+        assert!(of.keys().all(|event| *event < EVENTS), "{what}: invented: {of:?}");
+    }
+    let repeated = |of: &std::collections::BTreeMap<u64, u64>| of.values().any(|n| *n > 1);
+    let lost = |of: &std::collections::BTreeMap<u64, u64>| {
+        (0..EVENTS).find(|event| !of.contains_key(event) && !letters.contains(event))
+    };
+    if guarantee.starts_with("at-most-once") {
+        assert!(!repeated(&seen), "{what}: repeated at the plain sink, again: {again}");
+        assert!(!repeated(&shown), "{what}: repeated at the ledger, again: {again}");
+        assert!(!repeated(&counted), "{what}: repeated in the state, again: {again}");
+    } else if report.is_some() {
+        assert_eq!(lost(&seen), None, "{what}: lost at the plain sink, again: {again}");
+        assert_eq!(lost(&shown), None, "{what}: lost at the ledger, again: {again}");
+        assert_eq!(lost(&counted), None, "{what}: lost in the state, again: {again}");
+    }
+    if guarantee == "exactly-once" {
+        assert!(letters.is_empty());
+        assert!(!repeated(&shown), "{what}: repeated at the ledger, again: {again}");
+        assert!(!repeated(&counted), "{what}: repeated in the state, again: {again}");
+    }
+}
+
+/// Callbacks that are not called under a guarantee, or not where a failure of them can be noticed.
+fn is_called(guarantee: &str, (component, callback): (&str, &str)) -> bool {
+    let stored = !matches!(guarantee, "at-most-once" | "at-least-once");
+    let goes_back = matches!(guarantee, "at-least-once-checkpoint" | "exactly-once");
+    match (component, callback) {
+        ("", "") => false,
+        ("letters", _) => guarantee.starts_with("at-least-once") && !goes_back,
+        // Handles are stored with checkpoints only.
+        ("ledger", "serialize" | "deserialize") => goes_back,
+        ("source", "serialize" | "deserialize") => stored,
+        _ => true,
+    }
+}
+
+fn matrix(guarantee: &'static str, test: &str) {
+    let started = Instant::now();
+    let laters = match tier::is_long() {
+        true => (1..50).collect(),
+        false => vec![3],
+    };
+    let all: Vec<_> = laters.into_iter().flat_map(|later| cases(guarantee, later)).collect();
+    let (next, never) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    // They mostly wait, for pauses and intervals.
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                while let Some(case) = all.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if !check(case) && case.from == 0 {
+                        never.lock().push(case.place);
+                    }
+                }
+            });
+        }
+    });
+    let never = never.into_inner();
+    for (component, callback, _) in CALLBACKS {
+        let place = (component, callback);
+        if is_called(guarantee, place) {
+            assert!(!never.contains(&place), "{guarantee}: {place:?} was never reached");
+        }
+    }
+    tier::report(7, test, all.len() as u64, "faults", 0, started.elapsed());
+}
+
+macro_rules! under_each_guarantee {
+    ($($name:ident: $guarantee:literal),*) => {$(
+        #[test]
+        fn $name() {
+            matrix($guarantee, stringify!($name));
+        }
+    )*};
+}
+
+under_each_guarantee! {
+    at_most_once_repeats_nothing_whichever_callback_fails: "at-most-once",
+    at_most_once_with_a_store_repeats_nothing_whichever_callback_fails: "at-most-once stored",
+    at_least_once_loses_nothing_whichever_callback_fails: "at-least-once",
+    at_least_once_with_a_store_loses_nothing_whichever_callback_fails: "at-least-once stored",
+    at_least_once_by_checkpoints_loses_nothing_whichever_callback_fails: "at-least-once-checkpoint",
+    exactly_once_counts_and_shows_everything_once_whichever_callback_fails: "exactly-once"
+}
+
+#[test]
+fn a_checkpoint_of_which_a_sink_could_not_prepare_its_part_is_never_used() {
+    let started = Instant::now();
+    let cases = tier::times(60, 20_000);
+    for _ in 0..cases / 4 {
+        std::thread::scope(|threads| {
+            for kind in [Kind::Err, Kind::Panic, Kind::Err, Kind::Panic] {
+                let guarantee = "exactly-once";
+                let (place, from, times) = (("ledger", "prepare"), 3, usize::MAX);
+                threads.spawn(move || check(&Case { guarantee, place, kind, from, times }));
+            }
+        });
+    }
+    let test = "a_checkpoint_of_which_a_sink_could_not_prepare_its_part_is_never_used";
+    tier::report(7, test, cases, "jobs", 0, started.elapsed());
+}
+
+#[test]
+fn a_source_whose_position_cannot_be_kept_ends_the_job_and_does_not_start_anew() {
+    #[derive(Deserialize)]
+    struct Unwritable(u64);
+    impl Serialize for Unwritable {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("boom: this cannot be written")
+        }
+    }
+    /// Breaks after five events, and cannot be set up again the first time.
+    struct Breaks(Arc<AtomicUsize>, u64);
+    impl StatefulSource for Breaks {
+        type Out = u64;
+        type State = Unwritable;
+        fn setup(&mut self, _: &Instance, state: Option<Unwritable>) -> Result<(), BoxError> {
+            self.1 = state.map_or(0, |state| state.0);
+            let time = self.0.fetch_add(1, Ordering::SeqCst);
+            if time == 1 { Err("boom: not yet".into()) } else { Ok(()) }
+        }
+        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+            if self.1 == 5 && self.0.load(Ordering::SeqCst) == 1 {
+                return Err("boom: broken".into());
+            }
+            out.emit(self.1);
+            self.1 += 1;
+            Ok(if self.1 == 10 { Next::End } else { Next::Now })
+        }
+        fn state(&self) -> Unwritable {
+            Unwritable(self.1)
+        }
+    }
+    let setups = Arc::new(AtomicUsize::new(0));
+    let seen = Collected::new();
+    let job = Job::new("unwritable");
+    job.stateful_source("breaks", move || Breaks(Arc::clone(&setups), 0))
+        .sink("seen", seen.factory());
+    let error = job.start(AtMostOnce::new()).expect("it starts").wait().expect_err("it is lost");
+    assert!(error.to_string().contains("breaks[0] failed in setup"), "{error}");
+    assert_eq!(seen.events(), [0, 1, 2, 3, 4], "nothing is repeated");
+}

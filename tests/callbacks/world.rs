@@ -1,0 +1,482 @@
+//! A job whose every callback can be told to fail, and what an outside reader sees of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Once};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use streamwork::checkpoint::DirectoryStore;
+use streamwork::{
+    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, ExactlyOnce, Guarantee,
+    Instance, Job, JobError, JobReport, Next, Restarts, Sink, StatefulOperator, StatefulSource,
+    TransactionalSink,
+};
+
+use crate::memory_disk::MemoryDisk;
+
+/// Events of a run.
+pub(crate) const EVENTS: u64 = 240;
+
+/// Longer than any case takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The guarantee of that name, storing on `disk`.
+pub(crate) fn guarantee(name: &str, disk: &MemoryDisk) -> Guarantee {
+    let often = Duration::from_millis(2);
+    let restarts = Restarts { limit: 4, backoff: Duration::from_millis(1), ..Restarts::default() };
+    let store =
+        || Arc::new(DirectoryStore::open_on(Arc::new(disk.clone()), "/store").expect("it opens"));
+    let (least, quick) = (AtLeastOnce::new().attempts_max(4), Duration::from_millis(1));
+    let least = least.backoff(quick, quick).restarts(restarts);
+    let most = AtMostOnce::new().restarts(restarts);
+    match name {
+        "at-most-once" => most.into(),
+        "at-most-once stored" => most.store_with(store()).every(often).into(),
+        "at-least-once" => least.into(),
+        "at-least-once stored" => least.store_with(store()).every(often).into(),
+        "at-least-once-checkpoint" => {
+            AtLeastOnce::checkpoints_with(store()).every(often).restarts(restarts).into()
+        }
+        "exactly-once" => {
+            ExactlyOnce::checkpoints_with(store()).every(often).restarts(restarts).into()
+        }
+        other => panic!("no guarantee is named {other}"),
+    }
+}
+
+/// How a callback fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Err,
+    Panic,
+}
+
+/// One callback of one component, and at which of its calls it fails how often.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) component: &'static str,
+    pub(crate) callback: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) from: usize,
+    pub(crate) times: usize,
+    calls: AtomicUsize,
+    pub(crate) struck: AtomicUsize,
+}
+
+impl Fault {
+    pub(crate) fn new(
+        (component, callback): (&'static str, &'static str),
+        kind: Kind,
+        from: usize,
+        times: usize,
+    ) -> Self {
+        let (calls, struck) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { component, callback, kind, from, times, calls, struck }
+    }
+
+    /// A fault that never happens.
+    pub(crate) fn none() -> Self {
+        Self::new(("", ""), Kind::Err, 0, 0)
+    }
+
+    fn strike(&self, component: &str, callback: &str) -> Result<(), BoxError> {
+        if self.component != component || self.callback != callback {
+            return Ok(());
+        }
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        if call < self.from || call - self.from >= self.times {
+            return Ok(());
+        }
+        self.struck.fetch_add(1, Ordering::SeqCst);
+        let text = format!("boom in {component}, {callback}");
+        match self.kind {
+            Kind::Err => Err(text.into()),
+            Kind::Panic => panic!("{text}"),
+        }
+    }
+}
+
+/// What is the same for all values of one run: the fault, and what the outside sees.
+#[derive(Debug)]
+pub(crate) struct World {
+    number: u64,
+    /// The same for all runs on one store.
+    case: u64,
+    pub(crate) fault: Fault,
+    /// At this event the operator panics once, so that something has to be restored.
+    pub(crate) stumble: Mutex<Option<u64>>,
+    /// What the plain sink has made final.
+    pub(crate) seen: Mutex<Vec<u64>>,
+    pub(crate) ledger: Mutex<Table>,
+    /// How often each event counts in the state at the end.
+    pub(crate) counted: Mutex<BTreeMap<u64, u64>>,
+    pub(crate) letters: Mutex<Vec<u64>>,
+}
+
+/// Prepared transactions by handle, and what is shown.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    next: u64,
+    open: HashMap<u64, Vec<u64>>,
+    pub(crate) shown: Vec<u64>,
+}
+
+/// The runs under way, for `Deserialize`, which is given nothing.
+static WORLDS: LazyLock<Mutex<HashMap<u64, Arc<World>>>> = LazyLock::new(Mutex::default);
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+impl World {
+    pub(crate) fn new(fault: Fault, stumble: Option<u64>) -> Arc<Self> {
+        silence_booms();
+        let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
+        Self::with(number, number, fault, stumble)
+    }
+
+    fn with(number: u64, case: u64, fault: Fault, stumble: Option<u64>) -> Arc<Self> {
+        let world = Arc::new(Self {
+            number,
+            case,
+            fault,
+            stumble: Mutex::new(stumble),
+            seen: Mutex::default(),
+            ledger: Mutex::default(),
+            counted: Mutex::default(),
+            letters: Mutex::default(),
+        });
+        WORLDS.lock().insert(world.number, Arc::clone(&world));
+        world
+    }
+
+    /// As this one is, without a fault.
+    pub(crate) fn healed(&self) -> Arc<Self> {
+        let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
+        let healed = Self::with(number, self.case, Fault::none(), None);
+        // What was stored by the broken one must be read without a fault.
+        WORLDS.lock().remove(&self.number);
+        *healed.seen.lock() = self.seen.lock().clone();
+        *healed.counted.lock() = self.counted.lock().clone();
+        *healed.letters.lock() = self.letters.lock().clone();
+        let table = self.ledger.lock();
+        let copy = Table { next: table.next, open: table.open.clone(), shown: table.shown.clone() };
+        *healed.ledger.lock() = copy;
+        healed
+    }
+
+    fn strike(&self, component: &str, callback: &str) -> Result<(), BoxError> {
+        self.fault.strike(component, callback)
+    }
+
+    /// For callbacks that cannot return an error.
+    fn panic_if_struck(&self, component: &str, callback: &str) {
+        self.strike(component, callback).expect("only panics are asked for here");
+    }
+}
+
+/// Panics that are meant need not be read.
+pub(crate) fn silence_booms() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let text = panic.payload_as_str().unwrap_or_default();
+            if !text.starts_with("boom") {
+                loud(panic);
+            }
+        }));
+    });
+}
+
+/// Something that is stored, and whose encoding and decoding can fail.
+#[derive(Clone, Debug)]
+struct Stored<T> {
+    world: u64,
+    component: &'static str,
+    value: T,
+}
+
+const COMPONENTS: [&str; 3] = ["source", "work", "ledger"];
+
+impl<T: Serialize> Serialize for Stored<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(world) = WORLDS.lock().get(&self.world).cloned() {
+            world.strike(self.component, "serialize").map_err(S::Error::custom)?;
+        }
+        let component = COMPONENTS.iter().position(|name| *name == self.component);
+        (self.world, component.expect("one of them") as u64, &self.value).serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Stored<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (world, component, value) = <(u64, u64, T)>::deserialize(deserializer)?;
+        let component = COMPONENTS[component as usize];
+        if let Some(world) = WORLDS.lock().get(&world).cloned() {
+            world.strike(component, "deserialize").map_err(D::Error::custom)?;
+        }
+        Ok(Self { world, component, value })
+    }
+}
+
+struct Numbers {
+    world: Arc<World>,
+    next: u64,
+}
+
+impl StatefulSource for Numbers {
+    type Out = u64;
+    type State = StoredNumber;
+    fn setup(&mut self, _: &Instance, state: Option<StoredNumber>) -> Result<(), BoxError> {
+        self.next = state.map_or(0, |stored| stored.0.value);
+        self.world.strike("source", "setup")
+    }
+    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        let until = (self.next + 10).min(EVENTS);
+        while self.next < until && out.room() > 0 {
+            out.emit(self.next);
+            self.next += 1;
+        }
+        self.world.strike("source", "get_events")?;
+        out.advance_watermark(self.next as i64);
+        let pause = Duration::from_micros(500);
+        Ok(if self.next < EVENTS { Next::After(pause) } else { Next::End })
+    }
+    fn state(&self) -> StoredNumber {
+        self.world.panic_if_struck("source", "state");
+        let (world, value) = (self.world.number, self.next);
+        StoredNumber(Stored { world, component: "source", value })
+    }
+}
+
+/// The private type under a name that the traits can show.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredNumber(Stored<u64>);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredCounts(Stored<BTreeMap<u64, u64>>);
+
+struct Work {
+    world: Arc<World>,
+    counts: BTreeMap<u64, u64>,
+}
+
+impl StatefulOperator for Work {
+    type In = u64;
+    type Out = u64;
+    type State = StoredCounts;
+    fn setup(&mut self, _: &Instance, state: Option<StoredCounts>) -> Result<(), BoxError> {
+        self.counts = state.map(|stored| stored.0.value).unwrap_or_default();
+        self.world.strike("work", "setup")
+    }
+    fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        out.emit(event);
+        self.world.strike("work", "apply")?;
+        // Something has to become a dead letter where the sink for those is to fail.
+        if self.world.fault.component == "letters" && event.is_multiple_of(50) {
+            return Err("boom: poison".into());
+        }
+        if self.world.stumble.lock().take_if(|at| *at == event).is_some() {
+            panic!("boom in work, stumbled at {event}");
+        }
+        if event.is_multiple_of(8) {
+            out.set_timer(Duration::ZERO, event);
+        }
+        *self.counts.entry(event).or_default() += 1;
+        Ok(())
+    }
+    fn on_timer(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.world.strike("work", "on_timer")
+    }
+    fn on_watermark(&mut self, _: i64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.world.strike("work", "on_watermark")
+    }
+    fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        (*self.world.counted.lock()).clone_from(&self.counts);
+        self.world.strike("work", "finish")
+    }
+    fn state(&self) -> StoredCounts {
+        self.world.panic_if_struck("work", "state");
+        let (world, value) = (self.world.number, self.counts.clone());
+        StoredCounts(Stored { world, component: "work", value })
+    }
+}
+
+struct Seen {
+    world: Arc<World>,
+    open: Vec<u64>,
+}
+
+impl Sink for Seen {
+    type In = u64;
+    fn setup(&mut self, _: &Instance) -> Result<(), BoxError> {
+        self.world.strike("seen", "setup")
+    }
+    fn write(&mut self, event: u64) -> Result<(), BoxError> {
+        self.world.strike("seen", "write")?;
+        self.open.push(event);
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), BoxError> {
+        let open = std::mem::take(&mut self.open);
+        self.world.strike("seen", "flush")?;
+        self.world.seen.lock().extend(open);
+        Ok(())
+    }
+}
+
+struct Ledger {
+    world: Arc<World>,
+    open: Vec<u64>,
+}
+
+impl TransactionalSink for Ledger {
+    type In = u64;
+    type Handle = StoredNumber;
+    fn setup(&mut self, _: &Instance) -> Result<(), BoxError> {
+        self.world.strike("ledger", "setup")
+    }
+    fn write(&mut self, event: u64) -> Result<(), BoxError> {
+        self.world.strike("ledger", "write")?;
+        self.open.push(event);
+        Ok(())
+    }
+    fn prepare(&mut self, _: CheckpointId) -> Result<Option<StoredNumber>, BoxError> {
+        let open = std::mem::take(&mut self.open);
+        self.world.strike("ledger", "prepare")?;
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let mut table = self.world.ledger.lock();
+        let value = table.next;
+        table.next += 1;
+        table.open.insert(value, open);
+        let world = self.world.number;
+        Ok(Some(StoredNumber(Stored { world, component: "ledger", value })))
+    }
+    fn commit(&mut self, handle: StoredNumber) -> Result<(), BoxError> {
+        self.world.strike("ledger", "commit")?;
+        let mut table = self.world.ledger.lock();
+        if let Some(events) = table.open.remove(&handle.0.value) {
+            table.shown.extend(events);
+        }
+        Ok(())
+    }
+    fn abort_unfinished(&mut self) -> Result<(), BoxError> {
+        self.world.strike("ledger", "abort_unfinished")?;
+        self.open.clear();
+        self.world.ledger.lock().open.clear();
+        Ok(())
+    }
+}
+
+struct Letters(Arc<World>);
+
+impl Sink for Letters {
+    type In = DeadLetter<u64>;
+    fn write(&mut self, letter: DeadLetter<u64>) -> Result<(), BoxError> {
+        self.0.strike("letters", "write")?;
+        self.0.letters.lock().push(letter.event);
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), BoxError> {
+        self.0.strike("letters", "flush")
+    }
+}
+
+macro_rules! fails_when_dropped {
+    ($($component:ty: $name:literal),*) => {$(
+        impl Drop for $component {
+            fn drop(&mut self) {
+                // A panic on top of a panic ends the process, and that is not ours to survive.
+                if !std::thread::panicking() {
+                    self.world.panic_if_struck($name, "drop");
+                }
+            }
+        }
+    )*};
+}
+
+fails_when_dropped!(Numbers: "source", Work: "work", Seen: "seen", Ledger: "ledger");
+
+/// The job, under a name that its threads carry.
+fn job(world: &Arc<World>, name: &str) -> Job {
+    let [source, key, work, seen, ledger, letters] = [(); 6].map(|()| Arc::clone(world));
+    let job = Job::new("callbacks");
+    let numbers = job.stateful_source(format!("source{name}"), move || {
+        source.panic_if_struck("source", "factory");
+        Numbers { world: Arc::clone(&source), next: 0 }
+    });
+    numbers.dead_letters(move || Letters(Arc::clone(&letters)));
+    let worked = numbers
+        .key_by(move |event| {
+            key.panic_if_struck("source", "key");
+            *event
+        })
+        .stateful(format!("work{name}"), move || {
+            work.panic_if_struck("work", "factory");
+            Work { world: Arc::clone(&work), counts: BTreeMap::new() }
+        });
+    worked
+        .sink(format!("seen{name}"), move || {
+            seen.panic_if_struck("seen", "factory");
+            Seen { world: Arc::clone(&seen), open: Vec::new() }
+        })
+        .own_thread();
+    worked
+        .transactional_sink(format!("ledger{name}"), move || {
+            ledger.panic_if_struck("ledger", "factory");
+            Ledger { world: Arc::clone(&ledger), open: Vec::new() }
+        })
+        .own_thread();
+    job
+}
+
+/// Runs the job to its end, whatever that is. It must come in time, and leave no thread behind.
+pub(crate) fn run(
+    world: &Arc<World>,
+    name: &str,
+    disk: &MemoryDisk,
+    what: &str,
+) -> Result<JobReport, JobError> {
+    // Components are identities in the store, so a second run on it has the names of the first; the
+    // threads of another case have not.
+    let case = &format!("{:05}", world.case);
+    let handle = job(world, case).start(guarantee(name, disk)).expect(what);
+    let started = Instant::now();
+    while !handle.is_finished() {
+        assert!(started.elapsed() < PATIENCE, "{what}: it hangs");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let result = handle.wait();
+    // The system takes a moment to forget a thread that was joined.
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left = threads_of(case);
+        if left.is_empty() {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "{what}: threads are left behind: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// The names of the threads of this process that carry the name of a case.
+fn threads_of(case: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the threads of this process");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        // A thread may end between being listed and being looked at.
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(name).filter(|name| name.contains(case)).collect()
+}
+
+/// How often each event occurs.
+pub(crate) fn counts(events: &[u64]) -> BTreeMap<u64, u64> {
+    events.iter().fold(BTreeMap::new(), |mut counts, event| {
+        *counts.entry(*event).or_default() += 1;
+        counts
+    })
+}

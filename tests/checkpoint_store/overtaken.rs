@@ -1,0 +1,113 @@
+//! Who only looks, and is overtaken by the owner between any two operations.
+
+use std::{
+    fmt, io,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use streamwork::checkpoint::{
+    CheckpointStore, Condition, DirectoryStore, Disk, DiskEntry, DiskFile, DiskLock,
+};
+
+use crate::{fixture::*, memory_disk::MemoryDisk};
+
+/// Lets something happen right before one of its operations.
+struct Overtaken {
+    disk: MemoryDisk,
+    done: AtomicUsize,
+    at: usize,
+    what: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Overtaken {
+    fn count(&self) -> &MemoryDisk {
+        if self.done.fetch_add(1, Ordering::Relaxed) == self.at
+            && let Some(what) = self.what.lock().unwrap().take()
+        {
+            what();
+        }
+        &self.disk
+    }
+}
+
+impl fmt::Debug for Overtaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl Disk for Overtaken {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.count().create_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.count().create(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.count().read(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        self.count().list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.count().rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.count().remove_file(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.count().remove_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.count().sync_dir(path)
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.count().try_lock(path)
+    }
+}
+
+/// A looker that is overtaken at operation `at` by an owner who takes three checkpoints more and keeps two.
+fn overtaken(at: usize) -> (DirectoryStore, Arc<Overtaken>) {
+    let disk = MemoryDisk::new();
+    let owner = open(&disk);
+    let execution = owner.begin_execution().unwrap();
+    complete(&owner, execution, 1);
+    complete(&owner, execution, 2);
+    let what = move || {
+        for checkpoint in 3..6 {
+            complete(&owner, execution, checkpoint);
+            owner.retain(2, None).unwrap();
+        }
+    };
+    let disk = Arc::new(Overtaken {
+        disk,
+        done: AtomicUsize::new(0),
+        at,
+        what: Mutex::new(Some(Box::new(what))),
+    });
+    (DirectoryStore::open_on(Arc::clone(&disk) as Arc<dyn Disk>, ROOT).unwrap(), disk)
+}
+
+#[test]
+fn who_only_looks_finds_a_whole_checkpoint_wherever_the_owner_overtakes_him() {
+    for at in 0.. {
+        let (looker, disk) = overtaken(at);
+        let found = looker.latest().unwrap().expect("there is always one");
+        assert!(found.set_aside.is_empty(), "overtaken at {at}: {found:?}");
+        let survey = looker.survey().unwrap();
+        let complete = |one: &Condition| matches!(one, Condition::Complete(_));
+        assert!(survey.checkpoints.iter().any(|one| complete(&one.condition)), "at {at}");
+        for one in &survey.checkpoints {
+            let fine = complete(&one.condition) || matches!(one.condition, Condition::Unfinished);
+            assert!(fine, "overtaken at {at}: {one:?}");
+        }
+        if disk.done.load(Ordering::Relaxed) <= at {
+            assert!(at > 20, "only {at} operations");
+            break;
+        }
+    }
+}
