@@ -272,3 +272,26 @@ impl<T: Event + DeserializeOwned> StatefulSource for LogInstance<T> {
         self.lanes.iter().map(|lane| (lane.partition, lane.next)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{EventLog, LogOptions};
+    use crate::testkit::check_source;
+
+    #[test]
+    fn a_log_is_read_on_from_any_offset_in_each_partition() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = LogOptions { partitions: Some(2), ..LogOptions::default() };
+        let mut log = EventLog::create_or_open(directory.path(), options).expect("a new log");
+        for n in 0..300_u32 {
+            log.append(n % 2, i64::from(n), &n).expect("a record is taken");
+        }
+        log.close().expect("the log is closed");
+        let source = EventLogSource::<u32>::open(directory.path()).expect("the log is there");
+        let source = source.until_end();
+        let read = check_source(move || LogInstance::new(source.clone()), 2).expect("it is read");
+        let every_other = |from| (from..300).step_by(2).collect::<Vec<u32>>();
+        assert_eq!(read, [every_other(0), every_other(1)]);
+    }
+}

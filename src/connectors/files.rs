@@ -157,3 +157,32 @@ impl<T> std::fmt::Debug for TransactionalFiles<T> {
 fn named<R>(path: &Path, result: io::Result<R>) -> Result<R, BoxError> {
     result.map_err(|error| format!("{}: {error}", path.display()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::testkit::check_transactional_sink;
+
+    #[test]
+    fn files_appear_whole_once_and_only_when_committed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out");
+        let factory = TransactionalFiles::factory(&path, |n: &u64, file: &mut Vec<u8>| {
+            file.extend_from_slice(format!("{n}\n").as_bytes());
+        });
+        let visible = || {
+            let entries = fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap());
+            let files = entries.map(|entry| entry.path());
+            let committed =
+                files.filter(|file| file.extension().is_none_or(|ending| ending != "pending"));
+            committed
+                .map(|file| (file.clone(), fs::read_to_string(file).unwrap()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let seen = check_transactional_sink(factory, &[1, 2, 3, 4], visible);
+        let text: String = seen.expect("no callback fails").into_values().collect();
+        assert_eq!(text, "1\n2\n3\n4\n");
+    }
+}

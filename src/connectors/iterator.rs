@@ -78,3 +78,16 @@ impl Job {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::check_source;
+
+    #[test]
+    fn an_iterator_goes_on_behind_what_it_has_yielded() {
+        let source = || IteratorSource { events: (0..40_u32).map(|n| n * n), yielded: 0 };
+        let read = check_source(source, 1).expect("squares are read");
+        assert_eq!(read, [(0..40).map(|n| n * n).collect::<Vec<_>>()]);
+    }
+}

@@ -82,3 +82,20 @@ impl Job {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::check_source;
+
+    #[test]
+    fn lines_go_on_at_the_next_line_whatever_their_lengths_and_ends() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text = "one\n\ntwo lines\r\nüñí\nno newline at the end";
+        std::fs::write(file.path(), text).expect("text is written");
+        let path = file.path().to_owned();
+        let source = || LinesSource { path: path.clone(), file: None, offset: 0 };
+        let read = check_source(source, 1).expect("lines are read");
+        assert_eq!(read, [["one", "", "two lines", "üñí", "no newline at the end"]]);
+    }
+}
