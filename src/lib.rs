@@ -106,6 +106,9 @@ mod clock;
 pub mod error;
 mod id;
 pub mod metrics;
+#[cfg(all(test, streamwork_schedules))]
+mod schedules;
+mod sync;
 
 mod api;
 mod channel;

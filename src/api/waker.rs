@@ -11,10 +11,9 @@
 //! lost; several become one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 
 /// Wakes one instance. Cheap to clone, may be called from any thread, at any time, also when the
 /// instance has ended.

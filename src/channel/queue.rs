@@ -10,12 +10,10 @@
 //! one of them sees the other, so nobody sleeps over a queue that moves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::api::waker::Waker;
 use crate::channel::frame::{Batch, Frame};
+use crate::sync::{AtomicBool, Ordering, Receiver, Sender, TrySendError, bounded};
 
 /// Frames per queue; with [`BATCH`](crate::channel::frame::BATCH) events each at most.
 pub(crate) const QUEUE_FRAMES: usize = 8;

@@ -1,10 +1,8 @@
 //! What every instance has in common: a step, a mailbox for commands, a way to report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
-use parking_lot::Mutex;
 
 use crate::api::waker::Waker;
 use crate::channel::frame::{BATCH, End};
@@ -14,6 +12,7 @@ use crate::checkpoint::Snapshot;
 use crate::clock::Timestamp;
 use crate::error::Failure;
 use crate::id::CheckpointId;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// One instance, driven from outside: by a thread of its own or by a simulation.
 pub(crate) trait Step {

@@ -119,13 +119,14 @@ pub(crate) fn job(shape: Shape, events: u64, outputs: &Outputs) -> Job {
             .stateful("count", Count::default)
             .parallelism(2),
         Shape::Fused => numbers.stateful("count", Count::default),
-        Shape::Apart => numbers
-            .parallelism(3)
-            .shuffle()
-            .map(|event| event)
-            .parallelism(2)
-            .global()
-            .stateful("count", Count::default),
+        Shape::Apart => {
+            let passed = numbers.parallelism(3).shuffle().map(|event| event).parallelism(2);
+            let seen = passed.global().map(|event| (event, 0)).named("pass");
+            seen.sink("seen", outputs.seen.factory());
+            let counted = passed.global().stateful("count", Count::default);
+            counted.transactional_sink("shown", outputs.shown.factory());
+            return job;
+        }
     };
     counted.transactional_sink("shown", outputs.shown.factory());
     counted.sink("seen", outputs.seen.factory());
@@ -139,7 +140,7 @@ pub(crate) enum Shape {
     Keyed,
     /// All on one thread.
     Fused,
-    /// Sources, a stateless operator between, one counter.
+    /// Sources, a stateless operator, and the counter and the plain sink on threads of their own.
     Apart,
 }
 

@@ -10,9 +10,6 @@
 //! taken is the queue that the counting rule needs; nothing here can fill up or block.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::token::{Answers, Fate};
 use crate::api::waker::Waker;
@@ -21,6 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::at_least_once::tracker::Tracker;
 use crate::error::Failure;
 use crate::id::Root;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// Counts for all source instances and groups of one execution.
 pub(crate) struct Acknowledger {

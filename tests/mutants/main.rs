@@ -1,0 +1,160 @@
+//! Deliberately broken engines: each must be caught by the test that is named for it. A test suite
+//! that passes on a broken engine proves nothing.
+//!
+//! `cargo test --test mutants -- --ignored` breaks a copy of the crate, one way after the other, and
+//! runs the named test on each. It builds the crate a score of times, so it is not part of
+//! `cargo test`; there only the table is checked: that each break still applies.
+
+#[path = "../tier/mod.rs"]
+mod tier;
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use table::{MUTANTS, Mutant};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_mutant_applies_and_names_a_test_that_exists() {
+    for mutant in MUTANTS {
+        let found = read(&root().join(mutant.file)).matches(mutant.whole).count();
+        assert_eq!(
+            found, 1,
+            "{}: {} has {:?} {found} times",
+            mutant.name, mutant.file, mutant.whole
+        );
+        let (file, test) = mutant.killed_by.split_once("::").expect("file::test");
+        let text = read(&root().join(file));
+        assert!(text.contains(&format!("fn {test}(")), "{}: no {}", mutant.name, mutant.killed_by);
+    }
+}
+
+#[test]
+#[ignore = "builds the crate for each mutant; the checks of the repository run it"]
+fn every_mutant_is_caught_by_the_test_that_is_named_for_it() {
+    let began = Instant::now();
+    let copy = Copy::make();
+    let mut alive = Vec::new();
+    MUTANTS.iter().for_each(|mutant| copy.restore(mutant));
+    let mut sound = BTreeSet::new();
+    for mutant in MUTANTS.iter().filter(|mutant| sound.insert(mutant.killed_by)) {
+        let verdict = copy.run(mutant);
+        assert_eq!(verdict, Verdict::Passed, "{} on the unbroken crate", mutant.killed_by);
+    }
+    for mutant in MUTANTS {
+        copy.mutate(mutant);
+        let verdict = copy.run(mutant);
+        println!("{}: {verdict:?} by {}", mutant.name, mutant.killed_by);
+        if verdict != Verdict::Failed {
+            alive.push((mutant.name, verdict));
+        }
+        copy.restore(mutant);
+    }
+    assert!(alive.is_empty(), "not caught: {alive:?}");
+    let (test, done) = ("every_mutant_is_caught_by_the_test_that_is_named_for_it", MUTANTS.len());
+    tier::report(0, test, done as u64, "mutants", 0, began.elapsed());
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    DidNotBuild,
+    TookTooLong,
+}
+
+/// The crate, where it may be broken.
+struct Copy {
+    directory: PathBuf,
+    /// What the files are that are broken and mended, as they were at the start.
+    whole: BTreeMap<&'static str, String>,
+}
+
+impl Copy {
+    fn make() -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+        for part in
+            ["src", "tests", "examples", "benches", "docs", "Cargo.toml", "Cargo.lock", "README.md"]
+        {
+            copy(&root().join(part), &directory.join(part));
+        }
+        let whole = MUTANTS.iter().map(|mutant| (mutant.file, read(&root().join(mutant.file))));
+        Self { directory, whole: whole.collect() }
+    }
+
+    fn mutate(&self, mutant: &Mutant) {
+        let broken = self.whole[mutant.file].replace(mutant.whole, mutant.broken);
+        std::fs::write(self.directory.join(mutant.file), broken).expect("the copy is ours");
+    }
+
+    fn restore(&self, mutant: &Mutant) {
+        let (path, text) = (self.directory.join(mutant.file), &self.whole[mutant.file]);
+        if read(&path) != *text {
+            std::fs::write(path, text).expect("the copy is ours");
+        }
+    }
+
+    /// Builds and runs the test that is named.
+    fn run(&self, mutant: &Mutant) -> Verdict {
+        let built = self.cargo(mutant).args(["--no-run", "--quiet"]).status();
+        if !built.expect("cargo can be started").success() {
+            return Verdict::DidNotBuild;
+        }
+        let (_, test) = mutant.killed_by.split_once("::").expect("file::test");
+        let mut child =
+            self.cargo(mutant).args(["--quiet", "--", test]).spawn().expect("cargo can be started");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("it can be asked") {
+                return if status.success() { Verdict::Passed } else { Verdict::Failed };
+            }
+            if began.elapsed() > Duration::from_secs(120) {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Verdict::TookTooLong;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn cargo(&self, mutant: &Mutant) -> Command {
+        let (file, _) = mutant.killed_by.split_once("::").expect("file::test");
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(&self.directory).args(["test", "--offline", "--locked"]);
+        match file.strip_prefix("tests/").and_then(|rest| rest.split('/').next()) {
+            Some(binary) => command.args(["--test", binary]),
+            None => command.arg("--lib"),
+        };
+        // A build directory of its own; what it says is of no interest, it is meant to fail.
+        command
+            .env("CARGO_TARGET_DIR", self.directory.join("target"))
+            .env("RUST_BACKTRACE", "0")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+}
+
+/// Copies what has changed, so that what was built before need not be built again.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).expect("a directory in the build directory");
+        for entry in std::fs::read_dir(from).expect("a directory of the crate") {
+            let entry = entry.expect("an entry");
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else if from.is_file() && std::fs::read(from).ok() != std::fs::read(to).ok() {
+        std::fs::copy(from, to).expect("a file of the crate");
+    }
+}

@@ -1,0 +1,150 @@
+//! The table: what is broken where, and which test must notice.
+
+/// One broken engine.
+pub(crate) struct Mutant {
+    pub(crate) name: &'static str,
+    pub(crate) file: &'static str,
+    /// What is there; exactly once in the file.
+    pub(crate) whole: &'static str,
+    /// What is put in its place.
+    pub(crate) broken: &'static str,
+    /// `file::test`.
+    pub(crate) killed_by: &'static str,
+}
+
+const EXACTLY_ONCE: &str =
+    "tests/simulation/histories.rs::exactly_once_shows_and_counts_everything_once_in_every_history";
+const ACKNOWLEDGED: &str = "tests/simulation/histories.rs::at_least_once_with_an_acknowledger_loses_nothing_in_any_history";
+const WITHOUT_A_STORE: &str = "tests/simulation/histories.rs::at_least_once_without_a_store_loses_nothing_while_the_process_lives";
+const AT_MOST_ONCE: &str =
+    "tests/simulation/histories.rs::at_most_once_repeats_nothing_in_any_history";
+
+pub(crate) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "restore only the source",
+        file: "src/job/make.rs",
+        whole: "let state = site.execution.state_of(&site.instance.name)?;",
+        broken: "let state: Option<Vec<u8>> = None;",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "forget to hold",
+        file: "src/delivery/checkpointed/gate.rs",
+        whole: "verdict.hold = self.hold && verdict.cut.is_none();",
+        broken: "verdict.hold = false;",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "acknowledge before emitting",
+        file: "src/channel/outbox.rs",
+        whole: "        context.ledger.send();\n",
+        broken: "",
+        killed_by: ACKNOWLEDGED,
+    },
+    Mutant {
+        name: "commit before the checkpoint is sealed",
+        file: "src/executor/component.rs",
+        whole: "            self.prepared.extend(handle.map(|handle| (checkpoint, handle)));",
+        broken: "            if let Some(handle) = handle { self.sink.commit(handle)?; }",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "seal before the parts are there",
+        file: "src/checkpoint/coordinator.rs",
+        whole: "        if !g.missing.is_empty() {\n            return Vec::new();\n        }\n",
+        broken: "",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "rename before the content is durable",
+        file: "src/checkpoint/directory_store/files.rs",
+        whole: "        file.sync().map_err(failed(\"synchronize\", path))?;\n        Ok(file)",
+        broken: "        Ok(file)",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "delete the old checkpoints before the new one is durable",
+        file: "src/checkpoint/directory_store/commit.rs",
+        whole: "    files.create_dir(&directory)?;\n",
+        broken: "    files.create_dir(&directory)?;
+    for old in super::recovery::attempts(files)?.into_iter().filter(|old| *old != attempt) {
+        let old = old.path(files.root());
+        for entry in files.list(&old)? {
+            files.remove_file(&old.join(&entry.name))?;
+        }
+        files.remove_dir(&old)?;
+    }
+",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "skip the last parts of instances that have ended",
+        file: "src/executor/checkpoint_writer.rs",
+        whole: "            .filter(|(instance, _)| !answered.contains(instance))",
+        broken: "            .filter(|_| false)",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "take a checkpoint that was answered before an end for the last",
+        file: "src/checkpoint/coordinator.rs",
+        whole: "        self.phase = Phase::Sealing { checkpoint, last: false };\n        vec![Action::Commit { checkpoint, last: false }]",
+        broken: "        let last = self.all_ended();\n        self.phase = Phase::Sealing { checkpoint, last };\n        vec![Action::Commit { checkpoint, last }]",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "report a checkpoint as saved though a part failed",
+        file: "src/executor/instance.rs",
+        whole: "        if self.context.fatal.is_none() {\n            self.reporter",
+        broken: "        {\n            self.reporter",
+        killed_by: "src/executor/instance.rs::parts_that_are_not_all_are_never_reported_as_saved",
+    },
+    Mutant {
+        name: "put the barrier ahead of events that were polled before it",
+        file: "src/executor/source_instance/mod.rs",
+        whole: "Cut::Barriers { .. } => self.barrier = Some(checkpoint),",
+        broken: "Cut::Barriers { .. } => self.inject(checkpoint),",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "count a late report of a root that is done",
+        file: "src/delivery/at_least_once/tracker.rs",
+        whole: "        self.slots.get_mut(index).filter(|slot| slot.stands_for.is_some())",
+        broken: "        self.slots.get_mut(index)",
+        killed_by: "src/delivery/at_least_once/tracker.rs::a_late_report_for_a_root_retired_in_the_middle_changes_nothing",
+    },
+    Mutant {
+        name: "save a position ahead of what is acknowledged",
+        file: "src/delivery/at_least_once/kept.rs",
+        whole: "self.marks.front().is_some_and(|(after, _)| *after <= self.buffer.front())",
+        broken: "self.marks.front().is_some()",
+        killed_by: ACKNOWLEDGED,
+    },
+    Mutant {
+        name: "forget the failure of a flush",
+        file: "src/executor/node/failure.rs",
+        whole: "Verdict::Fail => context.ledger.fail_since(self.reported, failure),",
+        broken: "Verdict::Fail => {}",
+        killed_by: WITHOUT_A_STORE,
+    },
+    Mutant {
+        name: "emit before the position is durable",
+        file: "src/executor/source_instance/position.rs",
+        whole: "Ok(bytes) if persist => self.persist(&bytes),",
+        broken: "Ok(_) if persist => {}",
+        killed_by: AT_MOST_ONCE,
+    },
+    Mutant {
+        name: "accept what a dead execution writes",
+        file: "src/checkpoint/directory_store/admission.rs",
+        whole: "            Some(newest) if newest != execution => Err(StoreError::Fenced { execution, newest }),\n",
+        broken: "",
+        killed_by: "tests/checkpoint_store/ownership.rs::a_late_answer_of_the_execution_before_changes_nothing",
+    },
+    Mutant {
+        name: "lose a wake-up when a full queue has room again",
+        file: "src/channel/queue.rs",
+        whole: "            self.sender.notify();\n",
+        broken: "",
+        killed_by: EXACTLY_ONCE,
+    },
+];
