@@ -136,9 +136,11 @@ impl Copy {
             Some(binary) => command.args(["--test", binary]),
             None => command.arg("--lib"),
         };
-        // A build directory of its own; what it says is of no interest, it is meant to fail.
+        // The crate's own build directory: what it depends on is there already. What the command
+        // says is of no interest, it is meant to fail.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in there");
         command
-            .env("CARGO_TARGET_DIR", self.directory.join("target"))
+            .env("CARGO_TARGET_DIR", target)
             .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -103,7 +103,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         file: "src/executor/source_instance/mod.rs",
         whole: "Cut::Barriers { .. } => self.barrier = Some(checkpoint),",
         broken: "Cut::Barriers { .. } => self.inject(checkpoint),",
-        killed_by: EXACTLY_ONCE,
+        killed_by: "tests/mission/d_checkpoints.rs::events_that_a_source_emitted_beyond_the_room_it_had_are_on_the_right_side_of_the_barrier",
     },
     Mutant {
         name: "count a late report of a root that is done",
@@ -145,6 +145,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         file: "src/channel/queue.rs",
         whole: "            self.sender.notify();\n",
         broken: "",
-        killed_by: EXACTLY_ONCE,
+        killed_by: "tests/simulation/graphs.rs::random_graphs_show_what_an_interpreter_says_under_every_guarantee_and_fault",
     },
 ];

@@ -6,5 +6,6 @@
 #[path = "../tier/mod.rs"]
 mod tier;
 
+mod graphs;
 mod histories;
 mod oracle;
