@@ -253,3 +253,7 @@ impl Answers for Desk {
         Root::new(self.acknowledger.sources.len() + self.instance, sequence)
     }
 }
+
+#[cfg(test)]
+#[path = "algebra_tests.rs"]
+mod algebra_tests;
