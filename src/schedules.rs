@@ -22,7 +22,7 @@ use crate::id::{CheckpointId, Root};
 
 fn orders(check: impl Fn() + Send + Sync + 'static) {
     let asked = std::env::var("STREAMWORK_SCHEDULES").ok();
-    let orders = asked.map_or(20_000, |text| text.parse().expect("a number of schedules"));
+    let orders = asked.map_or(35_000, |text| text.parse().expect("a number of schedules"));
     let check = Arc::new(check);
     let again = Arc::clone(&check);
     shuttle::check_random(move || check(), orders / 2);
