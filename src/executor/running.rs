@@ -97,8 +97,8 @@ impl Supervisor {
             registry: Arc::clone(&self.registry),
             store: self.store.clone(),
             restored: prepared.restored.clone(),
-            mailboxes: mailboxes.clone(),
-            reporters: reporters.clone(),
+            mailboxes: mailboxes.clone().into(),
+            reporters: reporters.clone().into(),
         };
         let builds = (self.blueprint.wire)(&execution);
         let (tasks, written, writer) = match self.writer(prepared) {
