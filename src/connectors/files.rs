@@ -163,6 +163,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::api::waker::Waker;
+    use crate::id::InstanceName;
     use crate::testkit::check_transactional_sink;
 
     #[test]
@@ -184,5 +186,35 @@ mod tests {
         let seen = check_transactional_sink(factory, &[1, 2, 3, 4], visible);
         let text: String = seen.expect("no callback fails").into_values().collect();
         assert_eq!(text, "1\n2\n3\n4\n");
+    }
+
+    /// A sink as an execution sets it up.
+    fn sink(directory: &Path, execution: u64) -> TransactionalFiles<u64> {
+        let encode = |n: &u64, file: &mut Vec<u8>| file.extend(format!("{n}\n").into_bytes());
+        let mut sink = TransactionalFiles::factory(directory, encode)();
+        let instance = Instance {
+            name: InstanceName::new("files", 0),
+            parallelism: 1,
+            execution: ExecutionId(execution),
+            waker: Waker::default(),
+        };
+        sink.setup(&instance).unwrap();
+        sink
+    }
+
+    #[test]
+    fn an_execution_that_was_replaced_does_not_touch_the_pending_files_of_its_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut replaced, mut successor) = (sink(directory.path(), 1), sink(directory.path(), 2));
+        successor.write(2).unwrap();
+        let handle = successor.prepare(CheckpointId(1)).unwrap().unwrap();
+        replaced.write(1).unwrap();
+        let late = replaced.prepare(CheckpointId(1)).unwrap().unwrap();
+        assert_ne!(late, handle);
+        successor.commit(handle).unwrap();
+        let shown = std::fs::read_to_string(directory.path().join("part-0000-0000000001")).unwrap();
+        assert_eq!(shown, "2\n");
+        sink(directory.path(), 3).abort_unfinished().unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

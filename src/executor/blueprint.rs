@@ -57,8 +57,9 @@ pub(crate) struct Execution {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
     pub(crate) restored: Option<Arc<Manifest>>,
-    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
-    pub(crate) reporters: Vec<Reporter>,
+    /// By number. Shared, not copied: each instance keeps this value.
+    pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
+    pub(crate) reporters: Arc<[Reporter]>,
 }
 
 impl Execution {

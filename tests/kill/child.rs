@@ -1,5 +1,6 @@
 //! The process that is killed: one job, run under the guarantee that its environment names.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
     Next, Refused, Sink, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
@@ -155,13 +157,13 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
     let often = Duration::from_millis(5);
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_in(checkpoints).every(often).into(),
-        "at-least-once" => AtLeastOnce::new().store_in(checkpoints).every(often).into(),
+        "at-least-once" => acknowledged().store_in(checkpoints).every(often).into(),
         "at-least-once-checkpoint" => AtLeastOnce::checkpoints_in(checkpoints).every(often).into(),
         _ => ExactlyOnce::checkpoints_in(checkpoints).every(often).into(),
     };
     let out = directory.join("out");
     let job = Job::new("killed");
-    let counted = numbers_counted(&job, events, Some(directory.to_owned()));
+    let counted = numbers_counted(&job, semantics, events, Some(directory.to_owned()));
     if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
         let files = TransactionalFiles::factory(out, |counted: &Counted, file: &mut Vec<u8>| {
             file.extend_from_slice(line(*counted).as_bytes());
@@ -174,13 +176,31 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
 }
 
 /// Numbers that take different ways to one counter. The directory is told when they begin to flow.
-pub(crate) fn numbers_counted(job: &Job, end: u64, flow: Option<PathBuf>) -> Stream<Counted> {
+/// With an acknowledger some fail once in each process.
+pub(crate) fn numbers_counted(
+    job: &Job,
+    semantics: &str,
+    end: u64,
+    flow: Option<PathBuf>,
+) -> Stream<Counted> {
+    let fails = semantics == "at-least-once";
+    let failed = Mutex::new(HashSet::new());
     job.stateful_source("numbers", move || Numbers { next: 0, end, flow: flow.clone() })
         .shuffle()
-        .map(|n| n)
+        .try_map(move |(event, stamp)| {
+            if fails && event % 397 == 13 && failed.lock().insert(event) {
+                return Err("this event fails once".into());
+            }
+            Ok((event, stamp))
+        })
         .parallelism(2)
         .global()
         .stateful("count", Count::default)
+}
+
+/// Under this, an event that fails is out for longer than it takes to save a position.
+pub(crate) fn acknowledged() -> AtLeastOnce {
+    AtLeastOnce::new().backoff(Duration::from_millis(10), Duration::from_millis(10))
 }
 
 /// An event's number and stamp, and how many there had been.

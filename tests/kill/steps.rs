@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use streamwork::checkpoint::DirectoryStore;
-use streamwork::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee, Job, TransactionalFiles};
+use streamwork::{AtMostOnce, ExactlyOnce, Guarantee, Job, TransactionalFiles};
 
-use crate::child::{Append, line, numbers_counted};
+use crate::child::{Append, acknowledged, line, numbers_counted};
 use crate::oracle::Seen;
 use crate::step_disk::{Census, StepDisk, StepFiles, Steps};
 use crate::tier;
@@ -51,12 +51,12 @@ fn run(semantics: &str, directory: &Path, steps: &Arc<Steps>) {
     let often = Duration::from_millis(2);
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_with(store).every(often).into(),
-        "at-least-once" => AtLeastOnce::new().store_with(store).every(often).into(),
+        "at-least-once" => acknowledged().store_with(store).every(often).into(),
         _ => ExactlyOnce::checkpoints_with(store).every(often).into(),
     };
     let out = directory.join("out");
     let job = Job::new("steps");
-    let counted = numbers_counted(&job, EVENTS, None);
+    let counted = numbers_counted(&job, semantics, EVENTS, None);
     if semantics == "exactly-once" {
         let encode = |counted: &_, file: &mut Vec<u8>| file.extend(line(*counted).into_bytes());
         let files = TransactionalFiles::factory(&out, encode);

@@ -9,8 +9,8 @@ use super::{
     part,
 };
 
-/// Makes a checkpoint complete. `fence` says whether the execution still has the store, and is asked when everything else is
-/// done: what happens between the answer and the commit point cannot be fenced.
+/// Makes a checkpoint complete. `fence` says whether the execution still has the store, and is asked again when everything else
+/// is done: what happens between the answer and the commit point cannot be fenced.
 pub(super) fn commit(
     files: &Files,
     manifest: &Manifest,

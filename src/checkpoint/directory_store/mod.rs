@@ -196,6 +196,8 @@ impl CheckpointStore for DirectoryStore {
         admission.admit(manifest.execution)?;
         admission.admit_checkpoint(manifest.checkpoint)?;
         let fence = || admission.fence(&self.files);
+        // First of all too: a successor may have cleared away the parts, which is not what is wrong.
+        fence()?;
         let committed = commit::commit(&self.files, manifest, fence);
         if matches!(committed, Ok(()) | Err(StoreError::InDoubt { .. })) {
             admission.note_committed(manifest.checkpoint);

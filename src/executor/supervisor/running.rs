@@ -151,8 +151,8 @@ impl<H: Host> Supervisor<H> {
             registry: Arc::clone(&self.registry),
             store: self.store.clone(),
             restored: prepared.restored.clone(),
-            mailboxes: mailboxes.to_vec(),
-            reporters: reporters.to_vec(),
+            mailboxes: mailboxes.into(),
+            reporters: reporters.into(),
         }
     }
 
