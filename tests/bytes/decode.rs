@@ -51,8 +51,7 @@ fn damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_inp
     let tree = Tree::Node(vec![leaf("a"), Tree::Node(vec![numbers, leaf("späte Zahlung")])]);
     let counts: BTreeMap<String, u64> = (0..30).map(|n| (format!("word {n}"), n)).collect();
     let accounts: HashMap<u32, (i64, Vec<u8>)> = (0..9).map(|n| (n, (-9, vec![7; 50]))).collect();
-    let timers: (Option<BTreeMap<u64, char>>, Vec<(u64, u64)>) =
-        (Some(BTreeMap::from([(1, 'x')])), vec![(u64::MAX, 7); 20]);
+    let timers = (Some(BTreeMap::from([(1_u64, 'x')])), vec![(u64::MAX, 7_u64); 20]);
     let offsets: Vec<(u32, Offset)> = (0..8).map(|n| (n, Offset::new(41))).collect();
     let nested: VecDeque<Vec<Vec<u16>>> = VecDeque::from([vec![vec![1, 2], vec![]], vec![]]);
     let names = vec![PartName::new("counter", 3), PartName::new("", usize::MAX)];

@@ -182,7 +182,9 @@ pub(crate) fn silence_booms() {
     ONCE.call_once(|| {
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let text = panic.payload_as_str().unwrap_or_default();
+            let (fixed, made) = (panic.payload().downcast_ref::<&str>(), panic.payload());
+            let made = made.downcast_ref::<String>().map(String::as_str);
+            let text = fixed.copied().or(made).unwrap_or_default();
             if !text.starts_with("boom") {
                 loud(panic);
             }
