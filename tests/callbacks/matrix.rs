@@ -187,22 +187,46 @@ fn matrix(guarantee: &'static str, test: &str) {
     tier::report(7, test, all.len() as u64, "faults", 0, started.elapsed());
 }
 
-macro_rules! under_each_guarantee {
-    ($($name:ident: $guarantee:literal),*) => {$(
-        #[test]
-        fn $name() {
-            matrix($guarantee, stringify!($name));
-        }
-    )*};
+#[test]
+fn at_most_once_repeats_nothing_whichever_callback_fails() {
+    matrix("at-most-once", "at_most_once_repeats_nothing_whichever_callback_fails");
 }
 
-under_each_guarantee! {
-    at_most_once_repeats_nothing_whichever_callback_fails: "at-most-once",
-    at_most_once_with_a_store_repeats_nothing_whichever_callback_fails: "at-most-once stored",
-    at_least_once_loses_nothing_whichever_callback_fails: "at-least-once",
-    at_least_once_with_a_store_loses_nothing_whichever_callback_fails: "at-least-once stored",
-    at_least_once_by_checkpoints_loses_nothing_whichever_callback_fails: "at-least-once-checkpoint",
-    exactly_once_counts_and_shows_everything_once_whichever_callback_fails: "exactly-once"
+#[test]
+fn at_most_once_with_a_store_repeats_nothing_whichever_callback_fails() {
+    matrix(
+        "at-most-once stored",
+        "at_most_once_with_a_store_repeats_nothing_whichever_callback_fails",
+    );
+}
+
+#[test]
+fn at_least_once_loses_nothing_whichever_callback_fails() {
+    matrix("at-least-once", "at_least_once_loses_nothing_whichever_callback_fails");
+}
+
+#[test]
+fn at_least_once_with_a_store_loses_nothing_whichever_callback_fails() {
+    matrix(
+        "at-least-once stored",
+        "at_least_once_with_a_store_loses_nothing_whichever_callback_fails",
+    );
+}
+
+#[test]
+fn at_least_once_by_checkpoints_loses_nothing_whichever_callback_fails() {
+    matrix(
+        "at-least-once-checkpoint",
+        "at_least_once_by_checkpoints_loses_nothing_whichever_callback_fails",
+    );
+}
+
+#[test]
+fn exactly_once_counts_and_shows_everything_once_whichever_callback_fails() {
+    matrix(
+        "exactly-once",
+        "exactly_once_counts_and_shows_everything_once_whichever_callback_fails",
+    );
 }
 
 #[test]
