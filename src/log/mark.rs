@@ -29,6 +29,9 @@ const SLOT_BYTES: usize = 48;
 const SLOT_DISTANCE: usize = 512;
 const FILE_BYTES: usize = SLOT_DISTANCE + SLOT_BYTES;
 
+/// No writer comes so far; a number above it was never written by one.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
+
 /// How far a partition goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -54,7 +57,9 @@ impl MarkWriter {
     /// Opens the file, or makes it, and writes the mark to both slots, durably: nothing older can be read any more.
     pub(super) fn open(partition: &Path, mark: &Mark) -> Result<Self, LogError> {
         let path = file_of(partition);
-        let sequence = read_slots(&path)?.map_or(0, |(sequence, _)| sequence);
+        // Both slots are written below, so that numbering may begin anew where it has come near its end.
+        let known = read_slots(&path)?.map(|(sequence, _)| sequence);
+        let sequence = known.filter(|sequence| *sequence < SEQUENCE_MAX).unwrap_or(0);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(LogError::io("open", &path))?;
         let mut writer = MarkWriter { file, path, sequence };

@@ -9,14 +9,12 @@ use parking_lot::Mutex;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use streamwork::checkpoint::DirectoryStore;
+use streamwork::checkpoint::{DirectoryStore, Disk, StoreError};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, ExactlyOnce, Guarantee,
-    Instance, Job, JobError, JobReport, Next, Restarts, Sink, StatefulOperator, StatefulSource,
-    TransactionalSink,
+    Instance, Job, JobReport, Next, Refused, Restarts, RunError, Sink, StatefulOperator,
+    StatefulSource, TransactionalSink,
 };
-
-use crate::memory_disk::MemoryDisk;
 
 /// Events of a run.
 pub(crate) const EVENTS: u64 = 240;
@@ -25,27 +23,29 @@ pub(crate) const EVENTS: u64 = 240;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The guarantee of that name, storing on `disk`.
-pub(crate) fn guarantee(name: &str, disk: &MemoryDisk) -> Guarantee {
+///
+/// # Errors
+/// The store cannot be opened.
+fn guarantee(name: &str, disk: &Arc<dyn Disk>) -> Result<Guarantee, StoreError> {
     let often = Duration::from_millis(2);
     let restarts = Restarts { limit: 4, backoff: Duration::from_millis(1), ..Restarts::default() };
-    let store =
-        || Arc::new(DirectoryStore::open_on(Arc::new(disk.clone()), "/store").expect("it opens"));
+    let store = || DirectoryStore::open_on(Arc::clone(disk), "/store").map(Arc::new);
     let (least, quick) = (AtLeastOnce::new().attempts_max(4), Duration::from_millis(1));
     let least = least.backoff(quick, quick).restarts(restarts);
     let most = AtMostOnce::new().restarts(restarts);
-    match name {
+    Ok(match name {
         "at-most-once" => most.into(),
-        "at-most-once stored" => most.store_with(store()).every(often).into(),
+        "at-most-once stored" => most.store_with(store()?).every(often).into(),
         "at-least-once" => least.into(),
-        "at-least-once stored" => least.store_with(store()).every(often).into(),
+        "at-least-once stored" => least.store_with(store()?).every(often).into(),
         "at-least-once-checkpoint" => {
-            AtLeastOnce::checkpoints_with(store()).every(often).restarts(restarts).into()
+            AtLeastOnce::checkpoints_with(store()?).every(often).restarts(restarts).into()
         }
         "exactly-once" => {
-            ExactlyOnce::checkpoints_with(store()).every(often).restarts(restarts).into()
+            ExactlyOnce::checkpoints_with(store()?).every(often).restarts(restarts).into()
         }
         other => panic!("no guarantee is named {other}"),
-    }
+    })
 }
 
 /// How a callback fails.
@@ -182,7 +182,9 @@ pub(crate) fn silence_booms() {
     ONCE.call_once(|| {
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let text = panic.payload_as_str().unwrap_or_default();
+            let (fixed, made) = (panic.payload().downcast_ref::<&str>(), panic.payload());
+            let made = made.downcast_ref::<String>().map(String::as_str);
+            let text = fixed.copied().or(made).unwrap_or_default();
             if !text.starts_with("boom") {
                 loud(panic);
             }
@@ -438,19 +440,19 @@ fn job(world: &Arc<World>, name: &str) -> Job {
 pub(crate) fn run(
     world: &Arc<World>,
     name: &str,
-    disk: &MemoryDisk,
+    disk: &Arc<dyn Disk>,
     what: &str,
-) -> Result<JobReport, JobError> {
+) -> Result<JobReport, RunError> {
     // Components are identities in the store, so a second run on it has the names of the first; the
     // threads of another case have not.
     let case = &format!("{:05}", world.case);
-    let handle = job(world, case).start(guarantee(name, disk)).expect(what);
+    let handle = job(world, case).start(guarantee(name, disk).map_err(Refused::from)?)?;
     let started = Instant::now();
     while !handle.is_finished() {
         assert!(started.elapsed() < PATIENCE, "{what}: it hangs");
         std::thread::sleep(Duration::from_micros(200));
     }
-    let result = handle.wait();
+    let result = handle.wait().map_err(RunError::from);
     // The system takes a moment to forget a thread that was joined.
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
@@ -479,4 +481,39 @@ pub(crate) fn counts(events: &[u64]) -> BTreeMap<u64, u64> {
         *counts.entry(*event).or_default() += 1;
         counts
     })
+}
+
+/// What the guarantee promises holds, after a run that ended well or not.
+#[track_caller]
+pub(crate) fn assert_promised(
+    guarantee: &str,
+    world: &World,
+    went_well: bool,
+    again: bool,
+    what: &str,
+) {
+    let (seen, shown) = (counts(&world.seen.lock()), counts(&world.ledger.lock().shown));
+    let counted = world.counted.lock().clone();
+    let letters = world.letters.lock().clone();
+    for of in [&seen, &shown, &counted] {
+        assert!(of.keys().all(|event| *event < EVENTS), "{what}: invented: {of:?}");
+    }
+    let repeated = |of: &BTreeMap<u64, u64>| of.values().any(|n| *n > 1);
+    let lost = |of: &BTreeMap<u64, u64>| {
+        (0..EVENTS).find(|event| !of.contains_key(event) && !letters.contains(event))
+    };
+    if guarantee.starts_with("at-most-once") {
+        assert!(!repeated(&seen), "{what}: repeated at the plain sink, again: {again}");
+        assert!(!repeated(&shown), "{what}: repeated at the ledger, again: {again}");
+        assert!(!repeated(&counted), "{what}: repeated in the state, again: {again}");
+    } else if went_well {
+        assert_eq!(lost(&seen), None, "{what}: lost at the plain sink, again: {again}");
+        assert_eq!(lost(&shown), None, "{what}: lost at the ledger, again: {again}");
+        assert_eq!(lost(&counted), None, "{what}: lost in the state, again: {again}");
+    }
+    if guarantee == "exactly-once" {
+        assert!(letters.is_empty());
+        assert!(!repeated(&shown), "{what}: repeated at the ledger, again: {again}");
+        assert!(!repeated(&counted), "{what}: repeated in the state, again: {again}");
+    }
 }

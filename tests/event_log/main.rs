@@ -5,6 +5,7 @@
 
 mod crash;
 mod damage;
+mod golden;
 mod random;
 mod refusal;
 mod retention;

@@ -1,0 +1,94 @@
+//! The codec: state of several shapes.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use streamwork::checkpoint::{Manifest, PartName, decode, encode};
+use streamwork::log::Offset;
+
+use crate::memory_disk::Random;
+use crate::mutate::mutated;
+use crate::{tier, within_bounds};
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+enum Tree {
+    Leaf(String),
+    Numbers { of: Vec<i128>, at: Option<Duration> },
+    Node(Vec<Tree>),
+}
+
+/// Decodes what became of a value; what is decoded must be the value of its own bytes.
+fn check<T>(value: &T, random: &mut Random, what: &str)
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let bytes = encode(value).expect("it can be encoded");
+    let input = mutated(&bytes, random);
+    let decoded = within_bounds(what, input.len(), || decode::<T>(&input));
+    match decoded {
+        Ok(found) if input == bytes => assert_eq!(found, *value, "{what}"),
+        // Other bytes may stand for another value, but all of them for that and no other.
+        Ok(found) => {
+            let again = encode(&found).expect("it can be encoded");
+            assert!(again.len() <= input.len(), "{what}: more than the input held");
+        }
+        Err(error) => {
+            assert!(input != bytes, "{what}: what was written is refused: {error}");
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_input() {
+    let test = "damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_input";
+    let (seed, started) = (tier::seed(test), Instant::now());
+    let leaf = |text: &str| Tree::Leaf(text.to_owned());
+    let numbers = Tree::Numbers { of: vec![1, -1, i128::MAX], at: Some(Duration::from_secs(3)) };
+    let tree = Tree::Node(vec![leaf("a"), Tree::Node(vec![numbers, leaf("späte Zahlung")])]);
+    let counts: BTreeMap<String, u64> = (0..30).map(|n| (format!("word {n}"), n)).collect();
+    let accounts: HashMap<u32, (i64, Vec<u8>)> = (0..9).map(|n| (n, (-9, vec![7; 50]))).collect();
+    let timers = (Some(BTreeMap::from([(1_u64, 'x')])), vec![(u64::MAX, 7_u64); 20]);
+    let offsets: Vec<(u32, Offset)> = (0..8).map(|n| (n, Offset::new(41))).collect();
+    let nested: VecDeque<Vec<Vec<u16>>> = VecDeque::from([vec![vec![1, 2], vec![]], vec![]]);
+    let names = vec![PartName::new("counter", 3), PartName::new("", usize::MAX)];
+    let cases = tier::times(40_000, 10_000_000);
+    for case in 0..cases {
+        let what = format!("STREAMWORK_SEED={seed}, case {case}");
+        let random = &mut Random(seed << 24 ^ case);
+        check(&tree, random, &what);
+        check(&counts, random, &what);
+        check(&accounts.get(&3).cloned(), random, &what);
+        check(&timers, random, &what);
+        check(&offsets, random, &what);
+        check(&nested, random, &what);
+        check(&names, random, &what);
+        check(&"text".repeat(20), random, &what);
+        check(&vec![0_u64; 40], random, &what);
+    }
+    tier::report(21, test, 9 * cases, "damaged values", seed, started.elapsed());
+}
+
+#[test]
+fn bytes_that_were_never_a_manifest_are_refused() {
+    let test = "bytes_that_were_never_a_manifest_are_refused";
+    let (seed, started) = (tier::seed(test), Instant::now());
+    let cases = tier::times(100_000, 100_000_000);
+    let mut random = Random(seed);
+    for case in 0..cases {
+        let mut bytes: Vec<u8> = (0..random.below(200)).map(|_| random.next() as u8).collect();
+        if random.below(2) == 0 && bytes.len() > 19 {
+            bytes[..8].copy_from_slice(b"STRWMANI");
+            bytes[8..11].copy_from_slice(&[1, 0, 1]);
+            let body = (bytes.len() - 19).saturating_sub(4) as u64;
+            bytes[11..19].copy_from_slice(&body.to_le_bytes());
+            crate::mutate::reseal(&mut bytes);
+        }
+        let what = format!("STREAMWORK_SEED={seed}, case {case}");
+        let _ = within_bounds(&what, bytes.len(), || Manifest::from_bytes(&bytes));
+    }
+    tier::report(21, test, cases, "inputs", seed, started.elapsed());
+}

@@ -1,0 +1,41 @@
+//! Everything that reads bytes back, given bytes that are not what was written: never a panic, never
+//! an allocation beyond what the input justifies, never silently empty or altered.
+
+mod decode;
+mod log_files;
+mod mutate;
+mod store_files;
+
+#[path = "../checkpoint_store/memory_disk.rs"]
+#[expect(dead_code, reason = "the store's own tests use the rest")]
+mod memory_disk;
+
+#[path = "../tier/mod.rs"]
+mod tier;
+
+/// What a reader may hold beside the input: a first guess of one mebibyte for each collection that is
+/// nested, and buffers.
+const ALLOWANCE_BYTES: u64 = 4 << 20;
+
+/// For each byte of input: a payload of a log may take sixteen, and a copy or two.
+const ALLOWANCE_PER_BYTE: u64 = 20;
+
+/// Reads within bounds; panics with `what` if more memory was held than the input justifies.
+#[track_caller]
+fn within_bounds<T>(what: &str, input_bytes: usize, read: impl FnOnce() -> T) -> T {
+    let mut result = None;
+    let used = allocation_counter::measure(|| result = Some(read()));
+    let allowed = ALLOWANCE_BYTES + ALLOWANCE_PER_BYTE * input_bytes as u64;
+    assert!(
+        used.bytes_max <= allowed,
+        "{what}: {} bytes were held to read {input_bytes}",
+        used.bytes_max
+    );
+    result.expect("it was measured")
+}
+
+#[test]
+#[should_panic(expected = "were held to read 10")]
+fn an_allocation_beyond_the_input_is_noticed() {
+    within_bounds("a gigabyte", 10, || drop(Vec::<u8>::with_capacity(1 << 30)));
+}

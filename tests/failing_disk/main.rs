@@ -1,0 +1,17 @@
+//! A disk that fails or lies under a running job: every operation of it refused, for a moment or for
+//! a while, and directories that were damaged between two runs.
+
+mod damage;
+mod faults;
+mod script;
+
+#[path = "../checkpoint_store/memory_disk.rs"]
+#[expect(dead_code, reason = "the store's own tests use the rest")]
+mod memory_disk;
+
+#[path = "../tier/mod.rs"]
+mod tier;
+
+#[path = "../callbacks/world.rs"]
+#[expect(dead_code, reason = "here no callback fails")]
+mod world;
