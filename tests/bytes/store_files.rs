@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::memory_disk::Outside as _;
 use streamwork::CheckpointId;
 use streamwork::checkpoint::{
     CheckpointStore, DirectoryStore, Manifest, PartName, Recovered, StoreError,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::memory_disk::Outside as _;
 use proptest::prelude::*;
 use streamwork::{
     CheckpointId, ExecutionId,

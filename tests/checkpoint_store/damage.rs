@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::memory_disk::Outside as _;
 use streamwork::{
     ExecutionId,
     checkpoint::{CheckpointStore, FormatError, Manifest, StoreError},

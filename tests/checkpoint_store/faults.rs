@@ -1,5 +1,6 @@
 //! The disk fails at every single operation, in every way; the process dies at every single operation; power fails there.
 
+use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName, StoreError},

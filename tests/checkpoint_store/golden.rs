@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, Manifest, PartName},

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId, ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, PartName, StoreError},

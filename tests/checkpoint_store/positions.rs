@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::memory_disk::Outside as _;
 use streamwork::{
     ExecutionId,
     checkpoint::{CheckpointStore, DirectoryStore, FormatError, PartName, StoreError},

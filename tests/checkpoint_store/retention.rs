@@ -1,5 +1,6 @@
 //! What is deleted and what never is.
 
+use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId,
     checkpoint::{CheckpointStore, DirectoryStore, Disk},

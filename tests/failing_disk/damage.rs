@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::memory_disk::Outside as _;
 use parking_lot::Mutex;
 use streamwork::checkpoint::{
     CheckpointStore, Condition, DirectoryStore, Disk, Manifest, StoreError,
