@@ -10,7 +10,7 @@ use std::{
 };
 
 use streamwork::checkpoint::{
-    CheckpointStore, Condition, DirectoryStore, Disk, DiskEntry, DiskFile, DiskLock,
+    CheckpointStore, Condition, DirectoryStore, Disk, DiskEntry, DiskFile, DiskLock, Survey,
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
@@ -70,17 +70,31 @@ impl Disk for Overtaken {
     }
 }
 
-/// A looker that is overtaken at operation `at` by an owner who takes three checkpoints more and keeps two.
-fn overtaken(at: usize) -> (DirectoryStore, Arc<Overtaken>) {
+/// How far the owner has come with the removal of old checkpoints when the looker goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Removal {
+    Done,
+    /// The manifest and a part are gone, the directory and the other part are not.
+    HalfWay,
+}
+
+/// A looker that is overtaken at operation `at` by an owner who takes three checkpoints more and removes older ones.
+fn overtaken(at: usize, removal: Removal) -> (DirectoryStore, Arc<Overtaken>) {
     let disk = MemoryDisk::new();
     let owner = open(&disk);
     let execution = owner.begin_execution().unwrap();
-    complete(&owner, execution, 1);
-    complete(&owner, execution, 2);
+    let old = [1, 2].map(|checkpoint| complete(&owner, execution, checkpoint));
+    let theirs = disk.clone();
     let what = move || {
         for checkpoint in 3..6 {
             complete(&owner, execution, checkpoint);
-            owner.retain(2, None).unwrap();
+            if removal == Removal::Done {
+                owner.retain(2, None).unwrap();
+            }
+        }
+        for old in old.iter().filter(|_| removal == Removal::HalfWay) {
+            theirs.remove_file(&manifest_path(old)).unwrap();
+            theirs.remove_file(&part_path(old, 0)).unwrap();
         }
     };
     let disk = Arc::new(Overtaken {
@@ -94,20 +108,28 @@ fn overtaken(at: usize) -> (DirectoryStore, Arc<Overtaken>) {
 
 #[test]
 fn who_only_looks_finds_a_whole_checkpoint_wherever_the_owner_overtakes_him() {
-    for at in 0.. {
-        let (looker, disk) = overtaken(at);
+    for (at, removal) in (0..).flat_map(|at| [Removal::Done, Removal::HalfWay].map(|to| (at, to))) {
+        // Once while he asks for the newest, once while he looks at all.
+        let (looker, disk) = overtaken(at, removal);
+        let survey = looker.survey().unwrap();
+        assert_sound(&survey, &format!("overtaken at {at}, {removal:?}"));
+        let surveyed = disk.done.load(Ordering::Relaxed) > at;
+        let (looker, disk) = overtaken(at, removal);
         let found = looker.latest().unwrap().expect("there is always one");
         assert!(found.set_aside.is_empty(), "overtaken at {at}: {found:?}");
-        let survey = looker.survey().unwrap();
-        let complete = |one: &Condition| matches!(one, Condition::Complete(_));
-        assert!(survey.checkpoints.iter().any(|one| complete(&one.condition)), "at {at}");
-        for one in &survey.checkpoints {
-            let fine = complete(&one.condition) || matches!(one.condition, Condition::Unfinished);
-            assert!(fine, "overtaken at {at}: {one:?}");
-        }
-        if disk.done.load(Ordering::Relaxed) <= at {
-            assert!(at > 20, "only {at} operations");
+        if !surveyed && disk.done.load(Ordering::Relaxed) <= at {
+            assert!(at > 12, "only {at} operations");
             break;
         }
+    }
+}
+
+/// There is a complete checkpoint, and none that is damaged.
+fn assert_sound(survey: &Survey, what: &str) {
+    let complete = |one: &Condition| matches!(one, Condition::Complete(_));
+    assert!(survey.checkpoints.iter().any(|one| complete(&one.condition)), "{what}");
+    for one in &survey.checkpoints {
+        let fine = complete(&one.condition) || matches!(one.condition, Condition::Unfinished);
+        assert!(fine, "{what}: {one:?}");
     }
 }
