@@ -13,7 +13,7 @@ use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName
 #[allow(dead_code, unreachable_pub)]
 mod memory_disk;
 
-use memory_disk::MemoryDisk;
+use memory_disk::{MemoryDisk, Outside as _};
 
 const ROOT: &str = "/store";
 

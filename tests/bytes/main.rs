@@ -7,7 +7,6 @@ mod mutate;
 mod store_files;
 
 #[path = "../checkpoint_store/memory_disk.rs"]
-#[expect(dead_code, reason = "the store's own tests use the rest")]
 mod memory_disk;
 
 #[path = "../tier/mod.rs"]

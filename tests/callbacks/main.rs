@@ -9,7 +9,6 @@ mod times;
 mod world;
 
 #[path = "../checkpoint_store/memory_disk.rs"]
-#[expect(dead_code, reason = "the store's own tests use the rest")]
 mod memory_disk;
 
 #[path = "../tier/mod.rs"]
