@@ -19,6 +19,8 @@ pub enum Fault {
     PowerFailure,
     /// An operation of the disk fails, once or for a while, done or not done.
     DiskError,
+    /// The clock is suddenly up to a day ahead: the machine had been asleep.
+    ClockJump,
     /// The job is asked to stop and is started again; no fault, but it must lose nothing.
     Stop,
     /// A checkpoint is asked for; no fault either.
@@ -26,13 +28,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Error,
         Self::Panic,
         Self::Stall,
         Self::Kill,
         Self::PowerFailure,
         Self::DiskError,
+        Self::ClockJump,
         Self::Stop,
         Self::Checkpoint,
     ];

@@ -132,6 +132,12 @@ impl SimulatedHost {
             world.inject(format!("stall of {time:?} in {}", self.actors[number].occupant.name));
             self.actors[number].stalled_until = now.after(time);
         }
+        if world.draw(Fault::ClockJump) {
+            // From a second to more than a day.
+            let time = Duration::from_secs(world.random.power(0, 17));
+            world.inject(format!("the clock jumps by {time:?}"));
+            self.shared.advance_to(now.after(time));
+        }
         if world.draw(Fault::Checkpoint) {
             world.note("a checkpoint is asked for", 0);
             let (reply, _) = bounded(1);
