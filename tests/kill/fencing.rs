@@ -15,8 +15,8 @@ use crate::moments::Random;
 use crate::oracle::Seen;
 use crate::tier;
 
-/// At least a tenth of a second's, so that a process is met at work.
-const EVENTS: u64 = 8_000;
+/// So many that a process takes a fifth of a second for them, and is met at work.
+const EVENTS: u64 = 12_000;
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -46,11 +46,12 @@ fn stop(child: &Process) -> bool {
     !ended
 }
 
-/// Waits for a child that has to end with an error, and says which.
-fn expect_error(mut child: Process, directory: &Path, context: &str) -> String {
+/// Waits for a child to end, and says with which error; with none if it came to the end of its job.
+fn error_of(mut child: Process, directory: &Path, context: &str) -> String {
     let status = child::ended(&mut child, Duration::from_secs(30), context);
-    assert!(!status.success(), "{context}: a child that had to fail did not");
-    child::outcome(directory, child.id())
+    let error = child::outcome(directory, child.id());
+    assert_eq!(status.success(), error.is_empty(), "{context}: {status}, {error:?}");
+    error
 }
 
 fn flowing(child: &Process, directory: &Path) -> bool {
@@ -67,7 +68,7 @@ fn second_is_refused(random: &mut Random) -> bool {
     std::thread::sleep(Duration::from_micros(random.below(20_000)));
     let second = || {
         let second = child::spawn_silently("exactly-once", path, EVENTS);
-        expect_error(second, path, "the second process")
+        error_of(second, path, "the second process")
     };
     let while_it_runs = second();
     if !stop(&first) {
@@ -76,10 +77,13 @@ fn second_is_refused(random: &mut Random) -> bool {
     let while_it_stands_still = second();
     signal(&first, "-CONT");
     child::expect_end(first, Duration::from_secs(60), "the first process");
-    for error in [while_it_runs, while_it_stands_still] {
-        assert!(error.contains("InUse"), "{error:?}");
-    }
     Seen::read(&path.join("out"), EVENTS).assert_kept("exactly-once", "two processes");
+    let errors = [while_it_runs, while_it_stands_still];
+    // One that ran to its end was let in by a first that had let go, as its own good end shows.
+    if errors.iter().any(String::is_empty) {
+        return false;
+    }
+    assert!(errors.iter().all(|error| error.contains("InUse")), "{errors:?}");
     true
 }
 
@@ -102,7 +106,7 @@ fn take_over(semantics: &str, random: &mut Random, goes_on_later: bool) -> bool 
     std::thread::sleep(Duration::from_micros(random.below(20_000)));
     let come_back = |first: Process| {
         signal(&first, "-CONT");
-        let error = expect_error(first, path, "the first process");
+        let error = error_of(first, path, "the first process");
         assert!(error.contains("Fenced"), "{semantics}: {error:?}");
     };
     if goes_on_later {

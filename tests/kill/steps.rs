@@ -192,9 +192,9 @@ fn every_step(test: &str, semantics: &'static str, must: &[&str]) -> Sum {
 }
 
 /// A process ends at one step, and the one that recovers from it at another: all pairs, or some
-/// fifty of them spread evenly from a seed on.
+/// two dozen of them spread evenly from a seed on.
 fn pairs(semantics: &'static str, first: &Census, second: &Census, seed: u64, sum: &mut Sum) {
-    let every = tier::times((first.len() * second.len() / 50) as u64, 1);
+    let every = tier::times((first.len() * second.len() / 25) as u64, 1);
     let all = first.iter().flat_map(|one| second.keys().map(move |again| (one, again)));
     for ((step, times), again) in all.skip((seed % every) as usize).step_by(every as usize) {
         sum.scene(semantics, &[(step, times.div_ceil(2)), (again, 1)]);
