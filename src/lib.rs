@@ -97,7 +97,7 @@
 //! | 4 | `delivery` | what happens to an event when something fails; decisions only |
 //! | 5 | `executor` | what runs, on which thread, and who looks after it |
 //! | 6 | `job`, `log`, `connectors` | what a user writes; the event log; sources and sinks |
-//! | 7 | `testkit` | what tests of jobs need |
+//! | 7 | `testkit` | what tests of jobs need: a simulation, checks of components |
 //!
 //! Read them in that order. Or follow one event: `executor/source_instance`, `executor/node`,
 //! `channel/outbox`, `channel/queue`, `channel/inbox`, `executor/operator_instance`.

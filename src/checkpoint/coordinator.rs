@@ -131,6 +131,9 @@ struct Gathering {
     then: BTreeSet<usize>,
 }
 
+/// The pause before a last checkpoint that failed is taken again.
+const AGAIN_AT_THE_END: Duration = Duration::from_millis(100);
+
 impl Coordinator {
     /// `first` is the number of the first checkpoint, higher than any in the store.
     pub(crate) fn new(
@@ -194,7 +197,8 @@ impl Coordinator {
 
     fn tick(&mut self, now: Timestamp) -> Vec<Action> {
         match &self.phase {
-            Phase::Idle if self.all_ended() => self.seal_last(),
+            Phase::Idle if self.all_ended() && now >= self.due => self.seal_last(),
+            Phase::Idle if self.all_ended() => Vec::new(),
             Phase::Idle if self.asked || now >= self.due => self.begin(now),
             Phase::Gathering(g) if now >= g.began.after(self.schedule.timeout) => {
                 let (checkpoint, missing) = (g.checkpoint, g.missing.len());
@@ -291,7 +295,12 @@ impl Coordinator {
     fn abandon(&mut self, checkpoint: CheckpointId, reason: String, now: Timestamp) -> Vec<Action> {
         self.phase = Phase::Idle;
         self.failures_in_a_row += 1;
-        self.rest(now);
+        if self.all_ended() {
+            // Nothing else is left to do: the interval is not waited for.
+            self.due = now.after(self.schedule.minimum_pause.max(AGAIN_AT_THE_END));
+        } else {
+            self.rest(now);
+        }
         let mut actions = vec![Action::Abandon { checkpoint, reason: reason.clone() }];
         if self.failures_in_a_row >= self.schedule.failures_in_a_row_max {
             actions.push(Action::GiveUp { failures: self.failures_in_a_row, reason });
@@ -408,6 +417,19 @@ mod tests {
         assert_eq!(c.on(Event::Committed { checkpoint: ONE }, Timestamp(1)), [announce]);
         assert_eq!(c.on(Event::Tick, SECOND), []);
         assert_eq!(c.deadline(), None);
+    }
+
+    #[test]
+    fn a_last_checkpoint_that_failed_is_taken_again_without_waiting_for_the_interval() {
+        let mut c = coordinator(Cut::Barriers { hold: true });
+        c.schedule.every = Duration::from_secs(3600);
+        c.on(Event::Ended { instance: 0 }, Timestamp(1));
+        c.on(Event::Ended { instance: 1 }, Timestamp(1));
+        c.on(Event::Failed { checkpoint: ONE, reason: "full".into() }, Timestamp(1));
+        assert_eq!(c.deadline(), Some(Timestamp(1).after(AGAIN_AT_THE_END)));
+        assert_eq!(c.on(Event::Tick, Timestamp(2)), []);
+        let commit = Action::Commit { checkpoint: CheckpointId(2), last: true };
+        assert_eq!(c.on(Event::Tick, SECOND), [commit]);
     }
 
     #[test]
