@@ -38,6 +38,11 @@ impl Injected {
         self.0.as_deref()
     }
 
+    /// How many of these events are taken in one go.
+    pub(crate) fn piece(&self, events: usize) -> usize {
+        self.faults().map_or(events, |faults| faults.piece(events))
+    }
+
     /// Makes a call, or what is injected in its place.
     pub(crate) fn call<R>(
         &self,

@@ -161,7 +161,8 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         let mut next = Next::Now;
         let mut persist = false;
         while next == Next::Now && room > self.outgoing.len() {
-            self.parts.collector.room = (room - self.outgoing.len()).min(BATCH);
+            let most = (room - self.outgoing.len()).min(BATCH);
+            self.parts.collector.room = self.parts.injected.piece(most);
             match self.get_events() {
                 Ok(asked) => next = asked,
                 Err(failure) => {
