@@ -103,3 +103,19 @@ fn main() -> Result<(), BoxError> {
     println!("stopped");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamwork::testkit::check_source;
+
+    #[test]
+    fn a_tail_goes_on_at_any_line_and_leaves_half_a_line_alone() -> Result<(), BoxError> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("gate.txt");
+        std::fs::write(&path, "Ada\nGrace\nEdsger\nBarb")?;
+        let read = check_source(|| Tail { path: path.clone(), file: None, offset: 0 }, 1)?;
+        assert_eq!(read, [["Ada", "Grace", "Edsger"]]);
+        Ok(())
+    }
+}

@@ -110,3 +110,17 @@ fn main() -> Result<(), BoxError> {
     println!("{POSTS} posts, {lost} lost, the order is right: {same}");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamwork::testkit::OperatorHarness;
+
+    #[test]
+    fn tags_are_counted_the_same_however_often_the_counter_is_put_back() -> Result<(), BoxError> {
+        let tags = ["#rust", "#cats", "#rust"].map(String::from);
+        let counted = OperatorHarness::stateful(Count::default).events(tags).check()?;
+        assert_eq!(ranked(counted), [("#rust".to_owned(), 2), ("#cats".to_owned(), 1)]);
+        Ok(())
+    }
+}

@@ -91,3 +91,18 @@ fn main() -> Result<(), BoxError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamwork::testkit::OperatorHarness;
+
+    #[test]
+    fn words_are_counted_the_same_however_often_the_counter_is_put_back() -> Result<(), BoxError> {
+        let words = TEXT.split_whitespace().map(String::from);
+        let counted = OperatorHarness::stateful(CountWords::default).events(words).check()?;
+        assert_eq!(counted.iter().filter(|(word, _)| word == "be").count(), 3);
+        assert_eq!(counted.last(), Some(&("light".to_owned(), 1)));
+        Ok(())
+    }
+}

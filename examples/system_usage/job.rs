@@ -47,7 +47,7 @@ impl Usage {
 }
 
 /// A row of the usage table: the latest totals of an instance, or of all.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The instance, or [`TOTAL`].
     pub counted_by: String,
@@ -171,5 +171,41 @@ impl StatefulOperator for UsageTotals {
 
     fn state(&self) -> Self::State {
         self.by_instance.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamwork::testkit::{OperatorHarness, check_transactional_sink};
+
+    use crate::usage_table::UsageTable;
+
+    fn usage(transactions: u64) -> Usage {
+        Usage { transactions, frauds: transactions / 100 }
+    }
+
+    #[test]
+    fn totals_are_the_sum_of_the_newest_of_each_instance_however_often_they_are_put_back() {
+        let said = [(0, usage(100)), (1, usage(300)), (0, usage(200))];
+        let rows = OperatorHarness::stateful(UsageTotals::default).events(said).check();
+        let rows = rows.expect("no callback fails");
+        let last = rows.last().expect("rows were told");
+        assert_eq!((last.counted_by.as_str(), last.usage), (TOTAL, usage(500)));
+    }
+
+    #[test]
+    fn the_usage_table_shows_what_is_committed_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("usage.sqlite");
+        let table = UsageTable::open(&path).expect("a new table");
+        let row = |transactions| Row { counted_by: TOTAL.to_owned(), usage: usage(transactions) };
+        let events = [row(1), row(2), row(300), row(400)];
+        let seen = check_transactional_sink(
+            || UsageSink::new(path.clone()),
+            &events,
+            || table.read(TOTAL).expect("it can be read"),
+        );
+        assert_eq!(seen.expect("no callback fails"), usage(400));
     }
 }
