@@ -10,7 +10,7 @@ use crate::testkit::simulation::Simulation;
 ///
 /// Each seed is run twice, and both runs must have made the same choices; a job that decides
 /// something by time, by chance or by the order of a hash map fails here. If `check` panics, the
-/// seed is printed with what repeats it; with `STREAMWORK_SEED=n` in the environment that seed alone
+/// seed is printed with the command that repeats it; with `STREAMWORK_SEED=n` in the environment that seed alone
 /// is run, and with `STREAMWORK_TRACE=1` every step is printed.
 ///
 /// ```
@@ -47,7 +47,10 @@ fn explore_one(seed: u64, check: &impl Fn(Simulation)) {
     };
     let runs = catch_unwind(AssertUnwindSafe(|| (run(), run())));
     let (first, second) = runs.unwrap_or_else(|payload| {
-        eprintln!("a simulated history failed; STREAMWORK_SEED={seed} repeats it");
+        // A test's thread has the test's name.
+        let thread = std::thread::current();
+        let test = thread.name().filter(|name| *name != "main").unwrap_or_default();
+        eprintln!("repeat this history: STREAMWORK_SEED={seed} cargo test {test}");
         resume_unwind(payload)
     });
     assert!(
