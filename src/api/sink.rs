@@ -97,7 +97,7 @@ pub trait IdempotentSink: Sink {}
 /// complete, and again after a restart from it, so it must be idempotent. Between `prepare` and
 /// `commit` of one transaction the `write`s of the next may come.
 ///
-/// After `setup` the engine commits every handle that the checkpoint holds and then calls
+/// After `setup` the engine commits every handle that the checkpoint holds, then calls `rewind` and
 /// `abort_unfinished`. Source: Carbone et al., "State Management in Apache Flink", VLDB 2017, §4.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a transactional sink",
@@ -136,6 +136,25 @@ pub trait TransactionalSink: 'static {
     /// # Errors
     /// An error makes the job go back to the checkpoint that holds the handle, and commit again.
     fn commit(&mut self, handle: Self::Handle) -> Result<(), BoxError>;
+
+    /// The handle of the newest transaction so far, for [`rewind`](TransactionalSink::rewind); or any
+    /// other that tells where the sink stands. Stored with every checkpoint. By default none.
+    fn newest(&self) -> Option<Self::Handle> {
+        None
+    }
+
+    /// Takes back what was committed after that transaction, if it can. The newest checkpoint was
+    /// damaged, and the job goes on from an older one: what has been shown since will come again.
+    /// Called after each start from a checkpoint, when its handles have been committed, with what
+    /// [`newest`](TransactionalSink::newest) said then; most of the time there is nothing to take
+    /// back. By default nothing is, and readers see those events twice.
+    ///
+    /// # Errors
+    /// As `setup`.
+    fn rewind(&mut self, newest: Self::Handle) -> Result<(), BoxError> {
+        let _ = newest;
+        Ok(())
+    }
 
     /// Discards everything of this instance that was begun or prepared and not committed. Called
     /// after every start, when all handles of the checkpoint have been committed.

@@ -16,6 +16,10 @@ use crate::id::{CheckpointId, ExecutionId};
 /// ends in `.pending`, behind the execution that wrote it (`part-0003-0000000017.x2.pending`), so
 /// that one which was replaced does not write into the files of its successor. Readers ignore those.
 ///
+/// A directory belongs to one job and one directory of checkpoints. If the newest checkpoint is
+/// damaged, files that were committed after the one before are taken back: renamed so that they end
+/// in `.taken-back.pending`, since their events come again.
+///
 /// ```
 /// use streamwork::{Guarantee, Job, TransactionalFiles};
 ///
@@ -135,6 +139,24 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
             Err(error) => named(&from, Err(error)),
         }
+    }
+
+    fn newest(&self) -> Option<Self::Handle> {
+        Some((self.next - 1, self.execution))
+    }
+
+    /// Later files get a name that readers ignore, and are kept for a person to look at.
+    fn rewind(&mut self, (newest, _): Self::Handle) -> Result<(), BoxError> {
+        let later = self
+            .files()?
+            .into_iter()
+            .filter(|(number, pending)| *number > newest && pending.is_none());
+        for (number, _) in later {
+            let (from, execution) = (self.committed(number), self.execution);
+            let aside = format!("{}{number:010}-x{execution}.taken-back.pending", self.prefix());
+            named(&from, fs::rename(&from, self.directory.join(aside)))?;
+        }
+        self.sync_directory()
     }
 
     fn abort_unfinished(&mut self) -> Result<(), BoxError> {

@@ -130,6 +130,9 @@ impl<S: Sink> Component for Plain<S> {
     }
 }
 
+/// What a checkpoint holds of a transactional sink: the handles that it commits, and where it stands.
+type Stored<H> = (Vec<(CheckpointId, H)>, Option<H>);
+
 /// Adapter for [`TransactionalSink`]: keeps the handles that wait for their checkpoint.
 pub(crate) struct Transactional<S: TransactionalSink> {
     sink: S,
@@ -152,8 +155,12 @@ impl<S: TransactionalSink> Component for Transactional<S> {
     fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
         self.sink.setup(instance)?;
         if let Some(bytes) = state {
-            for (_, handle) in decode::<Vec<(CheckpointId, S::Handle)>>(bytes)? {
+            let (prepared, newest) = decode::<Stored<S::Handle>>(bytes)?;
+            for (_, handle) in prepared {
                 self.sink.commit(handle)?;
+            }
+            if let Some(newest) = newest {
+                self.sink.rewind(newest)?;
             }
         }
         self.sink.abort_unfinished()?;
@@ -185,7 +192,10 @@ impl<S: TransactionalSink> Component for Transactional<S> {
 
     fn snapshot(&mut self, _: Timers) -> Option<Box<dyn Snapshot>> {
         match self.commits {
-            Commits::WithCheckpoint => Some(snapshot(self.prepared.clone())),
+            Commits::WithCheckpoint => {
+                let stored: Stored<S::Handle> = (self.prepared.clone(), self.sink.newest());
+                Some(snapshot(stored))
+            }
             Commits::EachBatch => None,
         }
     }

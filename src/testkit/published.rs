@@ -1,6 +1,6 @@
 //! [`Published`]: a transactional sink into memory, which stands for a database outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -30,6 +30,7 @@ use crate::id::CheckpointId;
 pub struct Published<T> {
     database: Arc<Mutex<Database<T>>>,
     instance: usize,
+    newest: u64,
     open: Vec<T>,
 }
 
@@ -37,22 +38,22 @@ pub struct Published<T> {
 struct Database<T> {
     /// By instance and number.
     prepared: BTreeMap<(usize, u64), Vec<T>>,
-    committed: BTreeSet<(usize, u64)>,
-    shown: Vec<T>,
+    /// In the order of their commits.
+    committed: Vec<((usize, u64), Vec<T>)>,
     transactions: u64,
 }
 
 impl<T> Clone for Published<T> {
     fn clone(&self) -> Self {
-        Self { database: Arc::clone(&self.database), instance: 0, open: Vec::new() }
+        Self { database: Arc::clone(&self.database), instance: 0, newest: 0, open: Vec::new() }
     }
 }
 
 impl<T> Default for Published<T> {
     fn default() -> Self {
-        let (prepared, committed) = (BTreeMap::new(), BTreeSet::new());
-        let database = Database { prepared, committed, shown: Vec::new(), transactions: 0 };
-        Self { database: Arc::new(Mutex::new(database)), instance: 0, open: Vec::new() }
+        let (prepared, committed) = (BTreeMap::new(), Vec::new());
+        let database = Database { prepared, committed, transactions: 0 };
+        Self { database: Arc::new(Mutex::new(database)), instance: 0, newest: 0, open: Vec::new() }
     }
 }
 
@@ -65,12 +66,13 @@ impl<T: Event> Published<T> {
     /// What to give to [`Stream::transactional_sink`](crate::Stream::transactional_sink).
     pub fn factory(&self) -> impl Fn() -> Self + Send + Sync + 'static {
         let database = Arc::clone(&self.database);
-        move || Self { database: Arc::clone(&database), instance: 0, open: Vec::new() }
+        move || Self { database: Arc::clone(&database), instance: 0, newest: 0, open: Vec::new() }
     }
 
     /// What is shown, in the order in which it was committed.
     pub fn events(&self) -> Vec<T> {
-        self.database.lock().shown.clone()
+        let database = self.database.lock();
+        database.committed.iter().flat_map(|(_, events)| events).cloned().collect()
     }
 }
 
@@ -96,6 +98,7 @@ impl<T: Event> TransactionalSink for Published<T> {
         database.transactions += 1;
         let number = database.transactions;
         database.prepared.insert((self.instance, number), std::mem::take(&mut self.open));
+        self.newest = number;
         Ok(Some(number))
     }
 
@@ -103,11 +106,22 @@ impl<T: Event> TransactionalSink for Published<T> {
         let mut database = self.database.lock();
         let key = (self.instance, number);
         if let Some(events) = database.prepared.remove(&key) {
-            database.shown.extend(events);
-            database.committed.insert(key);
-        } else if !database.committed.contains(&key) {
+            database.committed.push((key, events));
+        } else if !database.committed.iter().any(|(committed, _)| *committed == key) {
             return Err(format!("transaction {number} is neither prepared nor committed").into());
         }
+        Ok(())
+    }
+
+    fn newest(&self) -> Option<u64> {
+        Some(self.newest)
+    }
+
+    fn rewind(&mut self, newest: u64) -> Result<(), BoxError> {
+        self.newest = newest;
+        let instance = self.instance;
+        let mut database = self.database.lock();
+        database.committed.retain(|((of, number), _)| *of != instance || *number <= newest);
         Ok(())
     }
 

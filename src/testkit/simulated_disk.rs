@@ -144,6 +144,26 @@ impl SimulatedDisk {
         self.inner.lock().on = false;
     }
 
+    /// Names of what lies in a directory and content of files, without an operation that could fail.
+    pub(crate) fn peek(&self, path: &Path) -> Vec<String> {
+        let mut inner = self.inner.lock();
+        let at = inner.find(path);
+        at.and_then(|at| Ok(inner.entries(at)?.seen.keys().cloned().collect())).unwrap_or_default()
+    }
+
+    /// Flips a bit of a file, drawn by this number; nothing if it is empty.
+    pub(crate) fn flip_a_bit(&self, path: &Path, number: u64) {
+        let mut inner = self.inner.lock();
+        let Ok(node) = inner.find(path) else { return };
+        let Ok(file) = inner.file(node) else { return };
+        let bit = number % (file.seen.len() as u64 * 8).max(1);
+        for content in [&mut file.seen, &mut file.safe] {
+            if let Some(byte) = content.get_mut((bit / 8) as usize) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
     pub(crate) fn follow(&self, script: impl Script + 'static) {
         self.inner.lock().script = Some(Box::new(script));
     }

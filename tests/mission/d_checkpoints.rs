@@ -15,7 +15,7 @@ use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, IdempotentSink, Instance, Job,
     JobError, Next, Outcome, OutputGuarantee, Refused, Restarts, Sink, StatefulOperator,
-    StatefulSource, TransactionalSink,
+    StatefulSource, TransactionalFiles, TransactionalSink,
 };
 
 use crate::support::{Faults, counts, guarantee, wait_until};
@@ -269,6 +269,32 @@ fn a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_is_used() {
     assert!(third.restored_from.unwrap() < newest, "the damaged one was used");
     let last: BTreeMap<u64, u64> = tallied.events().into_iter().collect();
     assert_eq!(last, BTreeMap::from([(0, 2_000), (1, 2_000), (2, 2_000)]));
+}
+
+#[test]
+fn what_a_damaged_checkpoint_had_shown_is_taken_back_before_it_comes_again() {
+    let (directory, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let run = |until: u64| {
+        let job = Job::new("taken back");
+        let line = |n: &u64, file: &mut Vec<u8>| file.extend(format!("{n}\n").into_bytes());
+        job.from_iter("numbers", move || 0..until)
+            .transactional_sink("files", TransactionalFiles::factory(out.path(), line));
+        job.run(guarantee("exactly-once", directory.path())).unwrap();
+    };
+    let shown = || {
+        let files = std::fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|file| file.extension().is_none_or(|end| end != "pending"));
+        let text: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        let mut numbers: Vec<u64> = text.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    run(1_000);
+    run(2_000);
+    assert_eq!(shown(), (0..2_000).collect::<Vec<_>>());
+    damage_newest(directory.path());
+    run(3_000);
+    assert_eq!(shown(), (0..3_000).collect::<Vec<_>>());
 }
 
 /// As [`Tally`], but tells every count as it changes and keeps it at the end.

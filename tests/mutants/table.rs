@@ -78,6 +78,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: EXACTLY_ONCE,
     },
     Mutant {
+        name: "leave what was shown by a checkpoint that is damaged",
+        file: "src/executor/component.rs",
+        whole: "                self.sink.rewind(newest)?;",
+        broken: "                drop(newest);",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
         name: "skip the last parts of instances that have ended",
         file: "src/executor/checkpoint_writer.rs",
         whole: "            .filter(|(instance, _)| !answered.contains(instance))",

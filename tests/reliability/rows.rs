@@ -89,6 +89,7 @@ pub(crate) const ROWS: &[Row] = &[
 
 /// What was found by these tests in this crate, and is fixed.
 pub(crate) const FOUND: &[&str] = &[
+    "When the newest checkpoint was damaged and an older one used, a transactional sink showed again what had been committed since (simulation with damaged checkpoints).",
     "A checkpoint in flight while the last instances ended was taken for the last one: what some had done since they answered it was lost under exactly-once (simulation; graceful stops of real processes).",
     "A checkpoint of which a component could not give its part (`prepare` or `state` failed) could be committed without it, and committed output was lost (simulation; callback matrix).",
     "A stop under at-least-once could save a position some milliseconds old, so that what was done came again (graceful stops).",

@@ -52,7 +52,9 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     sink.abort_unfinished()?;
     write(&mut sink, first)?;
     assert_eq!(observe(), nothing, "what is written is seen before it is prepared");
-    let handle = prepare(&mut sink, 1)?;
+    let first_handle = prepare(&mut sink, 1)?;
+    let handle = first_handle.clone();
+    let newest = sink.newest();
     write(&mut sink, second)?;
     assert_eq!(observe(), nothing, "what is prepared is seen before it is committed");
     sink.commit(handle.clone())?;
@@ -89,5 +91,17 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
         sink.prepare(CheckpointId(4))?.is_none(),
         "`prepare` has a handle though nothing was written"
     );
-    Ok(whole)
+    drop(sink);
+
+    // The newest checkpoint is damaged: the job starts from the one before.
+    let Some(newest) = newest else { return Ok(whole) };
+    let mut sink = start()?;
+    sink.commit(first_handle)?;
+    sink.rewind(through_the_store(&newest)?)?;
+    sink.abort_unfinished()?;
+    assert_eq!(observe(), half, "`rewind` leaves what was committed later, or takes too much");
+    write(&mut sink, second)?;
+    let handle = prepare(&mut sink, 2)?;
+    sink.commit(handle)?;
+    Ok(observe())
 }

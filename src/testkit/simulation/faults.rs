@@ -19,6 +19,9 @@ pub enum Fault {
     PowerFailure,
     /// An operation of the disk fails, once or for a while, done or not done.
     DiskError,
+    /// After a crash a bit of the newest checkpoint is wrong, where there is an older one to fall
+    /// back to.
+    Damage,
     /// The clock is suddenly up to a day ahead: the machine had been asleep.
     ClockJump,
     /// The job is asked to stop and is started again; no fault, but it must lose nothing.
@@ -28,13 +31,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Error,
         Self::Panic,
         Self::Stall,
         Self::Kill,
         Self::PowerFailure,
         Self::DiskError,
+        Self::Damage,
         Self::ClockJump,
         Self::Stop,
         Self::Checkpoint,

@@ -47,6 +47,9 @@ mod world;
 
 pub use explore::explore;
 
+/// What makes a checkpoint complete.
+const MANIFEST: &str = "MANIFEST";
+
 /// Lives after which a history has gone on for too long.
 const LIVES_MAX: u32 = 200;
 
@@ -199,7 +202,10 @@ impl Simulation {
                 Death::Refused(error) if !goes_on || nothing_went_wrong => {
                     break Ended::Refused(error);
                 }
-                Death::Crashed => self.crash(&shared),
+                Death::Crashed => {
+                    self.crash(&shared);
+                    self.damage(&guarantee, &shared);
+                }
                 Death::Stopped | Death::Failed(_) | Death::Refused(_) => self.disk.lose_process(),
             }
         };
@@ -226,6 +232,24 @@ impl Simulation {
             Some(Crash::PowerFailure) => self.disk.lose_power(seed),
             Some(Crash::Kill) | None => self.disk.lose_process(),
         }
+    }
+
+    /// Damages the newest checkpoint if it is time for that and there is an older one.
+    fn damage(&self, guarantee: &Guarantee, shared: &Shared) {
+        let Some(StoreChoice::Directory(store)) = &guarantee.options.store else { return };
+        let complete = |name: &String| self.disk.peek(&store.join(name)).contains(&MANIFEST.into());
+        let checkpoints = self.disk.peek(store).into_iter().filter(|name| name.starts_with("chk-"));
+        let complete: Vec<String> = checkpoints.filter(complete).collect();
+        let mut world = shared.world.lock();
+        let [.., _, newest] = &complete[..] else { return };
+        if !world.draw(Fault::Damage) {
+            return;
+        }
+        let directory = store.join(newest);
+        let files = self.disk.peek(&directory);
+        let file = directory.join(&files[world.random.below(files.len())]);
+        self.disk.flip_a_bit(&file, world.random.next());
+        world.inject(format!("a bit of {} is wrong", file.display()));
     }
 
     /// One process, from its start to its end.

@@ -48,7 +48,9 @@ impl World {
         let mut random = Random::new(seed);
         let mut rates = BTreeMap::new();
         for kind in &faults.kinds {
+            // There are thousands of steps and few crashes.
             let rate = random.power(2, 11);
+            let rate = if *kind == Fault::Damage { 1 + rate % 3 } else { rate };
             if random.coin() {
                 rates.insert(*kind, rate);
             }
