@@ -92,10 +92,17 @@ const PIPELINES: &[Contestant] = &[
     contestant(OURS, ours::pipeline::run),
     contestant("hand-written loop", hand::pipeline::fused),
     contestant("hand-written batches", hand::pipeline::batches),
+    contestant("timely, one operator", timely::pipeline::one_operator),
+    contestant("timely, operators", timely::pipeline::operators),
+    contestant(RENOIR, renoir::pipeline::chain),
 ];
 
-const KEYED: &[Contestant] =
-    &[contestant(OURS, ours::keyed::at_most_once), contestant(HAND, hand::keyed::run)];
+const KEYED: &[Contestant] = &[
+    contestant(OURS, ours::keyed::at_most_once),
+    contestant(HAND, hand::keyed::run),
+    contestant(TIMELY, timely::keyed::run_keyed),
+    contestant(RENOIR, renoir::keyed::grouped),
+];
 
 pub const WORKLOADS: &[Workload] = &[
     Workload {
@@ -118,7 +125,12 @@ pub const WORKLOADS: &[Workload] = &[
         name: "W2",
         title: "source, map, filter and sink each on a thread of its own",
         threads: 1,
-        contestants: &[contestant(OURS, ours::hops::run), contestant(HAND, hand::hops::run)],
+        contestants: &[
+            contestant(OURS, ours::hops::run),
+            contestant(HAND, hand::hops::run),
+            contestant(TIMELY, timely::hops::four_workers),
+            contestant(RENOIR, renoir::hops::blocks),
+        ],
         targets: &[at_least(0.75, HAND), at_least(2.0, TIMELY)],
         ..PLAIN
     },
