@@ -6,8 +6,10 @@
 //! ```
 
 mod hand;
+mod log;
 mod measure;
 mod ours;
+mod pace;
 mod record;
 mod renoir;
 mod table;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use streamwork::BoxError;
 
 use crate::measure::Runs;
-use crate::workloads::{Bound, Target, Workload};
+use crate::workloads::{Bound, PEAK, Target, Workload};
 
 /// Above this share of all cores, what others did is said below the table.
 const OTHERS_SHARE_MAX: f64 = 0.05;
@@ -125,7 +125,10 @@ fn equal_checksums(workload: &Workload, all: &[Runs]) -> Result<(), BoxError> {
 }
 
 fn spread(runs: &Runs, figure: &str) -> Option<Spread> {
-    let values = runs.runs.iter().map(|run| run.outcome.figures.get(figure).copied());
+    let values = runs.runs.iter().map(|run| match figure {
+        PEAK => Some(run.outcome.peak_kib as f64 / 1024.0),
+        figure => run.outcome.figures.get(figure).copied(),
+    });
     values.collect::<Option<Vec<_>>>().filter(|values| !values.is_empty()).map(Spread::of)
 }
 
@@ -180,7 +183,7 @@ impl std::fmt::Display for Spread {
 /// Three digits.
 fn short(value: f64) -> String {
     match value.abs() {
-        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 100.0 || v.fract() == 0.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),

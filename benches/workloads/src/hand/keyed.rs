@@ -8,14 +8,19 @@ use streamwork::BoxError;
 use crate::hand::{Inlet, Outlet, queue};
 use crate::measure::Outcome;
 use crate::record::{Balances, Total, Transaction, count};
-use crate::workloads::Task;
+use crate::workloads::{Task, slow_if_first};
 
 pub fn run(task: &Task) -> Result<Outcome, BoxError> {
     run_with(task, |_| ())
 }
 
-/// As [`run`], with something in the way of each transaction that an instance counts.
-pub fn run_with(task: &Task, before: fn(usize)) -> Result<Outcome, BoxError> {
+/// With a slow instance.
+pub fn slow(task: &Task) -> Result<Outcome, BoxError> {
+    run_with(task, slow_if_first)
+}
+
+/// With something in front of each transaction that an instance counts.
+fn run_with(task: &Task, before: impl Fn(usize) + Copy + Send) -> Result<Outcome, BoxError> {
     let task = std::hint::black_box(*task);
     let started = Instant::now();
     let (mut to, from) = exchange(task.threads);

@@ -2,6 +2,8 @@
 
 pub mod hops;
 pub mod keyed;
+pub mod latency;
+pub mod log;
 pub mod pipeline;
 
 use crossbeam_channel::{Receiver, Sender, bounded};

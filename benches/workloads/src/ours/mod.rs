@@ -1,8 +1,14 @@
 //! streamwork: jobs as its documentation says to write them.
 
+pub mod failing;
 pub mod hops;
+pub mod idle;
 pub mod keyed;
+pub mod latency;
+pub mod log;
+pub mod pause;
 pub mod pipeline;
+pub mod slow;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

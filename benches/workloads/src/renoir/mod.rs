@@ -6,9 +6,9 @@ pub mod pipeline;
 
 use std::time::Instant;
 
-use ::renoir::operator::sink::StreamOutput;
 use ::renoir::Stream;
 use ::renoir::operator::Operator;
+use ::renoir::operator::sink::StreamOutput;
 use ::renoir::prelude::*;
 use streamwork::BoxError;
 

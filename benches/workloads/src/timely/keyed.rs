@@ -1,51 +1,59 @@
 //! W3: an exchange by account in front of one operator, and a sink behind it.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use ::timely::dataflow::channels::pact::{Exchange, Pipeline};
 use ::timely::dataflow::operators::generic::Operator;
+use ::timely::worker::Worker;
 use streamwork::BoxError;
 
 use crate::measure::Outcome;
-use crate::record::{Balances, Transaction, count};
+use crate::record::{Balances, Total, Transaction, count};
 use crate::timely::{run, transactions};
-use crate::workloads::Task;
+use crate::workloads::{Task, slow_if_first};
 
-pub fn run_keyed(task: &Task) -> Result<Outcome, BoxError> {
-    run_with(task, |_| ())
+pub fn by_account(task: &Task) -> Result<Outcome, BoxError> {
+    run(task, task.threads, |worker, task, total| build(worker, task, total, |_| ()))
 }
 
-/// As [`run_keyed`], with something in the way of each transaction that a worker counts.
-pub fn run_with(task: &Task, before: fn(usize)) -> Result<Outcome, BoxError> {
-    BEFORE.get_or_init(|| before);
-    run(task, task.threads, |worker, task, total| {
-        let before = *BEFORE.get().expect("set above");
-        let (index, peers) = (worker.index(), worker.peers());
-        let by_account = Exchange::new(|transaction: &Transaction| spread(transaction.account));
-        worker.dataflow(|scope| {
-            transactions(scope, task, index as u64, peers)
-                .unary(by_account, "balances", |_, _| {
-                    let mut balances = Balances::default();
-                    move |input, output| {
-                        input.for_each(|time, batch| {
-                            let mut session = output.session(&time);
-                            session.give_iterator(batch.drain(..).map(|transaction| {
-                                before(index);
-                                let balance = balances.entry(transaction.account).or_default();
-                                count(balance, &transaction)
-                            }));
-                        });
-                    }
-                })
-                .container::<Vec<_>>()
-                .sink(Pipeline, "sum", move |(input, _)| {
-                    let mut sum = total.get();
-                    input.for_each(|_, batch| batch.iter().for_each(|one| sum.add_update(one)));
-                    total.set(sum);
-                });
-        });
-    })
+/// With a slow worker.
+pub fn slow(task: &Task) -> Result<Outcome, BoxError> {
+    run(task, task.threads, |worker, task, total| build(worker, task, total, slow_if_first))
 }
 
-static BEFORE: std::sync::OnceLock<fn(usize)> = std::sync::OnceLock::new();
+/// With something in front of each transaction that a worker counts.
+fn build(
+    worker: &mut Worker,
+    task: Task,
+    total: Rc<Cell<Total>>,
+    before: impl Fn(usize) + 'static,
+) {
+    let (index, peers) = (worker.index(), worker.peers());
+    let by_account = Exchange::new(|transaction: &Transaction| spread(transaction.account));
+    worker.dataflow(|scope| {
+        transactions(scope, task, index as u64, peers)
+            .unary(by_account, "balances", |_, _| {
+                let mut balances = Balances::default();
+                move |input, output| {
+                    input.for_each(|time, batch| {
+                        let mut session = output.session(&time);
+                        session.give_iterator(batch.drain(..).map(|transaction| {
+                            before(index);
+                            let balance = balances.entry(transaction.account).or_default();
+                            count(balance, &transaction)
+                        }));
+                    });
+                }
+            })
+            .container::<Vec<_>>()
+            .sink(Pipeline, "sum", move |(input, _)| {
+                let mut sum = total.get();
+                input.for_each(|_, batch| batch.iter().for_each(|one| sum.add_update(one)));
+                total.set(sum);
+            });
+    });
+}
 
 /// The low bits say which worker.
 fn spread(account: u64) -> u64 {
