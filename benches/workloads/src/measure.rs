@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use streamwork::BoxError;
+use tempfile::TempDir;
 
 use crate::record::Total;
 use crate::workloads::{Contestant, RATE, Task, Workload};
@@ -112,6 +113,11 @@ fn in_a_child(workload: &Workload, contestant: &Contestant, events: u64) -> Resu
     let cores = std::thread::available_parallelism()?.get() as f64;
     let others = (busy_seconds()? - busy_before - outcome.cpu_seconds).max(0.0);
     Ok(Run { outcome, other_load: others / elapsed / cores })
+}
+
+/// A directory on the disk on which this was built, gone with the value. A directory for temporary files may be in memory.
+pub fn directory() -> std::io::Result<TempDir> {
+    tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))
 }
 
 /// The most memory that this process has had.

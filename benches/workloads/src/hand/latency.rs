@@ -4,7 +4,6 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use hdrhistogram::Histogram;
 use streamwork::BoxError;
 
 use crate::hand::Outlet;

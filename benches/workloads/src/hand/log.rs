@@ -7,14 +7,14 @@ use std::time::Instant;
 use streamwork::BoxError;
 
 use crate::log::{Payload, SYNC_BYTES, outcome};
-use crate::measure::Outcome;
+use crate::measure::{self, Outcome};
 use crate::workloads::Task;
 
 /// Bytes in one write and one read: what the event log buffers by default.
 const BUFFER: usize = 1 << 20;
 
 fn run<E: Payload>(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     let path = directory.path().join("plain");
     let started = Instant::now();
     let mut file = File::create(&path)?;
@@ -42,11 +42,11 @@ fn run<E: Payload>(task: &Task) -> Result<Outcome, BoxError> {
     let mut file = File::open(&path)?;
     let mut buffer = vec![0; BUFFER];
     let mut digest = 0_u64;
-    for _ in 0..(task.events as usize * E::BYTES).div_ceil(BUFFER) {
-        let left =
-            task.events as usize * E::BYTES - std::io::Seek::stream_position(&mut file)? as usize;
+    let mut left = task.events as usize * E::BYTES;
+    while left > 0 {
         let part = &mut buffer[..left.min(BUFFER)];
         file.read_exact(part)?;
+        left -= part.len();
         for record in part.chunks_exact(E::BYTES) {
             digest = digest.wrapping_add(E::digest_of(record));
         }

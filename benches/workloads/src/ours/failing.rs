@@ -11,7 +11,7 @@ use streamwork::{
     StatefulOperator,
 };
 
-use crate::measure::Outcome;
+use crate::measure::{self, Outcome};
 use crate::ours::Transactions;
 use crate::ours::keyed;
 use crate::ours::keyed::Running;
@@ -113,7 +113,7 @@ fn job(task: &Task, world: &Arc<World>) -> streamwork::Job {
 
 /// W7: fails when all accounts are in a checkpoint.
 pub fn recovery(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     let world = Arc::new(World::default());
     let endless = Task { events: u64::MAX / 2, ..*task };
     let handle =
@@ -181,14 +181,14 @@ macro_rules! costs {
     ($($without:ident, $with:ident: |$directory:ident| $guarantee:expr;)*) => {
         $(
             pub fn $without(task: &Task) -> Result<Outcome, BoxError> {
-                let directory = tempfile::tempdir_in(".")?;
+                let directory = measure::directory()?;
                 let $directory = directory.path();
                 let restarts = Restarts::unlimited();
                 cost(task, Failures::None, $guarantee.every(EVERY).restarts(restarts).into())
             }
 
             pub fn $with(task: &Task) -> Result<Outcome, BoxError> {
-                let directory = tempfile::tempdir_in(".")?;
+                let directory = measure::directory()?;
                 let $directory = directory.path();
                 let restarts = Restarts::unlimited();
                 cost(task, Failures::OncePerSecond, $guarantee.every(EVERY).restarts(restarts).into())

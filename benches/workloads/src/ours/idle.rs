@@ -55,6 +55,6 @@ pub fn at_most_once(task: &Task) -> Result<Outcome, BoxError> {
 }
 
 pub fn exactly_once(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     run(task, ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_secs(1)))
 }

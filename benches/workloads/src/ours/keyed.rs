@@ -7,7 +7,7 @@ use streamwork::{
     StatefulOperator, StatefulSource,
 };
 
-use crate::measure::Outcome;
+use crate::measure::{self, Outcome};
 use crate::ours::{Shared, Transactions, Updates};
 use crate::record::{self, Balances, Total, Transaction, Update};
 use crate::workloads::Task;
@@ -90,11 +90,11 @@ pub fn at_least_once_acknowledged(task: &Task) -> Result<Outcome, BoxError> {
 }
 
 pub fn at_least_once_checkpointed(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     run(task, AtLeastOnce::checkpoints_in(directory.path()).every(EVERY))
 }
 
 pub fn exactly_once(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     run(task, ExactlyOnce::checkpoints_in(directory.path()).every(EVERY))
 }

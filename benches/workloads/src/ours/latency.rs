@@ -9,7 +9,7 @@ use streamwork::{
     AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Next, Sink, StatefulSource,
 };
 
-use crate::measure::Outcome;
+use crate::measure::{self, Outcome};
 use crate::ours::keyed::{self, Running};
 use crate::pace::{self, Latencies, Pace, outcome};
 use crate::record::{Transaction, Update};
@@ -92,6 +92,6 @@ pub fn at_most_once(task: &Task) -> Result<Outcome, BoxError> {
 }
 
 pub fn exactly_once(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     run(task, ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_secs(1)))
 }

@@ -6,14 +6,14 @@ use streamwork::BoxError;
 use streamwork::log::{EventLog, LogOptions, LogReader, Offset};
 
 use crate::log::{Payload, SYNC_BYTES, outcome};
-use crate::measure::Outcome;
+use crate::measure::{self, Outcome};
 use crate::workloads::Task;
 
 /// Records in one call of the reader.
 const READ: usize = 4096;
 
 fn run<E: Payload>(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     let options = LogOptions { partitions: Some(1), ..LogOptions::default() };
     let started = Instant::now();
     let mut log = EventLog::create_or_open(directory.path(), options)?;

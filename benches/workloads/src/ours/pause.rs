@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use streamwork::{BoxError, Collector, ExactlyOnce, Instance, StatefulOperator};
 
-use crate::measure::Outcome;
+use crate::measure::{self, Outcome};
 use crate::ours::keyed::{self, Running};
 use crate::ours::{Shared, Transactions, Updates};
 use crate::record::{Balances, Total, Transaction, Update};
@@ -61,7 +61,7 @@ impl StatefulOperator for Timed {
 }
 
 pub fn run(task: &Task) -> Result<Outcome, BoxError> {
-    let directory = tempfile::tempdir_in(".")?;
+    let directory = measure::directory()?;
     let longest = Arc::new(Longest::default());
     let shared = Shared::default();
     let (task, seen, clocks) = (*task, shared.clone(), Arc::clone(&longest));
