@@ -49,12 +49,12 @@ fn every_mutant_is_caught_by_the_test_that_is_named_for_it() {
     MUTANTS.iter().for_each(|mutant| copy.restore(mutant));
     let mut sound = BTreeSet::new();
     for mutant in MUTANTS.iter().filter(|mutant| sound.insert(mutant.killed_by)) {
-        let verdict = copy.run(mutant);
+        let verdict = copy.run(mutant, "quick");
         assert_eq!(verdict, Verdict::Passed, "{} on the unbroken crate", mutant.killed_by);
     }
     for mutant in MUTANTS {
         copy.mutate(mutant);
-        let verdict = copy.run(mutant);
+        let verdict = copy.run(mutant, "long");
         println!("{}: {verdict:?} by {}", mutant.name, mutant.killed_by);
         if verdict != Verdict::Failed {
             alive.push((mutant.name, verdict));
@@ -103,15 +103,20 @@ impl Copy {
         }
     }
 
-    /// Builds and runs the test that is named.
-    fn run(&self, mutant: &Mutant) -> Verdict {
+    /// Builds and runs the test that is named. One that draws what it tries goes on, in the long
+    /// tier, until it fails or its time is over.
+    fn run(&self, mutant: &Mutant, tier: &str) -> Verdict {
         let built = self.cargo(mutant).args(["--no-run", "--quiet"]).status();
         if !built.expect("cargo can be started").success() {
             return Verdict::DidNotBuild;
         }
         let (_, test) = mutant.killed_by.split_once("::").expect("file::test");
-        let mut child =
-            self.cargo(mutant).args(["--quiet", "--", test]).spawn().expect("cargo can be started");
+        let mut child = self
+            .cargo(mutant)
+            .args(["--quiet", "--", test])
+            .env("STREAMWORK_TIER", tier)
+            .spawn()
+            .expect("cargo can be started");
         let began = Instant::now();
         loop {
             if let Some(status) = child.try_wait().expect("it can be asked") {
