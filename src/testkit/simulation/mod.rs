@@ -8,11 +8,9 @@
 //!              ▲                │
 //!              └── crash: what the disk really holds is where the next life begins
 //! ```
-//! Supervisor, instances, writer and store are those of production: only the [`Host`] differs, the
+//! Supervisor, instances, writer and store are those of production: only the `Host` differs, the
 //! clock and the disk. Such simulations are what FoundationDB is tested with (Zhou et al.,
 //! "FoundationDB: A Distributed Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
-//!
-//! [`Host`]: crate::executor::host::Host
 
 use std::any::Any;
 use std::cell::RefCell;
