@@ -145,6 +145,7 @@ impl Copy {
         command
             .env("CARGO_TARGET_DIR", target)
             .env("RUST_BACKTRACE", "0")
+            .env_remove("STREAMWORK_REPORT")
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command

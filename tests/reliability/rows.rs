@@ -80,10 +80,41 @@ pub(crate) const ROWS: &[Row] = &[
             "100,000 histories",
         )],
     },
-    row(17, "extreme times"),
+    Row {
+        number: 17,
+        what: "extreme times, clocks that jump (in row 4 too)",
+        without_lines: &[
+            (
+                "tests/callbacks/times.rs::the_least_and_the_greatest_watermark_pass_in_order",
+                "every case",
+            ),
+            (
+                "tests/callbacks/times.rs::a_timer_that_is_never_due_fires_neither_early_nor_after_a_restart_and_holds_up_no_stop",
+                "every case",
+            ),
+            (
+                "tests/callbacks/times.rs::options_of_endless_length_are_as_good_as_none",
+                "every case",
+            ),
+        ],
+    },
     row(18, "ten thousand instances start and stop; too many are refused"),
     row(19, "start, stop, drop and restart churn"),
-    Row { number: 20, what: "golden files of the format versions", without_lines: &[] },
+    Row {
+        number: 20,
+        what: "golden files of the format versions",
+        without_lines: &[
+            (
+                "tests/checkpoint_store/golden.rs::a_checkpoint_of_version_1_is_restored",
+                "every file",
+            ),
+            ("tests/event_log/golden.rs::a_log_of_version_1_is_read_and_written_on", "every file"),
+            (
+                "tests/event_log/golden.rs::a_log_of_another_version_or_codec_is_refused_by_name_and_stays_as_it_is",
+                "every file",
+            ),
+        ],
+    },
     row(21, "damaged bytes for everything that reads bytes back"),
 ];
 
