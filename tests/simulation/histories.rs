@@ -72,6 +72,14 @@ fn often() -> Duration {
     Duration::from_micros(500)
 }
 
+/// What at-least-once promises, whatever keeps the promise.
+fn assert_nothing_is_lost(history: &History, shown: &Verdict, seen: &Verdict) {
+    assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+    assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");
+    assert_eq!((shown.altered, shown.invented), (0, 0), "{history}");
+    assert!(shown.state_error >= 0, "{history}: {shown:?}");
+}
+
 #[test]
 fn exactly_once_shows_and_counts_everything_once_in_every_history() {
     let test = "exactly_once_shows_and_counts_everything_once_in_every_history";
@@ -89,12 +97,7 @@ fn exactly_once_shows_and_counts_everything_once_in_every_history() {
 fn at_least_once_by_checkpoints_loses_nothing_in_any_history() {
     let test = "at_least_once_by_checkpoints_loses_nothing_in_any_history";
     let guarantee = || AtLeastOnce::checkpoints_in("/checkpoints").every(often()).into();
-    let sums = torment(4, test, &Faults::all(), guarantee, |history, shown, seen| {
-        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
-        assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");
-        assert_eq!((shown.altered, shown.invented), (0, 0), "{history}");
-        assert!(shown.state_error >= 0, "{history}: {shown:?}");
-    });
+    let sums = torment(4, test, &Faults::all(), guarantee, assert_nothing_is_lost);
     assert!(sums.seen.borrow().repeated > 0, "a test that cannot fail: nothing was repeated");
 }
 
@@ -102,12 +105,7 @@ fn at_least_once_by_checkpoints_loses_nothing_in_any_history() {
 fn at_least_once_with_an_acknowledger_loses_nothing_in_any_history() {
     let test = "at_least_once_with_an_acknowledger_loses_nothing_in_any_history";
     let guarantee = || AtLeastOnce::new().store_in("/positions").every(often()).into();
-    let sums = torment(4, test, &Faults::all(), guarantee, |history, shown, seen| {
-        assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
-        assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");
-        assert_eq!((shown.altered, shown.invented), (0, 0), "{history}");
-        assert!(shown.state_error >= 0, "{history}: {shown:?}");
-    });
+    let sums = torment(4, test, &Faults::all(), guarantee, assert_nothing_is_lost);
     assert!(sums.seen.borrow().repeated > 0, "a test that cannot fail: nothing was repeated");
 }
 
