@@ -117,17 +117,27 @@ impl DirectoryStore {
     /// Reads every part of every checkpoint, one at a time.
     ///
     /// ```
-    /// use streamwork::checkpoint::{Condition, DirectoryStore};
-    /// use streamwork::{ExactlyOnce, Job};
+    /// use streamwork::CheckpointId;
+    /// use streamwork::checkpoint::{CheckpointStore, Condition, DirectoryStore, Manifest, PartName};
     ///
     /// # let directory = tempfile::tempdir().unwrap();
-    /// let job = Job::new("numbers");
-    /// job.from_iter("numbers", || 0..10_u64).for_each(|_| ());
-    /// job.run(ExactlyOnce::checkpoints_in(directory.path())).unwrap();
+    /// let owner = DirectoryStore::open(directory.path()).unwrap();
+    /// let (execution, checkpoint) = (owner.begin_execution().unwrap(), CheckpointId(1));
+    /// let part = owner.write_part(execution, checkpoint, &PartName::new("count", 0), b"42").unwrap();
+    /// let manifest = Manifest {
+    ///     execution,
+    ///     checkpoint,
+    ///     job: "numbers".to_owned(),
+    ///     cut: "aligned".to_owned(),
+    ///     parallelism: vec![("count".to_owned(), 1)],
+    ///     taken_unix_ms: 0,
+    ///     parts: vec![part],
+    /// };
+    /// owner.commit(&manifest).unwrap();
     ///
     /// let survey = DirectoryStore::open(directory.path()).unwrap().survey().unwrap();
-    /// let Condition::Complete(manifest) = &survey.checkpoints[0].condition else { panic!() };
-    /// assert_eq!(manifest.job, "numbers");
+    /// let Condition::Complete(found) = &survey.checkpoints[0].condition else { panic!() };
+    /// assert_eq!(*found, manifest);
     /// ```
     ///
     /// # Errors
