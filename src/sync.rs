@@ -10,6 +10,7 @@ pub(crate) use self::scheduled::*;
 #[cfg(not(all(test, streamwork_schedules)))]
 mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use std::thread::yield_now as give_way;
 
     pub(crate) use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -26,6 +27,7 @@ mod scheduled {
     pub(crate) use crossbeam_channel::{TryRecvError, TrySendError};
     use shuttle::sync as inner;
     pub(crate) use shuttle::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use shuttle::thread::yield_now as give_way;
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(inner::Mutex<T>);

@@ -4,16 +4,20 @@
 //!   any thread                       the instance's thread
 //!   ----------                       ---------------------
 //!   make work visible
-//!   wake():  notified := true   ->   park(): notified? take it, go on
-//!            was false? notify        else wait on the condition
+//!   notify(): notified := true   ->  linger(): gives way a few times, notified? go on
+//!             parked?                park():   parked := true
+//!             notify the condition             notified? take it, go on; else wait on the condition
 //! ```
-//! A wake-up between the instance's last look and its `park` is kept in `notified`, so none is
-//! lost; several become one.
+//! Each side writes its own flag before it reads the other's, so one of them sees the other and no
+//! wake-up is lost; several become one. Nobody makes a system call to wake an instance that is awake.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, give_way};
+
+/// How often an instance gives way before it parks.
+const GIVE_WAY: u32 = 16;
 
 /// Wakes one instance. Cheap to clone, may be called from any thread, at any time, also when the
 /// instance has ended.
@@ -29,6 +33,7 @@ pub struct Waker {
 struct Shared {
     signal: AtomicBool,
     notified: AtomicBool,
+    parked: AtomicBool,
     lock: Mutex<()>,
     condition: Condvar,
 }
@@ -49,10 +54,11 @@ impl Waker {
     /// Makes the instance look again; if it is not parked, its next attempt to park returns at
     /// once.
     pub(crate) fn notify(&self) {
-        if !self.shared.notified.swap(true, Ordering::SeqCst) {
+        let shared = &self.shared;
+        if !shared.notified.swap(true, Ordering::SeqCst) && shared.parked.load(Ordering::SeqCst) {
             // The lock orders this with a parker between its check and its wait.
-            drop(self.shared.lock.lock());
-            self.shared.condition.notify_one();
+            drop(shared.lock.lock());
+            shared.condition.notify_one();
         }
     }
 
@@ -61,19 +67,35 @@ impl Waker {
         self.shared.notified.swap(false, Ordering::SeqCst)
     }
 
+    /// Gives way to other threads for a moment, and less than a time slice: what is waited for is
+    /// often a batch that another thread is about to send, and to sleep and be woken for each costs
+    /// more than the work on it. Whether a wake-up has come.
+    pub(crate) fn linger(&self) -> bool {
+        for _ in 0..GIVE_WAY {
+            if self.shared.notified.load(Ordering::Relaxed) && self.take_notice() {
+                return true;
+            }
+            give_way();
+        }
+        false
+    }
+
     /// Waits for a wake-up, at most this long; `None` waits without bound.
     pub(crate) fn park(&self, at_most: Option<Duration>) {
-        let mut guard = self.shared.lock.lock();
-        while !self.shared.notified.swap(false, Ordering::SeqCst) {
+        let shared = &self.shared;
+        let mut guard = shared.lock.lock();
+        shared.parked.store(true, Ordering::SeqCst);
+        while !shared.notified.swap(false, Ordering::SeqCst) {
             match at_most {
-                None => self.shared.condition.wait(&mut guard),
+                None => shared.condition.wait(&mut guard),
                 Some(time) => {
                     // A timed-out or spurious return only makes the instance look once more.
-                    self.shared.condition.wait_for(&mut guard, time);
-                    self.shared.notified.store(false, Ordering::SeqCst);
-                    return;
+                    shared.condition.wait_for(&mut guard, time);
+                    shared.notified.store(false, Ordering::SeqCst);
+                    break;
                 }
             }
         }
+        shared.parked.store(false, Ordering::SeqCst);
     }
 }

@@ -3,11 +3,12 @@
 //! ```text
 //!   sender                                  receiver
 //!   try_send ── frames (bounded) ─────────▶ try_recv
-//!      │ full: sender_waits := true            │ took one: sender_waits? wake the sender
+//!      │ full: sender_waits := true            │ half empty: sender_waits? wake the sender
 //!      ◀──────── emptied batches (bounded) ──── recycle
 //! ```
 //! The sender sets the flag *before* it tries once more, the receiver looks at it *after* it took:
-//! one of them sees the other, so nobody sleeps over a queue that moves.
+//! one of them sees the other, so nobody sleeps over a queue that moves. The sender is woken when half
+//! of the queue is free and not for each frame: it then has work for a while, and is woken less often.
 
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub(crate) struct QueueReceiver<T> {
     emptied: Sender<Batch<T>>,
     sender: Waker,
     sender_waits: Arc<AtomicBool>,
+    /// The sender is woken when so many frames are left.
+    few: usize,
 }
 
 /// A queue between two instances, each known by its waker.
@@ -51,7 +54,13 @@ pub(crate) fn queue<T>(
             receiver,
             sender_waits: Arc::clone(&sender_waits),
         },
-        QueueReceiver { frames: frames_out, emptied: emptied_in, sender, sender_waits },
+        QueueReceiver {
+            frames: frames_out,
+            emptied: emptied_in,
+            sender,
+            sender_waits,
+            few: frames / 2,
+        },
     )
 }
 
@@ -94,6 +103,7 @@ impl<T> QueueReceiver<T> {
     pub(crate) fn try_recv(&self) -> Option<Frame<T>> {
         let frame = self.frames.try_recv().ok()?;
         if self.sender_waits.load(Ordering::SeqCst)
+            && self.frames.len() <= self.few
             && self.sender_waits.swap(false, Ordering::SeqCst)
         {
             self.sender.notify();

@@ -107,7 +107,10 @@ fn drive(seat: Seat) {
             Progress::Done => break,
         };
         counters.working_since.set(0);
-        occupant.mailbox.waker.park(deadline.map(|at| at.since(ended)));
+        let waker = &occupant.mailbox.waker;
+        if !waker.linger() {
+            waker.park(deadline.map(|at| at.since(clock.now())));
+        }
         began = clock.now();
         waited.add(began.since(ended).as_nanos() as u64);
     }
