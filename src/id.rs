@@ -59,7 +59,7 @@ pub(crate) struct Root(u64);
 impl Root {
     /// An event that answers to nobody, such as one emitted from a timer without an anchor.
     pub(crate) const NONE: Self = Self(u64::MAX);
-    /// Trackers there can be: source instances and instances that make group roots.
+    /// Trackers there can be: source instances, their replays, and instances that make group roots.
     pub(crate) const TRACKERS: usize = (1 << 16) - 1;
     const SEQUENCE_BITS: u32 = 48;
 
@@ -67,6 +67,14 @@ impl Root {
         assert!(tracker < Self::TRACKERS, "the plan refuses more trackers than a root can name");
         assert!(sequence < 1 << Self::SEQUENCE_BITS, "2^48 events outlast any execution");
         Self((tracker as u64) << Self::SEQUENCE_BITS | sequence)
+    }
+
+    /// The roots of so many sequence numbers from this one on.
+    pub(crate) fn range(tracker: usize, first: u64, roots: usize) -> impl Iterator<Item = Self> {
+        let end = first + roots as u64;
+        // Both ends are within bounds, so all between them are.
+        let (first, end) = (Self::new(tracker, first), Self::new(tracker, end));
+        (first.0..end.0).map(Self)
     }
 
     pub(crate) fn tracker(self) -> usize {

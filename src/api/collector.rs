@@ -89,11 +89,13 @@ pub(crate) struct Desk {
     pub(crate) tracked: bool,
 }
 
-/// The event at hand.
+/// The event at hand. Written for every event, so most of it is written only when an event does
+/// something out of the ordinary: a channel, a timer, a token.
 struct Current {
     root: Root,
-    ordinal: u64,
     first_output: usize,
+    extraordinary: bool,
+    ordinal: u64,
     first_timer: usize,
     anchored: usize,
     side_deliveries: i64,
@@ -113,8 +115,9 @@ impl<T> Collector<T> {
             room: 0,
             current: Current {
                 root: Root::NONE,
-                ordinal: 0,
                 first_output: 0,
+                extraordinary: false,
+                ordinal: 0,
                 first_timer: 0,
                 anchored: 0,
                 side_deliveries: 0,
@@ -132,6 +135,7 @@ impl<T> Collector<T> {
 
     /// Emits an event on a channel. If the job does not read the channel, the event goes nowhere.
     pub fn emit_to<E: Event>(&mut self, channel: Channel<E>, event: E) {
+        self.begin_extraordinary();
         let Some(side) = self.sides.iter_mut().find(|side| side.name() == channel.name) else {
             return;
         };
@@ -159,6 +163,7 @@ impl<T> Collector<T> {
     /// Takes over the answer for the event at hand: returning `Ok(())` no longer suffices to
     /// acknowledge it.
     pub fn defer(&mut self) -> Token {
+        self.begin_extraordinary();
         self.current.deferred = true;
         let desk = &self.desk;
         Token::new(
@@ -183,6 +188,7 @@ impl<T> Collector<T> {
             }
             _ => self.desk.answers.group(members, self.copies),
         };
+        self.begin_extraordinary();
         self.fill_roots();
         self.events.push(event);
         self.roots.push(root);
@@ -193,6 +199,7 @@ impl<T> Collector<T> {
     /// have one tag; a timer cannot be taken back, so let `on_timer` ignore what no longer matters.
     /// Timers that are not due when the input ends do not fire any more: `finish` is called instead.
     pub fn set_timer(&mut self, after: Duration, tag: u64) {
+        self.begin_extraordinary();
         self.timers.push((after, tag));
     }
 
@@ -206,27 +213,54 @@ impl<T> Collector<T> {
     #[inline]
     pub(crate) fn begin(&mut self, root: Root) {
         self.current.root = root;
-        self.current.ordinal += 1;
         self.current.first_output = self.events.len();
-        self.current.first_timer = self.timers.len();
-        self.current.anchored = 0;
-        self.current.side_deliveries = 0;
-        self.current.deferred = false;
+        self.current.extraordinary = false;
+    }
+
+    /// Opens the account of events that emit one output each, and none if they fail.
+    pub(crate) fn begin_one_to_one(&mut self) {
+        self.begin(Root::NONE);
+        self.current.first_output = usize::MAX;
+    }
+
+    /// The event at hand does something that most do not.
+    fn begin_extraordinary(&mut self) {
+        let current = &mut self.current;
+        if !current.extraordinary {
+            current.extraordinary = true;
+            current.ordinal += 1;
+            current.first_timer = self.timers.len();
+            current.anchored = 0;
+            current.side_deliveries = 0;
+            current.deferred = false;
+        }
     }
 
     /// Whether the event at hand was deferred.
     #[inline]
     pub(crate) fn deferred(&self) -> bool {
-        self.current.deferred
+        self.current.extraordinary && self.current.deferred
     }
 
     /// Closes the account of a tracked event that went well: by how much its outstanding
     /// deliveries change.
     #[inline]
     pub(crate) fn settle(&mut self) -> i64 {
-        let own = self.events.len() - self.current.first_output - self.current.anchored;
+        let made = self.events.len() - self.current.first_output;
+        if made == 1 && self.copies == 1 && !self.current.extraordinary {
+            self.roots.push(self.current.root);
+            return 0;
+        }
+        self.settle_extraordinary(made)
+    }
+
+    fn settle_extraordinary(&mut self, made: usize) -> i64 {
         self.fill_roots();
-        own as i64 * i64::from(self.copies) + self.current.side_deliveries - 1
+        let (anchored, sides) = match self.current.extraordinary {
+            true => (self.current.anchored, self.current.side_deliveries),
+            false => (0, 0),
+        };
+        (made - anchored) as i64 * i64::from(self.copies) + sides - 1
     }
 
     /// Takes back what the event at hand emitted. Outputs that stood for other events fail those.
@@ -244,15 +278,16 @@ impl<T> Collector<T> {
                 self.desk.answers.fail(root, failure);
             }
         }
-        for side in &mut self.sides {
-            side.take_back(self.current.ordinal);
+        if self.current.extraordinary {
+            for side in &mut self.sides {
+                side.take_back(self.current.ordinal);
+            }
+            self.timers.truncate(self.current.first_timer);
         }
-        self.timers.truncate(self.current.first_timer);
     }
 
     /// Gives every event without an explicit root the current one.
-    #[inline]
-    fn fill_roots(&mut self) {
+    pub(crate) fn fill_roots(&mut self) {
         if self.desk.tracked {
             self.roots.resize(self.events.len(), self.current.root);
         }

@@ -6,6 +6,13 @@ use crate::id::{CheckpointId, Root};
 /// Events per batch at most; a batch is sent earlier when its sender runs out of input.
 pub(crate) const BATCH: usize = 1024;
 
+/// Bytes per batch, where that is fewer events: what a stage has just written shall still be in the
+/// first cache when the next one reads it. What events own elsewhere does not count.
+const BATCH_BYTES: usize = BATCH * 32;
+
+/// Events per batch at least, however large one is.
+const BATCH_LEAST: usize = 16;
+
 /// Events that travel together.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
@@ -23,6 +30,16 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T> Batch<T> {
+    /// Events after which a batch of this type is full.
+    pub(crate) const FULL: usize = {
+        let bytes = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+        match BATCH_BYTES / bytes {
+            events if events > BATCH => BATCH,
+            events if events < BATCH_LEAST => BATCH_LEAST,
+            events => events,
+        }
+    };
+
     pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
@@ -36,6 +53,12 @@ impl<T> Batch<T> {
         self.events.clear();
         self.roots.clear();
         self.born = Timestamp(u64::MAX);
+    }
+
+    /// Drops everything after the first `events`.
+    pub(crate) fn truncate(&mut self, events: usize) {
+        self.events.truncate(events);
+        self.roots.truncate(events);
     }
 
     /// Takes off everything after the first `events`.

@@ -13,7 +13,13 @@ pub(crate) const KEY_GROUPS: usize = 4096;
 const SEED: u64 = 0x7374_7265_616d_776b;
 
 /// The hash that routes an event.
+#[inline]
 pub(crate) fn hash_key<K: Hash + ?Sized>(key: &K) -> u64 {
+    let mut word = OneWord::default();
+    key.hash(&mut word);
+    if word.writes == 1 {
+        return word.finish();
+    }
     let mut hasher = KeyHasher::default();
     key.hash(&mut hasher);
     hasher.finish()
@@ -24,6 +30,65 @@ pub(crate) fn hash_key<K: Hash + ?Sized>(key: &K) -> u64 {
 pub(crate) fn instance_of(hash: u64, instances: usize) -> usize {
     let group = (hash >> 52) as usize;
     group * instances / KEY_GROUPS
+}
+
+/// Hashes a key that is one number of four or eight bytes, as most keys are, and counts what else is
+/// written. The compiler sees through it; the hash is that of [`KeyHasher`].
+#[derive(Default)]
+struct OneWord {
+    word: u64,
+    bytes: usize,
+    /// More than one if the key is not one such number.
+    writes: u32,
+}
+
+impl OneWord {
+    #[inline]
+    fn write_word(&mut self, word: u64, bytes: usize) {
+        self.word = word;
+        self.bytes = bytes;
+        self.writes += 1;
+    }
+}
+
+impl Hasher for OneWord {
+    #[inline]
+    fn write(&mut self, _: &[u8]) {
+        self.writes = 2;
+    }
+    #[inline]
+    fn write_u32(&mut self, n: u32) {
+        self.write_word(u64::from(n), 4);
+    }
+    #[inline]
+    fn write_u64(&mut self, n: u64) {
+        self.write_word(n, 8);
+    }
+    #[inline]
+    fn write_usize(&mut self, n: usize) {
+        self.write_word(n as u64, 8);
+    }
+    #[inline]
+    fn write_i32(&mut self, n: i32) {
+        self.write_u32(n as u32);
+    }
+    #[inline]
+    fn write_i64(&mut self, n: i64) {
+        self.write_u64(n as u64);
+    }
+    #[inline]
+    fn write_isize(&mut self, n: isize) {
+        self.write_u64(n as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        let bytes = self.word.to_le_bytes();
+        match self.bytes {
+            4 => xxh3_64_with_seed(&bytes[..4], SEED),
+            _ => xxh3_64_with_seed(&bytes, SEED),
+        }
+    }
 }
 
 /// Gathers short keys on the stack and hashes them in one go; long ones stream.
@@ -115,6 +180,26 @@ mod tests {
 
     const GOLDEN: [u64; 4] =
         [11491086021840613192, 17549563547841496178, 13247360628417749171, 12912892122561950996];
+
+    #[test]
+    fn a_key_of_one_number_hashes_as_when_it_is_gathered() {
+        fn gathered<K: Hash>(key: K) -> u64 {
+            let mut hasher = KeyHasher::default();
+            key.hash(&mut hasher);
+            hasher.finish()
+        }
+        for n in [0, 1, 0xffff_ffff, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(hash_key(&n), gathered(n));
+            assert_eq!(hash_key(&(n as u32)), gathered(n as u32));
+            assert_eq!(hash_key(&(n as i32)), gathered(n as i32));
+            assert_eq!(hash_key(&(n as i64)), gathered(n as i64));
+            assert_eq!(hash_key(&(n as usize)), gathered(n as usize));
+            assert_eq!(hash_key(&(n as u8)), gathered(n as u8));
+            assert_eq!(hash_key(&(n, n)), gathered((n, n)));
+            assert_eq!(hash_key(&Some(n)), gathered(Some(n)));
+            assert_eq!(hash_key(&(n as u8, n)), gathered((n as u8, n)));
+        }
+    }
 
     #[test]
     fn a_key_split_over_several_writes_hashes_as_in_one() {

@@ -8,15 +8,41 @@ use crate::id::Root;
 
 /// Takes an instance's reports.
 pub(crate) trait Reports: Send + Sync {
-    /// Net changes first, then failures; both vectors are left empty.
-    fn report(&self, changes: &mut Vec<(Root, i64)>, failures: &mut Vec<(Root, Failure)>);
+    /// Takes all entries: net changes first, then what is finished, then failures. A change that adds
+    /// deliveries is thereby known before any of them is done.
+    fn report(&self, entries: &mut Entries);
+}
+
+/// What is to be reported.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// By how much the deliveries outstanding under a root have changed.
+    pub(crate) changes: Vec<(Root, i64)>,
+    /// Deliveries that are done and made none: one less outstanding, each. The most common entry.
+    pub(crate) finished: Vec<Root>,
+    pub(crate) failures: Vec<(Root, Failure)>,
+}
+
+impl Entries {
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len() + self.finished.len() + self.failures.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn clear(&mut self) {
+        self.changes.clear();
+        self.finished.clear();
+        self.failures.clear();
+    }
 }
 
 /// Reports not yet sent.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) changes: Vec<(Root, i64)>,
-    pub(crate) failures: Vec<(Root, Failure)>,
+    entries: Entries,
     reports: Option<Arc<dyn Reports>>,
 }
 
@@ -27,34 +53,48 @@ impl Ledger {
 
     #[inline]
     pub(crate) fn change(&mut self, root: Root, delta: i64) {
-        if delta != 0 && !root.is_none() {
-            self.changes.push((root, delta));
+        match delta {
+            0 => {}
+            -1 => self.entries.finished.push(root),
+            _ => self.entries.changes.push((root, delta)),
         }
+    }
+
+    /// One delivery under each of these is done.
+    pub(crate) fn finish(&mut self, roots: &[Root]) {
+        self.entries.finished.extend_from_slice(roots);
     }
 
     pub(crate) fn fail(&mut self, root: Root, failure: Failure) {
         if !root.is_none() {
-            self.failures.push((root, failure));
+            self.entries.failures.push((root, failure));
         }
     }
 
-    /// Turns every change since there were `from` of them into a failure.
+    /// How many deliveries are finished and not yet reported.
+    pub(crate) fn finished(&self) -> usize {
+        self.entries.finished.len()
+    }
+
+    /// Turns every delivery finished since there were `from` of them into a failure.
     pub(crate) fn fail_since(&mut self, from: usize, failure: &Failure) {
-        let failed = self.changes.drain(from..).map(|(root, _)| (root, failure.clone()));
-        self.failures.extend(failed);
+        let failed = self.entries.finished.drain(from..).filter(|root| !root.is_none());
+        self.entries.failures.extend(failed.map(|root| (root, failure.clone())));
+    }
+
+    /// Reports that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Sends what has gathered.
     pub(crate) fn send(&mut self) {
-        if self.changes.is_empty() && self.failures.is_empty() {
+        if self.entries.is_empty() {
             return;
         }
         match &self.reports {
-            Some(reports) => reports.report(&mut self.changes, &mut self.failures),
-            None => {
-                self.changes.clear();
-                self.failures.clear();
-            }
+            Some(reports) => reports.report(&mut self.entries),
+            None => self.entries.clear(),
         }
     }
 }

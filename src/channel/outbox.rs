@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::channel::frame::{BATCH, Batch, Control, Frame};
+use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::partition::Partition;
 use crate::channel::push::{Context, Local, Push};
 use crate::channel::queue::QueueSender;
@@ -60,22 +60,26 @@ impl<T: Clone> Outbox<T> {
 
     fn deal(&mut self, batch: &mut Batch<T>, context: &mut Context) {
         self.partition.targets(&batch.events, self.lanes.len(), &mut self.targets);
-        let targets = self.targets.iter().map(|target| *target as usize);
-        let tracked = !batch.roots.is_empty();
-        let mut roots = batch.roots.drain(..);
-        for (event, target) in batch.events.drain(..).zip(targets) {
-            let lane = &mut self.lanes[target];
-            lane.open.events.push(event);
-            if tracked {
-                lane.open.roots.extend(roots.next());
+        let lanes = &mut self.lanes[..];
+        lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
+        let dealt = batch.events.drain(..).zip(&self.targets);
+        if batch.roots.is_empty() {
+            for (event, target) in dealt {
+                let lane = &mut lanes[*target as usize];
+                lane.open.events.push(event);
+                lane.ship_full(batch.born, context);
             }
-            if lane.open.len() == 1 {
-                lane.open.born = batch.born;
-            }
-            if lane.open.len() >= BATCH {
-                lane.ship(context);
+        } else {
+            for ((event, target), root) in dealt.zip(&batch.roots) {
+                let lane = &mut lanes[*target as usize];
+                lane.open.events.push(event);
+                lane.open.roots.push(*root);
+                lane.ship_full(batch.born, context);
             }
         }
+        // What comes next into a batch that is still empty may be much younger.
+        let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
+        empty.for_each(|lane| lane.open.born = Timestamp(u64::MAX));
     }
 }
 
@@ -129,10 +133,13 @@ impl<T: Clone> Push<T> for Outbox<T> {
 }
 
 impl<T: Clone> Lane<T> {
-    /// Takes the whole batch, without copying it if nothing is open.
+    /// Takes the whole batch. Moves single events only where there are few.
     fn take(&mut self, batch: &mut Batch<T>, context: &mut Context) {
+        if batch.len() >= Batch::<T>::FULL / 2 {
+            self.ship(context);
+        }
         self.open.append(batch);
-        if self.open.len() >= BATCH {
+        if self.open.len() >= Batch::<T>::FULL {
             self.ship(context);
         }
     }
@@ -141,8 +148,17 @@ impl<T: Clone> Lane<T> {
         self.open.events.extend_from_slice(&batch.events);
         self.open.roots.extend_from_slice(&batch.roots);
         self.open.born = self.open.born.min(batch.born);
-        if self.open.len() >= BATCH {
+        if self.open.len() >= Batch::<T>::FULL {
             self.ship(context);
+        }
+    }
+
+    /// Sends the open batch if it is full; the next one may begin with an event that was `born` then.
+    #[inline]
+    fn ship_full(&mut self, born: Timestamp, context: &mut Context) {
+        if self.open.events.len() >= Batch::<T>::FULL {
+            self.ship(context);
+            self.open.born = born;
         }
     }
 

@@ -112,12 +112,12 @@ impl Answers for Untracked {
 }
 
 /// The side that these terms ask for. `tracker` is the source instance's number; `bytes_of` weighs
-/// an event.
+/// events.
 pub(crate) fn source_side<T: Clone + 'static>(
     terms: &Terms,
     account: &Account,
     tracker: usize,
-    bytes_of: fn(&T) -> usize,
+    bytes_of: fn(&[T]) -> usize,
     start: Option<Arc<[u8]>>,
 ) -> Box<dyn SourceSide<T>> {
     match account {

@@ -1,8 +1,8 @@
 //! At-least-once with an acknowledger: every event is kept until all that came of it is done, and
 //! emitted again if anything failed.
 //!
-//! [`tracker`] counts, [`acknowledger`] is where the threads meet, [`replay_buffer`] keeps the
-//! events, and [`kept`] is the source's side of it.
+//! [`counts`] counts first attempts and [`tracker`] replays and groups, [`acknowledger`] is where the
+//! threads meet, [`replay_buffer`] keeps the events, and [`kept`] is the source's side of it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::delivery::options::{RunOptions, StoreChoice, shared_options};
 use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Verdict};
 
 pub(crate) mod acknowledger;
+pub(crate) mod counts;
 pub(crate) mod kept;
 pub(crate) mod replay_buffer;
 pub(crate) mod tracker;

@@ -2,23 +2,36 @@
 //! loop is written once.
 
 use std::time::Duration;
+use std::vec::Drain;
 
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::sink::{Sink, TransactionalSink};
+use crate::channel::frame::Batch;
+use crate::channel::ledger::Ledger;
 use crate::checkpoint::{CodecError, decode, encode};
 use crate::checkpoint::{Snapshot, snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
+use crate::executor::apply_loop::{Pass, Tally, plain};
 use crate::id::CheckpointId;
 
 /// Timers as they are stored: nanoseconds that were left, and the tag.
 pub(crate) type Timers = Vec<(u64, u64)>;
 
+/// How far a component has come with a batch that it handles where it lies.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// Events before this place are handled; at it is the one at hand.
+    pub(crate) read: usize,
+    /// What has been emitted lies before this place.
+    pub(crate) written: usize,
+}
+
 /// What a node runs.
-pub(crate) trait Component {
+pub(crate) trait Component: Sized {
     type In: Event;
     type Out: Event;
 
@@ -28,6 +41,29 @@ pub(crate) trait Component {
     /// Starts from encoded state; the timers that were part of it.
     fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError>;
     fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
+
+    /// Applies itself to one event after the other, where nobody counts.
+    #[inline]
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, Self::In>,
+        out: &mut Collector<Self::Out>,
+        tally: &mut Tally,
+    ) -> Pass {
+        plain(self, events, out, tally)
+    }
+
+    /// Whether it can be applied to a whole batch where it lies. `In` and `Out` are one type then.
+    fn in_place() -> bool {
+        false
+    }
+
+    /// Applies itself to a whole batch where it lies, and puts what it emits to the front of it, in
+    /// order; how many that is. What it does not emit is finished in the ledger. If it unwinds, `sweep`
+    /// says how far it came.
+    fn sweep(&mut self, batch: &mut Batch<Self::In>, _: &mut Sweep, _: &mut Ledger) -> usize {
+        batch.len()
+    }
 
     fn on_timer(&mut self, _tag: u64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
         Ok(())

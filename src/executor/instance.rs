@@ -148,7 +148,7 @@ impl Base {
         if self.report_failure() {
             return Progress::Done;
         }
-        if progress != Progress::Moved || self.context.ledger.changes.len() >= BATCH {
+        if progress != Progress::Moved || self.context.ledger.len() >= BATCH {
             self.context.ledger.send();
         }
         progress

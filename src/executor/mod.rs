@@ -9,6 +9,7 @@
 //! An instance is a step machine that never waits; a [`host`] carries it: [`threads`] in production,
 //! a seeded loop in a simulation.
 
+pub(crate) mod apply_loop;
 pub(crate) mod blueprint;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod component;
@@ -24,3 +25,4 @@ pub(crate) mod source_component;
 pub(crate) mod source_instance;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
+pub(crate) mod verb;

@@ -17,7 +17,8 @@ pub(crate) trait SourceComponent {
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
     fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
     fn state(&self) -> Self::State;
-    fn event_bytes(event: &Self::Out) -> usize;
+    /// What these events weigh together.
+    fn bytes_of(events: &[Self::Out]) -> usize;
 }
 
 /// Adapter for [`Source`].
@@ -35,8 +36,8 @@ impl<S: Source> SourceComponent for Forgetful<S> {
         self.0.get_events(out)
     }
     fn state(&self) {}
-    fn event_bytes(event: &S::Out) -> usize {
-        S::event_bytes(event)
+    fn bytes_of(events: &[S::Out]) -> usize {
+        events.iter().map(S::event_bytes).fold(0, usize::saturating_add)
     }
 }
 
@@ -57,7 +58,7 @@ impl<S: StatefulSource> SourceComponent for Rewindable<S> {
     fn state(&self) -> S::State {
         self.0.state()
     }
-    fn event_bytes(event: &S::Out) -> usize {
-        S::event_bytes(event)
+    fn bytes_of(events: &[S::Out]) -> usize {
+        events.iter().map(S::event_bytes).fold(0, usize::saturating_add)
     }
 }

@@ -237,7 +237,7 @@ fn source<C: SourceComponent + 'static>(
         let state = state.map_err(|error| fail("restore", Cause::error(error)))?;
         let start = encoded.map(Arc::from);
         let (terms, account) = (&execution.terms, &execution.account);
-        let side = source_side(terms, account, site.number, C::event_bytes, start);
+        let side = source_side(terms, account, site.number, C::bytes_of, start);
         let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
         let letters = letters.map(|make| make(&site.instance)).transpose();
         let letters = letters.map_err(|error| fail("dead letters", Cause::error(error)))?;

@@ -112,7 +112,7 @@ fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> 
 
 fn check_size(layout: &Layout) -> Result<(), Refused> {
     let instances = layout.threads.len() + 2;
-    let limit = threads_max().saturating_sub(400).min(Root::TRACKERS / 2);
+    let limit = threads_max().saturating_sub(400).min(Root::TRACKERS / 3);
     if instances > limit {
         return Err(Refused::TooManyInstances { instances, limit });
     }

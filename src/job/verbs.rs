@@ -9,6 +9,7 @@ use crate::api::event::Event;
 use crate::api::operator::Operator;
 use crate::api::sink::Sink;
 use crate::error::BoxError;
+use crate::executor::verb::{Filter, Inspect, Map};
 use crate::job::stream::{Placed, Stream};
 
 /// An operator that is a function from an event and a collector.
@@ -65,10 +66,8 @@ impl<T: Event> Stream<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn map<U: Event>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Stream<U> {
-        self.verb("map", move |event, out| {
-            out.emit(f(event));
-            Ok(())
-        })
+        let f = Arc::new(f);
+        self.add_operator(self.verb_name("map"), move || Map::new(Arc::clone(&f)))
     }
 
     /// Each event becomes another, or fails.
@@ -103,12 +102,8 @@ impl<T: Event> Stream<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn filter(&self, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
-        self.verb("filter", move |event, out| {
-            if f(&event) {
-                out.emit(event);
-            }
-            Ok(())
-        })
+        let f = Arc::new(f);
+        self.add_operator(self.verb_name("filter"), move || Filter::new(Arc::clone(&f)))
     }
 
     /// Each event becomes any number of others.
@@ -140,11 +135,8 @@ impl<T: Event> Stream<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inspect(&self, f: impl Fn(&T) + Send + Sync + 'static) -> Self {
-        self.verb("inspect", move |event, out| {
-            f(&event);
-            out.emit(event);
-            Ok(())
-        })
+        let f = Arc::new(f);
+        self.add_operator(self.verb_name("inspect"), move || Inspect::new(Arc::clone(&f)))
     }
 
     /// Ends the stream in a function.

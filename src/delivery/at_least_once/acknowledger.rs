@@ -2,19 +2,23 @@
 //!
 //! ```text
 //!   operator instance           acknowledger                   source instance
-//!   report(changes, failures) ─▶ lock tracker, count
-//!                                 done / failed ─▶ answers ──▶ take_answers
+//!   report(entries) ───────────▶ lock book, count
+//!                                 front, failures ───────────▶ take_answers
 //!                                 source waits? ─▶ wake
 //! ```
 //! One lock per source instance, taken once per batch of reports. The order in which the lock is
 //! taken is the queue that the counting rule needs; nothing here can fill up or block.
+//!
+//! First attempts, replays and groups are counted apart: a root names its tracker, which is source
+//! `n`, the replays of source `n`, or the groups of instance `n`, in this order.
 
 use std::sync::Arc;
 
 use crate::api::token::{Answers, Fate};
 use crate::api::waker::Waker;
-use crate::channel::ledger::Reports;
+use crate::channel::ledger::{Entries, Reports};
 use crate::clock::{Clock, Timestamp};
+use crate::delivery::at_least_once::counts::Counts;
 use crate::delivery::at_least_once::tracker::Tracker;
 use crate::error::Failure;
 use crate::id::Root;
@@ -28,6 +32,8 @@ pub(crate) struct Acknowledger {
     closed: AtomicBool,
 }
 
+/// Aligned so that the locks of two sources never share a cache line.
+#[repr(align(128))]
 struct SourceDesk {
     book: Mutex<Book>,
     waker: Waker,
@@ -36,22 +42,34 @@ struct SourceDesk {
 /// What is known of one source instance's events.
 #[derive(Default)]
 pub(crate) struct Book {
-    pub(crate) tracker: Tracker<u64>,
-    answers: TakenAnswers,
-    source_waits: bool,
+    pub(crate) first: Counts,
+    /// Replays, each for an event of `first`.
+    pub(crate) again: Tracker<u64>,
+    failed: Vec<(u64, Failure)>,
+    /// The front that the source waits for.
+    awaited: Option<u64>,
 }
 
-/// Answers for a source: entries of its replay buffer that are done, and those that failed.
+/// Answers for a source.
 #[derive(Debug, Default)]
 pub(crate) struct TakenAnswers {
-    pub(crate) done: Vec<u64>,
+    /// All events below this one are done.
+    pub(crate) front: u64,
+    /// Events that are not done.
+    pub(crate) unfinished: usize,
+    /// Every outstanding delivery sits in a token.
+    all_held: bool,
+    /// Events whose attempt failed.
     pub(crate) failed: Vec<(u64, Failure)>,
 }
 
-impl TakenAnswers {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.done.is_empty() && self.failed.is_empty()
-    }
+/// Where the deliveries of a root are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    First(usize),
+    Again(usize),
+    Group(usize),
+    Nowhere,
 }
 
 impl Acknowledger {
@@ -75,6 +93,11 @@ impl Acknowledger {
         self.clock.now()
     }
 
+    /// The root of a replay of this source.
+    pub(crate) fn root_again(&self, source: usize, sequence: u64) -> Root {
+        Root::new(self.sources.len() + source, sequence)
+    }
+
     /// Where the tokens of an instance are answered.
     pub(crate) fn desk(self: &Arc<Self>, instance: usize) -> Desk {
         Desk { acknowledger: Arc::clone(self), instance }
@@ -85,29 +108,92 @@ impl Acknowledger {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    fn place(&self, tracker: usize) -> Place {
+        let sources = self.sources.len();
+        match tracker {
+            _ if tracker < sources => Place::First(tracker),
+            _ if tracker < 2 * sources => Place::Again(tracker - sources),
+            _ if tracker < 2 * sources + self.groups.len() => Place::Group(tracker - 2 * sources),
+            _ => Place::Nowhere,
+        }
+    }
+
     /// Applies one report and, where that completes or fails a group, what follows for its members.
     fn apply(&self, root: Root, report: Report) {
         let mut work = vec![(root, report)];
         let now = self.now();
         while let Some((root, report)) = work.pop() {
-            let tracker = root.tracker();
-            if let Some(desk) = self.sources.get(tracker) {
-                let woken = desk.book.lock().enter(root.sequence(), report, now);
-                if woken {
-                    desk.waker.notify();
+            let group = match self.place(root.tracker()) {
+                Place::First(source) => {
+                    self.enter(source, |book| book.enter_first(root.sequence(), report, now));
+                    continue;
                 }
-                continue;
-            }
-            let mut group = self.groups[tracker - self.sources.len()].lock();
+                Place::Again(source) => {
+                    self.enter(source, |book| book.enter_again(root.sequence(), report, now));
+                    continue;
+                }
+                Place::Group(instance) => &self.groups[instance],
+                Place::Nowhere => continue,
+            };
             let members = match &report {
-                Report::Change(delta) => group.change(root.sequence(), *delta, now),
-                Report::Failed(_) => group.retire(root.sequence()),
+                Report::Change(delta) => group.lock().change(root.sequence(), *delta, now),
+                Report::Failed(_) => group.lock().retire(root.sequence()),
             };
             let each = match report {
                 Report::Change(_) => Report::Change(-1),
                 failed => failed,
             };
             work.extend(members.into_iter().flatten().map(|member| (member, each.clone())));
+        }
+    }
+
+    /// Makes entries in the book of a source, and wakes the source if it waits for what they bring.
+    fn enter(&self, source: usize, entries: impl FnOnce(&mut Book)) {
+        let desk = &self.sources[source];
+        let mut book = desk.book.lock();
+        entries(&mut book);
+        let wake = book.has_news();
+        drop(book);
+        if wake {
+            desk.waker.notify();
+        }
+    }
+
+    /// Counts changes, those that follow each other under one source in one go.
+    fn change(&self, mut changes: &[(Root, i64)], now: Timestamp) {
+        while let Some((root, delta)) = changes.first() {
+            let tracker = root.tracker();
+            let Place::First(source) = self.place(tracker) else {
+                self.apply(*root, Report::Change(*delta));
+                changes = &changes[1..];
+                continue;
+            };
+            let same = changes.iter().take_while(|(root, _)| root.tracker() == tracker).count();
+            let (these, rest) = changes.split_at(same);
+            self.enter(source, |book| {
+                these.iter().for_each(|(root, by)| book.first.change(root.sequence(), *by, now));
+                book.first.advance();
+            });
+            changes = rest;
+        }
+    }
+
+    /// Counts deliveries that are done, those that follow each other under one source in one go.
+    fn finish(&self, mut roots: &[Root], now: Timestamp) {
+        while let Some(root) = roots.first() {
+            let tracker = root.tracker();
+            let Place::First(source) = self.place(tracker) else {
+                self.apply(*root, Report::Change(-1));
+                roots = &roots[1..];
+                continue;
+            };
+            let same = roots.iter().take_while(|root| root.tracker() == tracker).count();
+            let (these, rest) = roots.split_at(same);
+            self.enter(source, |book| {
+                these.iter().for_each(|root| book.first.finish(root.sequence(), now));
+                book.first.advance();
+            });
+            roots = rest;
         }
     }
 }
@@ -119,68 +205,91 @@ enum Report {
 }
 
 impl Book {
-    /// Notes a report; whether the source is to be woken.
-    fn enter(&mut self, sequence: u64, report: Report, now: Timestamp) -> bool {
+    fn enter_first(&mut self, event: u64, report: Report, now: Timestamp) {
         match report {
             Report::Change(delta) => {
-                self.answers.done.extend(self.tracker.change(sequence, delta, now));
-                self.source_waits && !self.answers.is_empty()
+                self.first.change(event, delta, now);
+                self.first.advance();
             }
             Report::Failed(failure) => {
-                let entry = self.tracker.retire(sequence);
-                self.answers.failed.extend(entry.map(|entry| (entry, failure)));
-                !self.answers.failed.is_empty()
+                if self.first.fail(event) {
+                    self.failed.push((event, failure));
+                }
             }
         }
     }
 
-    /// Moves all answers out.
+    fn enter_again(&mut self, sequence: u64, report: Report, now: Timestamp) {
+        match report {
+            Report::Change(delta) => {
+                if let Some(event) = self.again.change(sequence, delta, now) {
+                    self.first.done_again(event);
+                }
+            }
+            Report::Failed(failure) => {
+                let event = self.again.retire(sequence);
+                self.failed.extend(event.map(|event| (event, failure)));
+            }
+        }
+    }
+
+    /// Whether there is something that the source would do, if it waits.
+    fn has_news(&self) -> bool {
+        let reached = |front| self.first.front() >= front || self.all_held();
+        !self.failed.is_empty() || self.awaited.is_some_and(reached)
+    }
+
+    /// Says what is done, and moves what has failed out.
     pub(crate) fn take_answers(&mut self, into: &mut TakenAnswers) {
-        self.source_waits = false;
-        into.done.append(&mut self.answers.done);
-        into.failed.append(&mut self.answers.failed);
+        self.awaited = None;
+        into.front = self.first.front();
+        into.unfinished = self.first.unfinished();
+        into.all_held = self.all_held();
+        into.failed.append(&mut self.failed);
+    }
+
+    /// Everything from the front on comes again. What is out for it, first attempts and replays,
+    /// counts no more.
+    pub(crate) fn rewind(&mut self) {
+        self.first.rewind();
+        self.again.retire_all();
+    }
+
+    /// Fails everything that was not heard of since `before`; which events.
+    pub(crate) fn expire(&mut self, before: Timestamp) -> Vec<u64> {
+        let mut stale = self.first.expire(before);
+        stale.extend(self.again.expire(before));
+        stale
     }
 
     /// Whether nothing more comes before a token is answered: every answer that has come is taken,
     /// and what is outstanding is held.
-    pub(crate) fn waits_for_tokens_only(&self) -> bool {
-        self.answers.is_empty() && self.tracker.all_held()
+    pub(crate) fn waits_for_tokens_only(&self, known: &TakenAnswers) -> bool {
+        self.failed.is_empty() && self.first.front() == known.front && self.all_held()
     }
 
-    /// Asks for a wake-up at the next answer; `false` if one is there already.
-    pub(crate) fn await_answer(&mut self) -> bool {
-        self.source_waits = true;
-        self.answers.is_empty()
+    fn all_held(&self) -> bool {
+        self.first.all_held() && self.again.all_held()
+    }
+
+    /// Asks for a wake-up when the front has come so far, when an event has failed, and when every
+    /// delivery that is out sits in a token, since nothing more would come by itself then. `false` if
+    /// that has happened since these answers were taken.
+    pub(crate) fn await_front(&mut self, front: u64, known: &TakenAnswers) -> bool {
+        self.awaited = Some(front);
+        let moved = self.first.front() > known.front || self.all_held() != known.all_held;
+        !(moved && self.has_news()) && self.failed.is_empty()
     }
 }
 
 impl Reports for Acknowledger {
-    fn report(&self, changes: &mut Vec<(Root, i64)>, failures: &mut Vec<(Root, Failure)>) {
+    fn report(&self, entries: &mut Entries) {
         let now = self.now();
-        let mut rest = changes.as_slice();
-        while let Some((first, _)) = rest.first() {
-            let tracker = first.tracker();
-            let Some(desk) = self.sources.get(tracker) else {
-                let (root, delta) = rest[0];
-                self.apply(root, Report::Change(delta));
-                rest = &rest[1..];
-                continue;
-            };
-            let same = rest.iter().take_while(|(root, _)| root.tracker() == tracker).count();
-            let mut book = desk.book.lock();
-            for (root, delta) in &rest[..same] {
-                let done = book.tracker.change(root.sequence(), *delta, now);
-                book.answers.done.extend(done);
-            }
-            let wake = book.source_waits && !book.answers.is_empty();
-            drop(book);
-            if wake {
-                desk.waker.notify();
-            }
-            rest = &rest[same..];
-        }
-        changes.clear();
-        for (root, failure) in failures.drain(..) {
+        self.change(&entries.changes, now);
+        self.finish(&entries.finished, now);
+        entries.changes.clear();
+        entries.finished.clear();
+        for (root, failure) in entries.failures.drain(..) {
             self.apply(root, Report::Failed(failure));
         }
     }
@@ -198,22 +307,19 @@ impl Desk {
     }
 
     fn move_held(&self, root: Root, delta: i64) {
-        if self.open(root) {
-            let acknowledger = &self.acknowledger;
-            match acknowledger.sources.get(root.tracker()) {
-                Some(desk) => {
-                    let mut book = desk.book.lock();
-                    book.tracker.hold(root.sequence(), delta);
-                    let wake = book.source_waits;
-                    drop(book);
-                    if wake {
-                        desk.waker.notify();
-                    }
-                }
-                None => acknowledger.groups[root.tracker() - acknowledger.sources.len()]
-                    .lock()
-                    .hold(root.sequence(), delta),
+        if !self.open(root) {
+            return;
+        }
+        let (acknowledger, sequence) = (&self.acknowledger, root.sequence());
+        match acknowledger.place(root.tracker()) {
+            Place::First(source) => {
+                acknowledger.enter(source, |book| book.first.hold(sequence, delta));
             }
+            Place::Again(source) => {
+                acknowledger.enter(source, |book| book.again.hold(sequence, delta));
+            }
+            Place::Group(instance) => acknowledger.groups[instance].lock().hold(sequence, delta),
+            Place::Nowhere => {}
         }
     }
 }
@@ -250,7 +356,7 @@ impl Answers for Desk {
         }
         let now = self.acknowledger.now();
         let sequence = self.acknowledger.groups[self.instance].lock().open(members, copies, now);
-        Root::new(self.acknowledger.sources.len() + self.instance, sequence)
+        Root::new(2 * self.acknowledger.sources.len() + self.instance, sequence)
     }
 }
 

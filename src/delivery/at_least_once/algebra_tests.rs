@@ -1,7 +1,8 @@
 //! The acknowledger against a model of ten lines: random trees over several sources, with groups,
-//! failures and late reports, in any legal order. Nothing is done early, nothing twice, nothing is
+//! failures, replays and late reports, in any legal order. Nothing is done early, nothing twice, nothing is
 //! left. `STREAMWORK_TREES` sets how many histories are tried.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
@@ -15,17 +16,26 @@ const SOURCES: usize = 2;
 /// One root: whom it stands for, and what is outstanding under it.
 struct Node {
     root: Root,
-    members: Vec<usize>,
+    stands_for: For,
     outstanding: i64,
     live: bool,
+}
+
+/// What a root stands for.
+#[derive(Clone)]
+enum For {
+    /// An event, of this source and with this entry: its first attempt, or a replay.
+    Event(usize, u64),
+    /// Several roots.
+    Group(Vec<usize>),
 }
 
 /// The model. What it says is done or failed is compared with what sources are told.
 #[derive(Default)]
 struct Model {
     nodes: Vec<Node>,
-    done: Vec<Root>,
-    failed: Vec<Root>,
+    done: BTreeSet<(usize, u64)>,
+    failed: Vec<(usize, u64)>,
 }
 
 impl Model {
@@ -40,13 +50,21 @@ impl Model {
         if !std::mem::replace(&mut self.nodes[node].live, false) {
             return;
         }
-        let (root, members) = (self.nodes[node].root, self.nodes[node].members.clone());
-        match (root.tracker() < SOURCES, well) {
-            (true, true) => self.done.push(root),
-            (true, false) => self.failed.push(root),
-            (false, true) => members.into_iter().for_each(|member| self.change(member, -1)),
-            (false, false) => members.into_iter().for_each(|member| self.finish(member, false)),
+        match (self.nodes[node].stands_for.clone(), well) {
+            (For::Event(source, entry), true) => assert!(self.done.insert((source, entry))),
+            (For::Event(source, entry), false) => self.failed.push((source, entry)),
+            (For::Group(members), true) => {
+                members.into_iter().for_each(|member| self.change(member, -1));
+            }
+            (For::Group(members), false) => {
+                members.into_iter().for_each(|member| self.finish(member, false));
+            }
         }
+    }
+
+    fn open(&mut self, root: Root, stands_for: For, copies: usize, under_way: &mut Vec<usize>) {
+        under_way.extend(std::iter::repeat_n(self.nodes.len(), copies));
+        self.nodes.push(Node { root, stands_for, outstanding: copies as i64, live: true });
     }
 }
 
@@ -71,27 +89,33 @@ fn one_history(seed: u64, clock: &Arc<MonotonicClock>) {
     let (desk, mut model) = (acknowledger.desk(0), Model::default());
     // Deliveries that are on their way, by node.
     let mut under_way: Vec<usize> = Vec::new();
+    // Events that failed and are to be emitted again.
+    let mut again: Vec<(usize, u64)> = Vec::new();
     let mut steps = 0;
     loop {
         steps += 1;
         if steps <= 30 && (under_way.is_empty() || draw(&mut random, 4) == 0) {
             let (source, copies) = (draw(&mut random, SOURCES), 1 + draw(&mut random, 3));
-            let entry = model.nodes.len() as u64;
-            let sequence =
-                acknowledger.book(source).tracker.open(entry, copies as u32, Timestamp(0));
-            let root = Root::new(source, sequence);
-            let outstanding = copies as i64;
-            under_way.extend(std::iter::repeat_n(model.nodes.len(), copies));
-            model.nodes.push(Node { root, members: Vec::new(), outstanding, live: true });
+            let entry = acknowledger.book(source).first.open(1, copies as u32, Timestamp(0));
+            let root = Root::new(source, entry);
+            model.open(root, For::Event(source, entry), copies, &mut under_way);
+        } else if !again.is_empty() && (under_way.is_empty() || draw(&mut random, 3) == 0) {
+            let (source, entry) = again.swap_remove(draw(&mut random, again.len()));
+            let copies = 1 + draw(&mut random, 2);
+            let sequence = acknowledger.book(source).again.open(entry, copies as u32, Timestamp(0));
+            let root = acknowledger.root_again(source, sequence);
+            model.open(root, For::Event(source, entry), copies, &mut under_way);
         } else if under_way.is_empty() {
             break;
         } else {
             work(&mut random, &acknowledger, &desk, &mut model, &mut under_way);
         }
-        compare(&acknowledger, &mut model, seed);
+        again.extend(compare(&acknowledger, &mut model, seed));
     }
     for source in 0..SOURCES {
-        assert_eq!(acknowledger.book(source).tracker.live(), 0, "seed {seed}: something is left");
+        let book = acknowledger.book(source);
+        let left = (book.first.unfinished(), book.again.live());
+        assert_eq!(left, (0, 0), "seed {seed}: something is left");
     }
     assert_eq!(acknowledger.groups[0].lock().live(), 0, "seed {seed}: a group is left");
 }
@@ -117,50 +141,56 @@ fn work(
             members.into_iter().for_each(|member| model.change(member, -1));
             return;
         }
-        under_way.extend(std::iter::repeat_n(model.nodes.len(), copies));
-        let outstanding = copies as i64;
-        model.nodes.push(Node { root, members, outstanding, live: true });
+        model.open(root, For::Group(members), copies, under_way);
         return;
     }
-    let (mut changes, mut failures) = (Vec::new(), Vec::new());
+    let mut entries = Entries::default();
     let mut made = Vec::new();
     let mut failed = Vec::new();
     for _ in 0..(1 + draw(random, 4)).min(under_way.len()) {
         let node = take(random, under_way);
         if draw(random, 8) == 0 {
-            failures.push((model.nodes[node].root, failure()));
+            entries.failures.push((model.nodes[node].root, failure()));
             failed.push(node);
             continue;
         }
         let children = draw(random, 3);
         made.extend(std::iter::repeat_n(node, children));
-        changes.push((model.nodes[node].root, children as i64 - 1));
+        let (root, change) = (model.nodes[node].root, children as i64 - 1);
+        match change {
+            -1 => entries.finished.push(root),
+            _ => entries.changes.push((root, change)),
+        }
         model.change(node, children as i64 - 1);
     }
     failed.into_iter().for_each(|node| model.finish(node, false));
-    acknowledger.report(&mut changes, &mut failures);
+    acknowledger.report(&mut entries);
     under_way.append(&mut made);
 }
 
-fn compare(acknowledger: &Arc<Acknowledger>, model: &mut Model, seed: u64) {
-    let mut told = TakenAnswers::default();
+/// What sources are told is what the model says; the events that failed.
+fn compare(acknowledger: &Arc<Acknowledger>, model: &mut Model, seed: u64) -> Vec<(usize, u64)> {
+    let mut failed = Vec::new();
     for source in 0..SOURCES {
-        acknowledger.book(source).take_answers(&mut told);
+        let mut told = TakenAnswers::default();
+        let mut book = acknowledger.book(source);
+        book.take_answers(&mut told);
+        failed.extend(told.failed.iter().map(|(entry, _)| (source, *entry)));
+        let events = model.nodes.iter().filter_map(|node| match node.stands_for {
+            For::Event(of, entry) if of == source => Some(entry),
+            _ => None,
+        });
+        let end = events.max().map_or(0, |last| last + 1);
+        let is_done = |entry: &u64| model.done.contains(&(source, *entry));
+        assert_eq!(told.front, (0..end).take_while(is_done).count() as u64, "seed {seed}");
+        for entry in 0..end {
+            assert_eq!(book.first.is_done(entry), is_done(&entry), "seed {seed}, event {entry}");
+        }
     }
-    let entries = |roots: &mut Vec<Root>| {
-        let entry = |root: Root| model.nodes.iter().position(|node| node.root == root);
-        let mut entries: Vec<u64> =
-            roots.drain(..).filter_map(entry).map(|entry| entry as u64).collect();
-        entries.sort_unstable();
-        entries
-    };
-    let (mut done, mut failed) =
-        (std::mem::take(&mut model.done), std::mem::take(&mut model.failed));
-    let (done, failed) = (entries(&mut done), entries(&mut failed));
-    told.done.sort_unstable();
-    let mut failures: Vec<u64> = told.failed.into_iter().map(|(entry, _)| entry).collect();
-    failures.sort_unstable();
-    assert_eq!((told.done, failures), (done, failed), "seed {seed}");
+    failed.sort_unstable();
+    model.failed.sort_unstable();
+    assert_eq!(failed, std::mem::take(&mut model.failed), "seed {seed}");
+    failed
 }
 
 #[test]

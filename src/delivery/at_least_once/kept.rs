@@ -8,7 +8,7 @@ use crate::api::dead_letter::DeadLetter;
 use crate::channel::frame::{BATCH, Batch};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::at_least_once::acknowledger::{Acknowledger, TakenAnswers};
-use crate::delivery::at_least_once::replay_buffer::{ReplayBuffer, ReplayOptions};
+use crate::delivery::at_least_once::replay_buffer::{Consequence, ReplayBuffer, ReplayOptions};
 use crate::delivery::source_side::{Admission, HeldEvents, MARK_EVERY, Position, SourceSide};
 use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
@@ -17,25 +17,28 @@ pub(crate) struct Kept<T> {
     acknowledger: Arc<Acknowledger>,
     source: usize,
     buffer: ReplayBuffer<T>,
-    bytes_of: fn(&T) -> usize,
+    bytes_of: fn(&[T]) -> usize,
     answers: TakenAnswers,
     /// Positions after an entry, oldest first: savable once the front has passed it.
     marks: VecDeque<(u64, Arc<[u8]>)>,
     settled: Option<Arc<[u8]>>,
-    admitted: u64,
     next_mark: Timestamp,
     options: ReplayOptions,
     next_expiry: Option<Timestamp>,
 }
 
 impl<T: Clone> Kept<T> {
+    /// `bytes_of` weighs events.
     pub(crate) fn new(
         acknowledger: Arc<Acknowledger>,
         source: usize,
         options: ReplayOptions,
-        bytes_of: fn(&T) -> usize,
+        bytes_of: fn(&[T]) -> usize,
         start: Option<Arc<[u8]>>,
     ) -> Self {
+        if options.timeout.is_some() {
+            acknowledger.book(source).first.keep_times();
+        }
         Self {
             acknowledger,
             source,
@@ -44,7 +47,6 @@ impl<T: Clone> Kept<T> {
             answers: TakenAnswers::default(),
             marks: VecDeque::new(),
             settled: start,
-            admitted: 0,
             next_mark: Timestamp(0),
             options,
             next_expiry: None,
@@ -54,13 +56,13 @@ impl<T: Clone> Kept<T> {
     /// Fails what has made no progress for the time that the user set.
     fn expire(&mut self, now: Timestamp) {
         let Some(timeout) = self.options.timeout else { return };
-        if self.next_expiry.is_some_and(|at| now < at) || self.buffer.unfinished() == 0 {
+        if self.next_expiry.is_some_and(|at| now < at) || self.answers.unfinished == 0 {
             return;
         }
         self.next_expiry = Some(now.after(timeout / 4));
         let clock = self.acknowledger.now();
         let before = Timestamp(clock.0.saturating_sub(Timestamp(0).after(timeout).0));
-        let expired = self.acknowledger.book(self.source).tracker.expire(before);
+        let expired = self.acknowledger.book(self.source).expire(before);
         let failure = Failure {
             instance: InstanceName::new("acknowledger", self.source),
             callback: "timeout",
@@ -69,10 +71,30 @@ impl<T: Clone> Kept<T> {
         self.answers.failed.extend(expired.into_iter().map(|entry| (entry, failure.clone())));
     }
 
+    /// Lets go of what is done.
     fn advance(&mut self) {
-        while self.marks.front().is_some_and(|(after, _)| *after <= self.buffer.front()) {
+        self.buffer.release(self.answers.front);
+        while self.marks.front().is_some_and(|(after, _)| *after <= self.answers.front) {
             self.settled = self.marks.pop_front().map(|(_, state)| state);
         }
+    }
+
+    fn take_answers(&mut self) {
+        self.acknowledger.book(self.source).take_answers(&mut self.answers);
+        self.advance();
+    }
+
+    fn rewind(&mut self) {
+        let acknowledger = Arc::clone(&self.acknowledger);
+        let mut book = acknowledger.book(self.source);
+        // What failed meanwhile comes again with all the others; it is not counted as an attempt.
+        book.take_answers(&mut self.answers);
+        self.answers.failed.clear();
+        book.rewind();
+        book.take_answers(&mut self.answers);
+        drop(book);
+        self.advance();
+        self.buffer.rewind();
     }
 }
 
@@ -82,38 +104,47 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
     }
 
     fn admit(&mut self, batch: &mut Batch<T>, copies: u32, _: Timestamp) -> Admission {
-        self.admitted += batch.len() as u64;
-        if copies == 0 {
-            // Nothing reads it: kept and done in one.
-            for event in &batch.events {
-                let entry = self.buffer.keep(event.clone(), 0);
-                self.buffer.done(entry);
-            }
-            batch.clear();
+        let events = batch.len();
+        if events == 0 {
             return Admission::Emit;
         }
+        self.buffer.keep(&batch.events, (self.bytes_of)(&batch.events));
         let mut book = self.acknowledger.book(self.source);
-        let now = self.acknowledger.now();
-        for event in &batch.events {
-            let entry = self.buffer.keep(event.clone(), (self.bytes_of)(event));
-            let sequence = book.tracker.open(entry, copies, now);
-            self.buffer.sent_as(entry, sequence);
-            batch.roots.push(Root::new(self.source, sequence));
+        let first = book.first.open(events, copies, self.acknowledger.now());
+        drop(book);
+        if copies == 0 {
+            // Nothing reads them: they are done, and go nowhere.
+            batch.clear();
+        } else {
+            batch.roots.extend(Root::range(self.source, first, events));
         }
+        self.take_answers();
         Admission::Emit
     }
 
     fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool {
-        self.acknowledger.book(self.source).take_answers(&mut self.answers);
+        let known = self.answers.front;
+        self.take_answers();
         self.expire(now);
-        let any = !self.answers.is_empty();
-        for entry in self.answers.done.drain(..) {
-            self.buffer.done(entry);
+        let any = self.answers.front > known || !self.answers.failed.is_empty();
+        let failed = std::mem::take(&mut self.answers.failed);
+        for (entry, failure) in failed {
+            match self.buffer.failed(entry, failure, now) {
+                Some(Consequence::GiveUp(letter)) => {
+                    self.acknowledger.book(self.source).first.done_again(entry);
+                    letters.push(letter);
+                }
+                Some(Consequence::Rewind) => self.rewind(),
+                Some(Consequence::Replay) | None => {}
+            }
         }
-        for (entry, failure) in self.answers.failed.drain(..) {
-            letters.extend(self.buffer.failed(entry, failure, now));
+        if any {
+            self.take_answers();
         }
-        self.advance();
+        if self.buffer.is_heavy() {
+            let book = self.acknowledger.book(self.source);
+            self.buffer.reclaim(|entry| book.first.is_done(entry), self.bytes_of);
+        }
         any
     }
 
@@ -124,26 +155,22 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         let mut book = self.acknowledger.book(self.source);
         let clock = self.acknowledger.now();
         while batch.len() < BATCH {
-            let Some((entry, event, old_root)) = self.buffer.next_due(now) else { break };
-            if let Some(old) = old_root {
-                book.tracker.retire(old);
-            }
-            let sequence = book.tracker.open(entry, copies, clock);
-            self.buffer.sent_as(entry, sequence);
+            let Some((entry, event)) = self.buffer.next_due(now) else { break };
+            let sequence = book.again.open(entry, copies, clock);
             batch.events.push(event);
-            batch.roots.push(Root::new(self.source, sequence));
+            batch.roots.push(self.acknowledger.root_again(self.source, sequence));
         }
     }
 
     fn wants_mark(&self, now: Timestamp) -> bool {
-        now >= self.next_mark || self.buffer.unfinished() == 0
+        now >= self.next_mark || self.answers.unfinished == 0
     }
 
     fn mark(&mut self, state: Arc<[u8]>, now: Timestamp) {
         self.next_mark = now.after(MARK_EVERY);
         match self.marks.back_mut() {
-            Some((after, newest)) if *after == self.admitted => *newest = state,
-            _ => self.marks.push_back((self.admitted, state)),
+            Some((after, newest)) if *after == self.buffer.end() => *newest = state,
+            _ => self.marks.push_back((self.buffer.end(), state)),
         }
         self.advance();
     }
@@ -154,25 +181,29 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        let expiry = self.next_expiry.filter(|_| self.buffer.unfinished() > 0);
+        let expiry = self.next_expiry.filter(|_| self.answers.unfinished > 0);
         earlier(self.buffer.deadline(), expiry)
     }
 
     fn at_rest(&self, held: HeldEvents) -> bool {
-        if self.buffer.unfinished() == 0 {
+        if self.answers.unfinished == 0 {
             return true;
         }
         held == HeldEvents::Leave
             && !self.buffer.replay_pending()
-            && self.acknowledger.book(self.source).waits_for_tokens_only()
+            && self.acknowledger.book(self.source).waits_for_tokens_only(&self.answers)
     }
 
     fn await_answer(&mut self) -> bool {
-        self.acknowledger.book(self.source).await_answer()
+        // With half of what it has out done a source has work for a while.
+        let out = self.buffer.end() - self.answers.front;
+        let enough = if self.room() == 0 { out.div_ceil(2) } else { out };
+        let front = self.answers.front + enough;
+        self.acknowledger.book(self.source).await_front(front, &self.answers)
     }
 
     fn kept(&self) -> usize {
-        self.buffer.unfinished()
+        self.answers.unfinished
     }
 }
 
@@ -180,7 +211,7 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
 mod tests {
     use super::*;
     use crate::api::waker::Waker;
-    use crate::channel::ledger::Reports;
+    use crate::channel::ledger::{Entries, Reports};
     use crate::clock::MonotonicClock;
 
     /// A source's side with one event out, and what its answer goes to.
@@ -188,7 +219,7 @@ mod tests {
         let clock = Arc::new(MonotonicClock::default());
         let acknowledger = Acknowledger::new(vec![Waker::default()], 1, clock);
         let mut kept =
-            Kept::new(Arc::clone(&acknowledger), 0, ReplayOptions::default(), |_| 8, None);
+            Kept::new(Arc::clone(&acknowledger), 0, ReplayOptions::default(), size_of_val, None);
         let mut batch = Batch { events: vec![7], ..Batch::default() };
         kept.admit(&mut batch, 1, Timestamp(0));
         (kept, acknowledger, batch.roots[0])
@@ -197,7 +228,7 @@ mod tests {
     #[test]
     fn a_source_is_not_at_rest_before_it_has_taken_in_the_last_answer() {
         let (mut kept, acknowledger, root) = one_event_out();
-        acknowledger.report(&mut vec![(root, -1)], &mut Vec::new());
+        acknowledger.report(&mut Entries { finished: vec![root], ..Entries::default() });
         assert!(!kept.at_rest(HeldEvents::Leave), "the position would lag behind what is done");
         assert!(!kept.await_answer());
         kept.settle(Timestamp(0), &mut Vec::new());
@@ -209,7 +240,7 @@ mod tests {
     fn a_stop_does_not_wait_for_an_event_that_sits_in_a_token() {
         let (kept, acknowledger, root) = one_event_out();
         assert!(!kept.at_rest(HeldEvents::Leave));
-        acknowledger.book(0).tracker.hold(root.sequence(), 1);
+        acknowledger.book(0).first.hold(root.sequence(), 1);
         assert!(kept.at_rest(HeldEvents::Leave));
         assert!(!kept.at_rest(HeldEvents::Wait));
     }

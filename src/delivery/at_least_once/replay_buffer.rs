@@ -2,7 +2,7 @@
 //! knows entries and moments, not roots, threads or queues.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::api::dead_letter::DeadLetter;
@@ -46,34 +46,46 @@ impl Default for ReplayOptions {
 
 pub(crate) struct ReplayBuffer<T> {
     options: ReplayOptions,
+    /// The lowest entry that is not done.
+    front: u64,
+    /// The entry of the first of `events`.
     base: u64,
-    entries: VecDeque<Entry<T>>,
+    events: VecDeque<T>,
+    /// Events before `base` that are not done, where the others around them were let go.
+    stragglers: BTreeMap<u64, T>,
+    /// What events weigh, in bytes: the entry after a run of them, and all of them together.
+    weights: VecDeque<(u64, usize)>,
     bytes: usize,
-    unfinished: usize,
+    /// Attempts so far, of entries that have failed.
+    attempts: BTreeMap<u64, u32>,
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
     /// While ordered replay waits to begin or runs: the next entry to emit again.
     rewound_to: Option<u64>,
     rewind_at: Timestamp,
 }
 
-struct Entry<T> {
-    /// `None` once it cannot come again.
-    event: Option<T>,
-    done: bool,
-    bytes: usize,
-    attempts: u32,
-    /// The root that is out for it.
-    root: Option<u64>,
+/// What a failure leads to.
+#[derive(Debug)]
+pub(crate) enum Consequence<T> {
+    /// The event comes again.
+    Replay,
+    /// Everything from the front on comes again.
+    Rewind,
+    /// The event is given up.
+    GiveUp(DeadLetter<T>),
 }
 
 impl<T: Clone> ReplayBuffer<T> {
     pub(crate) fn new(options: ReplayOptions) -> Self {
         Self {
             options,
+            front: 0,
             base: 0,
-            entries: VecDeque::new(),
+            events: VecDeque::new(),
+            stragglers: BTreeMap::new(),
+            weights: VecDeque::new(),
             bytes: 0,
-            unfinished: 0,
+            attempts: BTreeMap::new(),
             due: BinaryHeap::new(),
             rewound_to: None,
             rewind_at: Timestamp(0),
@@ -82,42 +94,66 @@ impl<T: Clone> ReplayBuffer<T> {
 
     /// How many more events fit. One always does when the buffer is empty, however large it is.
     pub(crate) fn room(&self) -> usize {
-        if self.rewound_to.is_some() || (self.bytes >= self.options.bytes_max) {
+        if self.rewound_to.is_some() || self.is_heavy() {
             return 0;
         }
-        // The ring keeps finished entries behind an unfinished one: bound its length.
-        self.options.events_max.saturating_sub(self.entries.len())
+        // Events that are done count until those before them are: the bound is on the whole range.
+        self.options.events_max.saturating_sub((self.end() - self.front) as usize)
     }
 
-    /// Keeps an event; its entry.
-    pub(crate) fn keep(&mut self, event: T, bytes: usize) -> u64 {
+    /// Whether events weigh as much as they may.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.bytes >= self.options.bytes_max
+    }
+
+    /// Keeps events that weigh so much together.
+    pub(crate) fn keep(&mut self, events: &[T], bytes: usize) {
+        self.events.extend(events.iter().cloned());
         self.bytes += bytes;
-        self.unfinished += 1;
-        self.entries.push_back(Entry {
-            event: Some(event),
-            done: false,
-            bytes,
-            attempts: 1,
-            root: None,
-        });
-        self.base + self.entries.len() as u64 - 1
+        self.weights.push_back((self.end(), bytes));
     }
 
-    /// This root is out for the entry.
-    pub(crate) fn sent_as(&mut self, entry: u64, root: u64) {
-        if let Some(entry) = self.entry(entry) {
-            entry.root = Some(root);
+    /// The entry that the next event will get.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.events.len() as u64
+    }
+
+    /// Lets go of all events below this entry: they are done.
+    pub(crate) fn release(&mut self, front: u64) {
+        if front == self.front {
+            return;
+        }
+        self.front = front;
+        let done = front.saturating_sub(self.base) as usize;
+        self.events.drain(..done);
+        self.base += done as u64;
+        while self.weights.front().is_some_and(|(end, _)| *end <= front) {
+            self.bytes -= self.weights.pop_front().map_or(0, |(_, bytes)| bytes);
+        }
+        if !self.stragglers.is_empty() {
+            self.stragglers = self.stragglers.split_off(&front);
+        }
+        if !self.attempts.is_empty() {
+            self.attempts = self.attempts.split_off(&front);
         }
     }
 
-    /// The lowest entry that is not done; all below it are.
-    pub(crate) fn front(&self) -> u64 {
-        self.base
-    }
-
-    /// Entries that are not done.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.unfinished
+    /// Lets go of all events that are done, also behind one that is not: so that one event that takes
+    /// long does not hold the weight of all that came after it. Where order is kept they stay, since
+    /// they may come again.
+    pub(crate) fn reclaim(&mut self, is_done: impl Fn(u64) -> bool, bytes_of: fn(&[T]) -> usize) {
+        if self.options.order == ReplayOrder::Ordered {
+            return;
+        }
+        let (base, end) = (self.base, self.end());
+        self.stragglers.extend((base..end).zip(self.events.drain(..)));
+        self.stragglers.retain(|entry, _| !is_done(*entry));
+        self.base = end;
+        let weights = self.stragglers.iter();
+        self.weights = weights
+            .map(|(entry, event)| (entry + 1, bytes_of(std::slice::from_ref(event))))
+            .collect();
+        self.bytes = self.weights.iter().map(|(_, bytes)| bytes).sum();
     }
 
     /// Whether anything waits to be emitted again.
@@ -125,69 +161,38 @@ impl<T: Clone> ReplayBuffer<T> {
         !self.due.is_empty() || self.rewound_to.is_some()
     }
 
-    pub(crate) fn done(&mut self, entry: u64) {
-        // To keep the order, what came after a failed event is emitted again even if it was done.
-        let ordered = self.options.order == ReplayOrder::Ordered;
-        if self.rewound_to.is_some_and(|next| entry >= next) {
-            // It is about to be emitted again in any case.
-            return;
-        }
-        self.finish(entry, ordered);
-    }
-
-    fn finish(&mut self, entry: u64, comes_again: bool) {
-        let Some(found) = self.entry(entry).filter(|found| !found.done) else { return };
-        found.done = true;
-        found.root = None;
-        if !comes_again {
-            found.event = None;
-            let bytes = std::mem::take(&mut found.bytes);
-            self.bytes -= bytes;
-        }
-        self.unfinished -= 1;
-        while self.entries.front().is_some_and(|entry| entry.done) {
-            self.bytes -= self.entries.pop_front().map_or(0, |entry| entry.bytes);
-            self.base += 1;
-        }
-    }
-
-    /// The entry's attempt failed: it will come again, or is given up as a dead letter.
+    /// The entry's attempt failed. After [`Consequence::Rewind`] follows [`rewind`](Self::rewind).
     pub(crate) fn failed(
         &mut self,
         entry: u64,
         failure: Failure,
         now: Timestamp,
-    ) -> Option<DeadLetter<T>> {
+    ) -> Option<Consequence<T>> {
         let options = self.options;
-        let found = self.entry(entry).filter(|found| !found.done)?;
-        let event = found.event.as_ref()?;
-        let attempts = found.attempts;
+        let event = self.event(entry)?;
+        let attempts = self.attempts.get(&entry).copied().unwrap_or(0) + 1;
         if attempts >= options.attempts_max {
-            let letter = DeadLetter { event: event.clone(), failure, attempts };
-            self.finish(entry, false);
-            return Some(letter);
+            let event = event.clone();
+            return Some(Consequence::GiveUp(DeadLetter { event, failure, attempts }));
         }
-        found.attempts += 1;
-        found.root = None;
+        self.attempts.insert(entry, attempts);
         let doubled = options.backoff.saturating_mul(1 << (attempts - 1).min(20));
         let at = now.after(doubled.min(options.backoff_max));
-        match options.order {
-            ReplayOrder::FailedLast => self.due.push(Reverse((at, entry))),
-            ReplayOrder::Ordered => {
-                self.reopen();
-                self.rewound_to = Some(self.base);
-                self.rewind_at = self.rewind_at.max(at);
+        Some(match options.order {
+            ReplayOrder::FailedLast => {
+                self.due.push(Reverse((at, entry)));
+                Consequence::Replay
             }
-        }
-        None
+            ReplayOrder::Ordered => {
+                self.rewind_at = self.rewind_at.max(at);
+                Consequence::Rewind
+            }
+        })
     }
 
-    /// Everything kept will be emitted again: none of it is done.
-    fn reopen(&mut self) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.done && entry.event.is_some()) {
-            entry.done = false;
-            self.unfinished += 1;
-        }
+    /// Everything kept is emitted again.
+    pub(crate) fn rewind(&mut self) {
+        self.rewound_to = Some(self.front);
     }
 
     /// When the next replay is due.
@@ -198,8 +203,8 @@ impl<T: Clone> ReplayBuffer<T> {
         }
     }
 
-    /// The next entry to emit again, with its event, and the root it was out as and no longer is.
-    pub(crate) fn next_due(&mut self, now: Timestamp) -> Option<(u64, T, Option<u64>)> {
+    /// The next entry to emit again, with its event.
+    pub(crate) fn next_due(&mut self, now: Timestamp) -> Option<(u64, T)> {
         if self.rewound_to.is_some() {
             return self.next_rewound(now);
         }
@@ -208,35 +213,29 @@ impl<T: Clone> ReplayBuffer<T> {
                 return None;
             }
             self.due.pop();
-            if let Some(event) = self.entry(entry).and_then(|e| e.event.clone()) {
-                return Some((entry, event, None));
+            if let Some(event) = self.event(entry) {
+                return Some((entry, event.clone()));
             }
         }
         None
     }
 
-    fn next_rewound(&mut self, now: Timestamp) -> Option<(u64, T, Option<u64>)> {
+    fn next_rewound(&mut self, now: Timestamp) -> Option<(u64, T)> {
         if now < self.rewind_at {
             return None;
         }
-        let end = self.base + self.entries.len() as u64;
-        let mut at = self.rewound_to?.max(self.base);
-        while at < end {
-            let entry = self.entry(at)?;
-            let root = entry.root.take();
-            if let Some(event) = entry.event.clone() {
-                self.rewound_to = Some(at + 1);
-                return Some((at, event, root));
-            }
-            at += 1;
-        }
-        self.rewound_to = None;
-        None
+        let entry = self.rewound_to?.max(self.front);
+        let event = self.event(entry).cloned();
+        self.rewound_to = event.is_some().then_some(entry + 1);
+        event.map(|event| (entry, event))
     }
 
-    fn entry(&mut self, entry: u64) -> Option<&mut Entry<T>> {
-        let index = usize::try_from(entry.checked_sub(self.base)?).ok()?;
-        self.entries.get_mut(index)
+    /// The event of an entry that is not done.
+    fn event(&self, entry: u64) -> Option<&T> {
+        match entry.checked_sub(self.base) {
+            Some(index) => self.events.get(usize::try_from(index).ok()?),
+            None => self.stragglers.get(&entry),
+        }
     }
 }
 
@@ -259,12 +258,10 @@ mod tests {
             order,
             attempts_max: 2,
             events_max: 4,
+            bytes_max: 100,
             ..ReplayOptions::default()
         });
-        for event in ['a', 'b', 'c'] {
-            let entry = buffer.keep(event, 1);
-            buffer.sent_as(entry, entry);
-        }
+        buffer.keep(&['a', 'b', 'c'], 3);
         buffer
     }
 
@@ -273,35 +270,54 @@ mod tests {
     #[test]
     fn a_failed_event_comes_again_after_its_pause_and_then_becomes_a_dead_letter() {
         let mut buffer = buffer(ReplayOrder::FailedLast);
-        assert!(buffer.failed(0, failure(), Timestamp(0)).is_none());
+        let first = buffer.failed(0, failure(), Timestamp(0));
+        assert!(matches!(first, Some(Consequence::Replay)));
         assert!(buffer.next_due(Timestamp(0)).is_none());
-        assert_eq!(buffer.next_due(LATER), Some((0, 'a', None)));
-        let letter = buffer.failed(0, failure(), LATER).expect("two attempts are all");
+        assert_eq!(buffer.next_due(LATER), Some((0, 'a')));
+        let Some(Consequence::GiveUp(letter)) = buffer.failed(0, failure(), LATER) else {
+            panic!("two attempts are all");
+        };
         assert_eq!((letter.event, letter.attempts), ('a', 2));
-        assert_eq!(buffer.front(), 1);
+        buffer.release(1);
+        assert!(buffer.failed(0, failure(), LATER).is_none());
     }
 
     #[test]
     fn ordered_replay_goes_back_to_the_lowest_unfinished_event() {
         let mut buffer = buffer(ReplayOrder::Ordered);
-        buffer.done(0);
-        assert!(buffer.failed(1, failure(), Timestamp(0)).is_none());
-        buffer.done(2);
-        assert_eq!((buffer.room(), buffer.unfinished()), (0, 2));
-        assert_eq!(buffer.next_due(LATER), Some((1, 'b', None)));
-        // Its old root is still out and is to be retired.
-        assert_eq!(buffer.next_due(LATER), Some((2, 'c', Some(2))));
+        buffer.release(1);
+        let failed = buffer.failed(1, failure(), Timestamp(0));
+        assert!(matches!(failed, Some(Consequence::Rewind)));
+        buffer.rewind();
+        assert_eq!(buffer.room(), 0);
+        assert_eq!(buffer.next_due(LATER), Some((1, 'b')));
+        assert_eq!(buffer.next_due(LATER), Some((2, 'c')));
         assert_eq!(buffer.next_due(LATER), None);
-        assert_eq!((buffer.room(), buffer.unfinished()), (2, 2));
+        assert_eq!(buffer.room(), 2);
     }
 
     #[test]
     fn the_bound_counts_until_the_front_is_done() {
         let mut buffer = buffer(ReplayOrder::FailedLast);
         assert_eq!(buffer.room(), 1);
-        buffer.done(1);
+        buffer.release(2);
+        assert_eq!(buffer.room(), 3);
+    }
+
+    #[test]
+    fn an_event_that_takes_long_does_not_hold_the_weight_of_those_after_it() {
+        let mut buffer = buffer(ReplayOrder::FailedLast);
+        buffer.keep(&['d'], 97);
+        assert_eq!(buffer.room(), 0);
+        buffer.reclaim(|entry| entry != 1, |events| events.len());
+        assert_eq!((buffer.bytes, buffer.end()), (1, 4));
+        buffer.release(1);
         assert_eq!(buffer.room(), 1);
-        buffer.done(0);
-        assert_eq!((buffer.room(), buffer.front()), (3, 2));
+        assert!(matches!(buffer.failed(1, failure(), LATER), Some(Consequence::Replay)));
+        assert_eq!(buffer.next_due(LATER), Some((1, 'b')));
+        assert!(buffer.failed(2, failure(), LATER).is_none());
+        buffer.keep(&['e'], 1);
+        buffer.release(5);
+        assert_eq!((buffer.bytes, buffer.room()), (0, 4));
     }
 }

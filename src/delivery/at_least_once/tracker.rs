@@ -12,12 +12,15 @@ use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 
-/// Counts for roots that each stand for a `K`: an entry of a replay buffer, or a group's members.
+/// Counts for roots that each stand for a `K`: an event that is emitted again, or a group's members.
 #[derive(Debug)]
 pub(crate) struct Tracker<K> {
     base: u64,
     slots: VecDeque<Slot<K>>,
     live: usize,
+    /// Outstanding deliveries of all roots that are not done, and those of them in tokens.
+    outstanding: i64,
+    held: i64,
 }
 
 #[derive(Debug)]
@@ -31,7 +34,7 @@ struct Slot<K> {
 
 impl<K> Default for Tracker<K> {
     fn default() -> Self {
-        Self { base: 0, slots: VecDeque::new(), live: 0 }
+        Self { base: 0, slots: VecDeque::new(), live: 0, outstanding: 0, held: 0 }
     }
 }
 
@@ -47,6 +50,7 @@ impl<K> Tracker<K> {
             progress: now,
         });
         self.live += 1;
+        self.outstanding += i64::from(copies);
         sequence
     }
 
@@ -59,16 +63,19 @@ impl<K> Tracker<K> {
             slot.outstanding >= 0,
             "root {sequence} was acknowledged more often than delivered"
         );
-        if slot.outstanding > 0 {
-            return None;
-        }
-        self.retire(sequence)
+        let done = slot.outstanding == 0;
+        self.outstanding += delta;
+        if done { self.retire(sequence) } else { None }
     }
 
     /// Ends a root before its count is zero: it failed, or its event is emitted anew.
     pub(crate) fn retire(&mut self, sequence: u64) -> Option<K> {
-        let stood_for = self.live_slot(sequence)?.stands_for.take();
+        let slot = self.live_slot(sequence)?;
+        let stood_for = slot.stands_for.take();
+        let (outstanding, held) = (slot.outstanding, slot.held);
         self.live -= 1;
+        self.outstanding -= outstanding;
+        self.held -= held;
         while self.slots.front().is_some_and(|slot| slot.stands_for.is_none()) {
             self.slots.pop_front();
             self.base += 1;
@@ -80,7 +87,14 @@ impl<K> Tracker<K> {
     pub(crate) fn hold(&mut self, sequence: u64, delta: i64) {
         if let Some(slot) = self.live_slot(sequence) {
             slot.held += delta;
+            self.held += delta;
         }
+    }
+
+    /// Ends all roots that there are.
+    pub(crate) fn retire_all(&mut self) {
+        let base = self.base + self.slots.len() as u64;
+        *self = Self { base, ..Self::default() };
     }
 
     /// Roots that are not done.
@@ -91,8 +105,7 @@ impl<K> Tracker<K> {
 
     /// Whether every outstanding delivery sits in a token.
     pub(crate) fn all_held(&self) -> bool {
-        let mut open = self.slots.iter().filter(|slot| slot.stands_for.is_some());
-        open.all(|slot| slot.outstanding == slot.held)
+        self.outstanding == self.held
     }
 
     /// Retires every root without progress since `before`.

@@ -19,16 +19,16 @@ use crate::checkpoint::encoded;
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
+use crate::executor::apply_loop::{Pass, Tally, struck, tracked};
 use crate::executor::component::{Component, Timers, as_nanos};
 use crate::executor::injected::{Injected, Strike};
-use crate::executor::node::apply_loop::{Pass, Rooted, plain, struck, tracked};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
 
-mod apply_loop;
 mod failure;
+mod in_place;
 
 /// What a failure leads to at this place.
 pub(crate) struct Consequences {
@@ -160,26 +160,40 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
     /// Runs the batch as far as it goes; the rest becomes pending.
     fn run(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.unfinished = true;
-        self.reported = context.ledger.changes.len();
+        self.reported = context.ledger.finished();
+        if C::in_place() && self.strike.is_none() {
+            self.run_in_place(batch, context);
+        } else {
+            self.run_each(batch, context);
+        }
+    }
+
+    /// Event by event, from the batch into the collector.
+    fn run_each(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         let born = batch.born;
-        let mut consumed = 0;
         let mut events = batch.events.drain(..);
-        let (mut failed, mut deferred) = (0, 0);
+        let (mut tally, mut failed) = (Tally::default(), 0);
         while let Some(component) = &mut self.component {
-            let (collector, ledger, roots) =
-                (&mut self.collector, &mut context.ledger, batch.roots.as_slice());
-            let (before, strike) = (consumed, self.strike.take());
+            let (out, ledger) = (&mut self.collector, &mut context.ledger);
+            let roots = batch.roots.as_slice();
+            let (before, strike) = (tally.consumed, self.strike.take());
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(strike) = strike {
-                    struck(component, &mut events, collector, roots, &mut consumed, strike)
-                } else if roots.is_empty() {
-                    plain(component, &mut events, collector, &mut consumed, &mut deferred)
+                    struck(component, &mut events, out, &mut tally, roots, strike)
+                } else if roots.is_empty() || C::IS_SINK {
+                    component.apply_each(&mut events, out, &mut tally)
                 } else {
-                    let mut rest = Rooted { roots, consumed: &mut consumed, ledger };
-                    tracked(component, &mut events, collector, &mut rest, &mut deferred)
+                    tracked(component, &mut events, out, &mut tally, roots, ledger)
                 }
             }));
-            self.unflushed += (consumed - before) as u64;
+            let failing = !matches!(pass, Ok(Pass::Exhausted | Pass::Full));
+            let went_well = tally.consumed - before - usize::from(failing);
+            if C::IS_SINK {
+                self.unflushed += went_well as u64;
+                if !batch.roots.is_empty() {
+                    context.ledger.finish(&batch.roots[before..before + went_well]);
+                }
+            }
             let (cause, panicked) = match pass {
                 Ok(Pass::Exhausted) => break,
                 Ok(Pass::Full) => {
@@ -193,9 +207,8 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
                 Err(payload) => (Cause::panic(payload), true),
             };
             failed += 1;
-            self.unflushed -= 1;
             self.collector.take_back(&cause);
-            let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
+            let root = batch.roots.get(tally.consumed - 1).copied().unwrap_or(Root::NONE);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
             self.event_failed(root, failure.clone(), context);
             if panicked {
@@ -208,15 +221,15 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         self.pending.events.extend(&mut events);
         drop(events);
         if !self.pending.is_empty() {
-            self.pending.roots.extend(batch.roots.drain(..).skip(consumed));
+            self.pending.roots.extend(batch.roots.drain(..).skip(tally.consumed));
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
-        self.counters.processed.add(consumed as u64);
+        self.counters.processed.add(tally.consumed as u64);
         if C::IS_SINK {
             self.end_batch(born, context);
         } else {
-            self.counters.delivered.add(consumed as u64 - failed - deferred);
+            self.counters.delivered.add((tally.consumed - failed - tally.deferred) as u64);
         }
         self.hand_on(born, context);
     }
@@ -284,7 +297,7 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         let call = || injected.call(name, callback, || call(component, collector));
         let (cause, panicked) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(())) => {
-                self.collector.settle();
+                self.collector.fill_roots();
                 return self.hand_on(context.now, context);
             }
             Ok(Err(error)) => (Cause::error(error), false),

@@ -10,7 +10,7 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::Sink;
 use crate::api::source::Next;
-use crate::channel::frame::{BATCH, Batch, Control, End};
+use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Local, Push};
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::coordinator::Cut;
@@ -161,7 +161,7 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
         let mut next = Next::Now;
         let mut persist = false;
         while next == Next::Now && room > self.outgoing.len() {
-            let most = (room - self.outgoing.len()).min(BATCH);
+            let most = (room - self.outgoing.len()).min(Batch::<C::Out>::FULL);
             self.parts.collector.room = self.parts.injected.piece(most);
             match self.get_events() {
                 Ok(asked) => next = asked,
@@ -241,8 +241,8 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
             && self.base.context.fatal.is_none()
         {
             let mut batch = std::mem::take(&mut self.outgoing);
-            if batch.len() > BATCH {
-                self.outgoing = batch.split_off(BATCH);
+            if batch.len() > Batch::<C::Out>::FULL {
+                self.outgoing = batch.split_off(Batch::<C::Out>::FULL);
             }
             self.parts.stage.push(&mut batch, &mut self.base.context);
             self.since_flush += 1;

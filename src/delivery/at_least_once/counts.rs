@@ -1,0 +1,273 @@
+//! [`Counts`]: exact counts of outstanding deliveries for the first attempts of one source instance's
+//! events. The entry of an event in the replay buffer, its root, and its place here have one number,
+//! so a count is four bytes in a ring, and the *front* (the lowest event that is not done) is all that
+//! the source has to be told.
+//!
+//! A first attempt that failed leaves its place to the replays, which have roots of their own
+//! ([`Tracker`](super::tracker::Tracker)): the front waits for them, and reports for the first attempt
+//! that still come change nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::clock::Timestamp;
+
+/// The event is done.
+const DONE: u32 = 0;
+/// The first attempt is over and the event is not done.
+const COMES_AGAIN: u32 = u32::MAX;
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    front: u64,
+    /// For each event from the front on: its outstanding deliveries, or one of the two above.
+    slots: VecDeque<u32>,
+    /// Events that are not done.
+    unfinished: usize,
+    /// All outstanding deliveries together, and those of them that sit in tokens.
+    outstanding: u64,
+    held: i64,
+    /// By event; only for events of which a delivery is or was in a token.
+    held_by: BTreeMap<u64, i64>,
+    /// When each event was last heard of, if anybody asks.
+    progress: Option<VecDeque<Timestamp>>,
+}
+
+impl Counts {
+    /// Notes when each event was last heard of, for [`expire`](Self::expire).
+    pub(crate) fn keep_times(&mut self) {
+        self.progress.get_or_insert_default();
+    }
+
+    /// The lowest event that is not done; all below it are.
+    pub(crate) fn front(&self) -> u64 {
+        self.front
+    }
+
+    /// Events that are not done.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// So many new events with this many deliveries each; the number of the first. Without deliveries
+    /// they are done at once.
+    pub(crate) fn open(&mut self, events: usize, copies: u32, now: Timestamp) -> u64 {
+        assert!(copies < COMES_AGAIN, "more deliveries than a count can hold");
+        let first = self.front + self.slots.len() as u64;
+        self.slots.extend(std::iter::repeat_n(copies, events));
+        if let Some(times) = &mut self.progress {
+            times.extend(std::iter::repeat_n(now, events));
+        }
+        if copies > 0 {
+            self.unfinished += events;
+            self.outstanding += events as u64 * u64::from(copies);
+        } else {
+            self.advance();
+        }
+        first
+    }
+
+    /// One delivery of an event is done. [`advance`](Self::advance) follows after many of these.
+    #[inline]
+    pub(crate) fn finish(&mut self, event: u64, now: Timestamp) {
+        let Some(index) = self.index(event) else { return };
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| is_live(**slot)) else { return };
+        *slot -= 1;
+        let done = *slot == DONE;
+        self.outstanding -= 1;
+        if let Some(times) = &mut self.progress {
+            times[index] = now;
+        }
+        if done {
+            self.unfinished -= 1;
+            self.forget_tokens(event);
+        }
+    }
+
+    /// The deliveries outstanding under an event have changed by so many.
+    pub(crate) fn change(&mut self, event: u64, delta: i64, now: Timestamp) {
+        let Some(index) = self.index(event) else { return };
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| is_live(**slot)) else { return };
+        let count = u32::try_from(i64::from(*slot) + delta).ok().filter(|n| *n != COMES_AGAIN);
+        *slot = count.expect("an event is acknowledged no more often than it was delivered");
+        self.outstanding = self.outstanding.wrapping_add_signed(delta);
+        if let Some(times) = &mut self.progress {
+            times[index] = now;
+        }
+        if self.slots[index] == DONE {
+            self.unfinished -= 1;
+            self.forget_tokens(event);
+        }
+    }
+
+    /// Moves the front behind all that is done.
+    pub(crate) fn advance(&mut self) {
+        let done = self.slots.iter().take_while(|slot| **slot == DONE).count();
+        self.slots.drain(..done);
+        if let Some(times) = &mut self.progress {
+            times.drain(..done);
+        }
+        self.front += done as u64;
+    }
+
+    /// Ends the first attempt of an event that is not done; `false` if it is over already.
+    pub(crate) fn fail(&mut self, event: u64) -> bool {
+        let Some(index) = self.index(event) else { return false };
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| is_live(**slot)) else {
+            return false;
+        };
+        self.outstanding -= u64::from(*slot);
+        *slot = COMES_AGAIN;
+        self.forget_tokens(event);
+        true
+    }
+
+    /// A replay of the event is done, or the event is given up.
+    pub(crate) fn done_again(&mut self, event: u64) {
+        let Some(index) = self.index(event) else { return };
+        if let Some(slot) = self.slots.get_mut(index).filter(|slot| **slot == COMES_AGAIN) {
+            *slot = DONE;
+            self.unfinished -= 1;
+            self.advance();
+        }
+    }
+
+    /// Everything from the front on comes again, done or not.
+    pub(crate) fn rewind(&mut self) {
+        self.slots.iter_mut().for_each(|slot| *slot = COMES_AGAIN);
+        self.unfinished = self.slots.len();
+        (self.outstanding, self.held) = (0, 0);
+        self.held_by.clear();
+    }
+
+    /// Whether this event is done.
+    pub(crate) fn is_done(&self, event: u64) -> bool {
+        event < self.front
+            || self.index(event).and_then(|index| self.slots.get(index)) == Some(&DONE)
+    }
+
+    /// A delivery of the event went into a token (+1) or left it (−1).
+    pub(crate) fn hold(&mut self, event: u64, delta: i64) {
+        let live = self.index(event).and_then(|index| self.slots.get(index));
+        if live.is_some_and(|slot| is_live(*slot)) {
+            self.held += delta;
+            *self.held_by.entry(event).or_default() += delta;
+        }
+    }
+
+    /// Whether every outstanding delivery sits in a token.
+    pub(crate) fn all_held(&self) -> bool {
+        self.held.unsigned_abs() == self.outstanding
+    }
+
+    /// Ends the first attempts that were not heard of since `before`; which ones.
+    pub(crate) fn expire(&mut self, before: Timestamp) -> Vec<u64> {
+        let times = self.progress.iter().flatten();
+        let stale = self.slots.iter().zip(times).enumerate();
+        let stale = stale.filter(|(_, (slot, heard))| is_live(**slot) && **heard < before);
+        let stale: Vec<u64> = stale.map(|(index, _)| self.front + index as u64).collect();
+        stale.iter().for_each(|event| assert!(self.fail(*event), "it was live a moment ago"));
+        stale
+    }
+
+    fn forget_tokens(&mut self, event: u64) {
+        if self.held_by.is_empty() {
+            return;
+        }
+        self.held -= self.held_by.remove(&event).unwrap_or(0);
+    }
+
+    #[inline]
+    fn index(&self, event: u64) -> Option<usize> {
+        usize::try_from(event.checked_sub(self.front)?).ok()
+    }
+}
+
+#[inline]
+fn is_live(slot: u32) -> bool {
+    slot != DONE && slot != COMES_AGAIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(0);
+
+    fn three_events(copies: u32) -> Counts {
+        let mut counts = Counts::default();
+        assert_eq!(counts.open(3, copies, NOW), 0);
+        counts
+    }
+
+    #[test]
+    fn the_front_waits_for_the_lowest_event_and_then_passes_all_that_is_done() {
+        let mut counts = three_events(1);
+        counts.finish(1, NOW);
+        counts.finish(2, NOW);
+        counts.advance();
+        assert_eq!((counts.front(), counts.unfinished()), (0, 1));
+        counts.finish(0, NOW);
+        counts.advance();
+        assert_eq!((counts.front(), counts.unfinished()), (3, 0));
+        assert_eq!(counts.open(1, 1, NOW), 3);
+    }
+
+    #[test]
+    fn an_event_is_done_exactly_when_its_last_delivery_is() {
+        let mut counts = three_events(2);
+        counts.change(0, 1, NOW);
+        counts.change(0, -2, NOW);
+        counts.advance();
+        assert!(!counts.is_done(0));
+        counts.finish(0, NOW);
+        assert!(counts.is_done(0));
+    }
+
+    #[test]
+    fn a_late_report_for_a_first_attempt_that_failed_changes_nothing() {
+        let mut counts = three_events(1);
+        assert!(counts.fail(0));
+        assert!(!counts.fail(0));
+        counts.finish(0, NOW);
+        counts.change(0, 5, NOW);
+        counts.advance();
+        assert_eq!((counts.front(), counts.unfinished()), (0, 3));
+        counts.done_again(0);
+        assert_eq!((counts.front(), counts.unfinished()), (1, 2));
+        counts.done_again(0);
+        counts.finish(0, NOW);
+        assert_eq!((counts.front(), counts.unfinished()), (1, 2));
+    }
+
+    #[test]
+    fn deliveries_in_tokens_of_an_event_that_failed_count_no_more() {
+        let mut counts = three_events(1);
+        counts.hold(1, 1);
+        counts.finish(0, NOW);
+        counts.finish(2, NOW);
+        assert!(counts.all_held());
+        assert!(counts.fail(1));
+        counts.hold(1, -1);
+        assert_eq!(counts.open(1, 1, NOW), 3);
+        assert!(!counts.all_held());
+    }
+
+    #[test]
+    fn a_rewind_reopens_what_was_done_behind_the_front() {
+        let mut counts = three_events(1);
+        counts.finish(0, NOW);
+        counts.finish(2, NOW);
+        counts.advance();
+        counts.rewind();
+        counts.finish(1, NOW);
+        counts.advance();
+        assert_eq!((counts.front(), counts.unfinished()), (1, 2));
+    }
+
+    #[test]
+    fn what_nothing_reads_is_done_at_once() {
+        let mut counts = three_events(0);
+        assert_eq!((counts.front(), counts.unfinished()), (3, 0));
+        assert_eq!(counts.open(1, 1, NOW), 3);
+    }
+}

@@ -1,0 +1,67 @@
+//! A batch handled where it lies: one loop of the component over all of it, no collector in between.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::channel::frame::Batch;
+use crate::channel::push::Context;
+use crate::error::Cause;
+use crate::executor::component::{Component, Sweep};
+use crate::executor::node::Node;
+use crate::id::Root;
+
+impl<C: Component, F: Fn() -> C> Node<C, F> {
+    /// Runs the batch as far as it goes; the rest becomes pending. What lies before an event that
+    /// panics goes on, and the new value of the component takes up what lies behind it.
+    pub(super) fn run_in_place(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        while let Some(component) = self.component.as_mut().filter(|_| !batch.is_empty()) {
+            let mut sweep = Sweep::default();
+            let swept = catch_unwind(AssertUnwindSafe(|| {
+                component.sweep(batch, &mut sweep, &mut context.ledger)
+            }));
+            let payload = match swept {
+                Ok(written) => {
+                    let events = batch.len() as u64;
+                    self.counters.processed.add(events);
+                    self.counters.delivered.add(events);
+                    batch.truncate(written);
+                    return self.pass_on(batch, context);
+                }
+                Err(payload) => payload,
+            };
+            self.counters.processed.add(sweep.read as u64 + 1);
+            self.counters.delivered.add(sweep.read as u64);
+            let mut failed = batch.split_off(sweep.read);
+            let mut rest = failed.split_off(1);
+            rest.born = batch.born;
+            let root = failed.roots.first().copied().unwrap_or(Root::NONE);
+            batch.truncate(sweep.written);
+            self.pass_on(batch, context);
+            std::mem::swap(batch, &mut rest);
+            let failure = self.failure("apply", Cause::panic(payload));
+            self.event_failed(root, failure.clone(), context);
+            self.fall(failure, context);
+            if context.fatal.is_some() {
+                break;
+            }
+        }
+        if !batch.is_empty() {
+            self.pending.append(batch);
+        }
+    }
+
+    /// Passes on what lies in the batch. What goes in comes out, so the two types are one.
+    fn pass_on(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        let copies = i64::from(self.collector.copies);
+        if copies != 1 {
+            batch.roots.iter().for_each(|root| context.ledger.change(*root, copies - 1));
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.counters.emitted.add(batch.len() as u64);
+        let batch: &mut dyn Any = batch;
+        let batch = batch.downcast_mut::<Batch<C::Out>>().expect("what is in place has one type");
+        self.next.push(batch, context);
+    }
+}
