@@ -78,6 +78,12 @@ pub struct Collector<T> {
     pub(crate) copies: u32,
     pub(crate) room: usize,
     current: Current,
+    /// Where the outputs of each event end, of those that are not settled; where events are tracked.
+    ends: Vec<usize>,
+    /// Outputs that stand for other events: where they are, and under which root.
+    anchors: Vec<(usize, Root)>,
+    /// Events among those in `ends` that did something out of the ordinary.
+    extraordinary: Vec<Extraordinary>,
 }
 
 /// Where answers go, and in whose name.
@@ -87,6 +93,14 @@ pub(crate) struct Desk {
     pub(crate) instance: InstanceName,
     /// Whether events carry roots.
     pub(crate) tracked: bool,
+}
+
+/// What an event did beside emitting on the main output.
+struct Extraordinary {
+    /// Its place in `ends`.
+    event: usize,
+    anchored: usize,
+    side_deliveries: i64,
 }
 
 /// The event at hand. Written for every event, so most of it is written only when an event does
@@ -123,6 +137,9 @@ impl<T> Collector<T> {
                 side_deliveries: 0,
                 deferred: false,
             },
+            ends: Vec::new(),
+            anchors: Vec::new(),
+            extraordinary: Vec::new(),
         }
     }
 
@@ -189,9 +206,8 @@ impl<T> Collector<T> {
             _ => self.desk.answers.group(members, self.copies),
         };
         self.begin_extraordinary();
-        self.fill_roots();
+        self.anchors.push((self.events.len(), root));
         self.events.push(event);
-        self.roots.push(root);
         self.current.anchored += 1;
     }
 
@@ -211,15 +227,20 @@ impl<T> Collector<T> {
 
     /// Opens the account of the next event.
     #[inline]
-    pub(crate) fn begin(&mut self, root: Root) {
-        self.current.root = root;
+    pub(crate) fn begin(&mut self) {
         self.current.first_output = self.events.len();
-        self.current.extraordinary = false;
+    }
+
+    /// Opens the account of the next event, under this root.
+    #[inline]
+    pub(crate) fn begin_tracked(&mut self, root: Root) {
+        self.current.root = root;
+        self.begin();
     }
 
     /// Opens the account of events that emit one output each, and none if they fail.
     pub(crate) fn begin_one_to_one(&mut self) {
-        self.begin(Root::NONE);
+        self.begin();
         self.current.first_output = usize::MAX;
     }
 
@@ -236,61 +257,92 @@ impl<T> Collector<T> {
         }
     }
 
-    /// Whether the event at hand was deferred.
+    /// Closes the account of an event that went well; whether it was deferred.
     #[inline]
-    pub(crate) fn deferred(&self) -> bool {
-        self.current.extraordinary && self.current.deferred
+    pub(crate) fn end(&mut self) -> bool {
+        self.current.extraordinary && self.end_extraordinary()
     }
 
-    /// Closes the account of a tracked event that went well: by how much its outstanding
-    /// deliveries change.
+    /// Closes the account of a tracked event that went well; whether it was deferred.
     #[inline]
-    pub(crate) fn settle(&mut self) -> i64 {
-        let made = self.events.len() - self.current.first_output;
-        if made == 1 && self.copies == 1 && !self.current.extraordinary {
-            self.roots.push(self.current.root);
-            return 0;
+    pub(crate) fn end_tracked(&mut self) -> bool {
+        let deferred = self.end();
+        self.ends.push(self.events.len());
+        deferred
+    }
+
+    #[cold]
+    fn end_extraordinary(&mut self) -> bool {
+        let Current { anchored, side_deliveries, deferred, .. } = self.current;
+        self.current.extraordinary = false;
+        if self.desk.tracked {
+            let event = self.ends.len();
+            self.extraordinary.push(Extraordinary { event, anchored, side_deliveries });
         }
-        self.settle_extraordinary(made)
+        deferred
     }
 
-    fn settle_extraordinary(&mut self, made: usize) -> i64 {
-        self.fill_roots();
-        let (anchored, sides) = match self.current.extraordinary {
-            true => (self.current.anchored, self.current.side_deliveries),
-            false => (0, 0),
-        };
-        (made - anchored) as i64 * i64::from(self.copies) + sides - 1
+    /// Settles the accounts of tracked events that were closed: gives every output its root, and tells
+    /// `change` by how much the deliveries outstanding under each of these roots have changed.
+    pub(crate) fn settle(&mut self, roots: &[Root], mut change: impl FnMut(Root, i64)) {
+        assert_eq!(roots.len(), self.ends.len(), "each event that was closed has a root");
+        let first = self.roots.len();
+        let ends = self.ends.iter().enumerate();
+        let one_each = ends.fold(true, |all, (at, end)| all & (*end == first + at + 1));
+        if one_each && self.copies == 1 && self.extraordinary.is_empty() {
+            self.roots.extend_from_slice(roots);
+        } else {
+            self.settle_each(roots, &mut change);
+        }
+        self.ends.clear();
+    }
+
+    fn settle_each(&mut self, roots: &[Root], change: &mut impl FnMut(Root, i64)) {
+        let mut extraordinary = self.extraordinary.drain(..).peekable();
+        for (event, (root, end)) in roots.iter().zip(&self.ends).enumerate() {
+            let made = end - self.roots.len();
+            let odd = extraordinary.next_if(|odd| odd.event == event);
+            let (anchored, sides) = odd.map_or((0, 0), |odd| (odd.anchored, odd.side_deliveries));
+            self.roots.resize(*end, *root);
+            change(*root, (made - anchored) as i64 * i64::from(self.copies) + sides - 1);
+        }
+        drop(extraordinary);
+        self.settle_anchors();
+    }
+
+    fn settle_anchors(&mut self) {
+        self.anchors.drain(..).for_each(|(at, root)| self.roots[at] = root);
+    }
+
+    /// Closes the account of a call without an event, such as a timer: what it emitted has no root but
+    /// where it said so.
+    pub(crate) fn settle_rootless(&mut self) {
+        self.current.extraordinary = false;
+        if self.desk.tracked {
+            self.roots.resize(self.events.len(), Root::NONE);
+            self.settle_anchors();
+        }
     }
 
     /// Takes back what the event at hand emitted. Outputs that stood for other events fail those.
     pub(crate) fn take_back(&mut self, cause: &Cause) {
         let first = self.current.first_output;
         self.events.truncate(first);
-        if self.desk.tracked && self.roots.len() > first {
-            let current = self.current.root;
-            for root in self.roots.drain(first..).filter(|r| *r != current && !r.is_none()) {
-                let failure = Failure {
-                    instance: self.desk.instance.clone(),
-                    callback: "apply",
-                    cause: cause.clone(),
-                };
+        if !std::mem::take(&mut self.current.extraordinary) {
+            return;
+        }
+        let others = self.anchors.iter().position(|(at, _)| *at >= first);
+        for (_, root) in self.anchors.drain(others.unwrap_or(self.anchors.len())..) {
+            if root != self.current.root && !root.is_none() {
+                let instance = self.desk.instance.clone();
+                let failure = Failure { instance, callback: "apply", cause: cause.clone() };
                 self.desk.answers.fail(root, failure);
             }
         }
-        if self.current.extraordinary {
-            for side in &mut self.sides {
-                side.take_back(self.current.ordinal);
-            }
-            self.timers.truncate(self.current.first_timer);
+        for side in &mut self.sides {
+            side.take_back(self.current.ordinal);
         }
-    }
-
-    /// Gives every event without an explicit root the current one.
-    pub(crate) fn fill_roots(&mut self) {
-        if self.desk.tracked {
-            self.roots.resize(self.events.len(), self.current.root);
-        }
+        self.timers.truncate(self.current.first_timer);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::delivery::options::{RunOptions, StoreChoice, shared_options};
 use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Verdict};
 
 pub(crate) mod acknowledger;
+pub(crate) mod chunks;
 pub(crate) mod counts;
 pub(crate) mod kept;
 pub(crate) mod replay_buffer;

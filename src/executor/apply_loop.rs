@@ -1,30 +1,30 @@
-//! The loops over a batch, event by event: where nobody counts, and where every event has a root.
-//! Inside nothing is boxed, locked, cloned or matched per event.
+//! The loop over a batch, event by event. Inside nothing is boxed, locked, cloned or matched per event.
 //!
-//! They take events out of a drain that outlives them. So when a component panics, what it had not
-//! come to is still there.
+//! It takes events out of a drain that outlives it. So when a component panics, what it had not come to
+//! is still there. It is one loop for all guarantees, with branches that always go the same way, since
+//! only a component that is called from a single place becomes part of it: then the processor sees
+//! several events at once, and the misses of one look-up pass while the next ones are under way.
 
 use std::vec::Drain;
 
 use crate::api::collector::Collector;
 use crate::channel::frame::Batch;
-use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
 use crate::executor::component::Component;
 use crate::executor::injected::Strike;
 use crate::id::Root;
 
-/// Full batches of outputs after which a loop hands on before it takes the next event.
+/// Full batches of outputs after which the loop hands on before it takes the next event.
 const BATCHES: usize = 4;
 
-/// Why a loop stopped.
+/// Why the loop stopped.
 pub(crate) enum Pass {
     Exhausted,
     Full,
     Failed(BoxError),
 }
 
-/// How far the loops over one batch have come. Kept outside of them, where a panic leaves it.
+/// How far the loop over one batch has come. Kept outside of it, where a panic leaves it.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Events that the component was called for.
@@ -33,76 +33,56 @@ pub(crate) struct Tally {
     pub(crate) deferred: usize,
 }
 
-/// The loop where nobody counts.
+/// What the loop needs beside events and component.
+pub(crate) struct Round<'a, Out> {
+    pub(crate) out: &'a mut Collector<Out>,
+    pub(crate) tally: &'a mut Tally,
+    /// One for each event of the whole batch where events are tracked, else none. For a sink too: what
+    /// it has taken is reported for the batch.
+    pub(crate) roots: &'a [Root],
+    /// A failure that is to happen at the next event, which is then the last of this round.
+    pub(crate) strike: Option<Strike>,
+}
+
+/// Applies the component to one event after the other. The accounts of tracked events are closed here and
+/// settled by the caller, for many in one go.
 #[inline]
-pub(crate) fn plain<C: Component>(
+pub(crate) fn apply_each<C: Component>(
     component: &mut C,
     events: &mut Drain<'_, C::In>,
-    out: &mut Collector<C::Out>,
-    tally: &mut Tally,
+    round: Round<'_, C::Out>,
 ) -> Pass {
+    let Round { out, tally, roots, strike } = round;
+    let tracked = !roots.is_empty();
     for event in events {
-        tally.consumed += 1;
-        if C::IS_SINK {
-            // It emits, defers and times nothing.
-            if let Err(error) = component.apply(event, out) {
-                return Pass::Failed(error);
+        if !C::IS_SINK {
+            if tracked {
+                out.begin_tracked(roots[tally.consumed]);
+            } else {
+                out.begin();
             }
+        }
+        tally.consumed += 1;
+        let instead = strike.filter(|strike| !strike.after);
+        let result = match instead {
+            None => component.apply(event, out),
+            Some(strike) => Err(strike.fail()),
+        };
+        let result = match strike.filter(|strike| strike.after && result.is_ok()) {
+            None => result,
+            Some(strike) => Err(strike.fail()),
+        };
+        if let Err(error) = result {
+            return Pass::Failed(error);
+        }
+        if C::IS_SINK {
             continue;
         }
-        out.begin(Root::NONE);
-        if let Err(error) = component.apply(event, out) {
-            return Pass::Failed(error);
-        }
-        tally.deferred += usize::from(out.deferred());
+        let deferred = if tracked { out.end_tracked() } else { out.end() };
+        tally.deferred += usize::from(deferred);
         if out.events.len() >= BATCHES * Batch::<C::Out>::FULL {
             return Pass::Full;
         }
     }
     Pass::Exhausted
-}
-
-/// The loop where every event has a root; of what comes in, and not of a sink: what a sink has taken
-/// is reported for the whole batch.
-#[inline]
-pub(crate) fn tracked<C: Component>(
-    component: &mut C,
-    events: &mut Drain<'_, C::In>,
-    out: &mut Collector<C::Out>,
-    tally: &mut Tally,
-    roots: &[Root],
-    ledger: &mut Ledger,
-) -> Pass {
-    for event in events {
-        let root = roots[tally.consumed];
-        tally.consumed += 1;
-        out.begin(root);
-        if let Err(error) = component.apply(event, out) {
-            return Pass::Failed(error);
-        }
-        tally.deferred += usize::from(out.deferred());
-        ledger.change(root, out.settle());
-        if out.events.len() >= BATCHES * Batch::<C::Out>::FULL {
-            return Pass::Full;
-        }
-    }
-    Pass::Exhausted
-}
-
-/// One event that is made to fail.
-pub(crate) fn struck<C: Component>(
-    component: &mut C,
-    events: &mut Drain<'_, C::In>,
-    out: &mut Collector<C::Out>,
-    tally: &mut Tally,
-    roots: &[Root],
-    strike: Strike,
-) -> Pass {
-    let Some(event) = events.next() else { return Pass::Exhausted };
-    out.begin(roots.get(tally.consumed).copied().unwrap_or(Root::NONE));
-    tally.consumed += 1;
-    match strike.around(|| component.apply(event, out)) {
-        Ok(()) => Pass::Exhausted,
-        Err(error) => Pass::Failed(error),
-    }
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::{CodecError, decode, encode};
 use crate::checkpoint::{Snapshot, snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
-use crate::executor::apply_loop::{Pass, Tally, plain};
+use crate::executor::apply_loop::{Pass, Round, apply_each};
 use crate::id::CheckpointId;
 
 /// Timers as they are stored: nanoseconds that were left, and the tag.
@@ -42,15 +42,14 @@ pub(crate) trait Component: Sized {
     fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError>;
     fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
 
-    /// Applies itself to one event after the other, where nobody counts.
+    /// Applies itself to one event after the other.
     #[inline]
     fn apply_each(
         &mut self,
         events: &mut Drain<'_, Self::In>,
-        out: &mut Collector<Self::Out>,
-        tally: &mut Tally,
+        round: Round<'_, Self::Out>,
     ) -> Pass {
-        plain(self, events, out, tally)
+        apply_each(self, events, round)
     }
 
     /// Whether it can be applied to a whole batch where it lies. `In` and `Out` are one type then.

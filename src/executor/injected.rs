@@ -66,10 +66,15 @@ impl Strike {
         if self.after {
             drop(call()?);
         }
+        Err(self.fail())
+    }
+
+    /// Panics, or an error.
+    pub(crate) fn fail(self) -> BoxError {
         if self.panic {
             // Not `panic!`: the hook would print a page for each of thousands.
             resume_unwind(Box::new("injected panic"));
         }
-        Err("injected error".into())
+        "injected error".into()
     }
 }

@@ -19,7 +19,7 @@ use crate::api::instance::Instance;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
-use crate::executor::apply_loop::{Pass, Tally};
+use crate::executor::apply_loop::{Pass, Round, apply_each};
 use crate::executor::component::{Component, Sweep, Timers};
 
 /// Bytes of an event up to which a filter moves every event, kept or not, rather than to guess which.
@@ -51,12 +51,11 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
         Ok(())
     }
 
-    fn apply_each(
-        &mut self,
-        events: &mut Drain<'_, In>,
-        out: &mut Collector<Out>,
-        tally: &mut Tally,
-    ) -> Pass {
+    fn apply_each(&mut self, events: &mut Drain<'_, In>, round: Round<'_, Out>) -> Pass {
+        if !round.roots.is_empty() || round.strike.is_some() {
+            return apply_each(self, events, round);
+        }
+        let Round { out, tally, .. } = round;
         out.begin_one_to_one();
         let f = &*self.f;
         out.events.extend(events.map(|event| {

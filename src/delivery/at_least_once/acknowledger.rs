@@ -190,8 +190,7 @@ impl Acknowledger {
             let same = roots.iter().take_while(|root| root.tracker() == tracker).count();
             let (these, rest) = roots.split_at(same);
             self.enter(source, |book| {
-                these.iter().for_each(|root| book.first.finish(root.sequence(), now));
-                book.first.advance();
+                book.first.finish(these.iter().map(|root| root.sequence()), now);
             });
             roots = rest;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::api::dead_letter::DeadLetter;
 use crate::clock::Timestamp;
+use crate::delivery::at_least_once::chunks::Chunks;
 use crate::error::Failure;
 
 /// In which order failed events come again.
@@ -48,10 +49,8 @@ pub(crate) struct ReplayBuffer<T> {
     options: ReplayOptions,
     /// The lowest entry that is not done.
     front: u64,
-    /// The entry of the first of `events`.
-    base: u64,
-    events: VecDeque<T>,
-    /// Events before `base` that are not done, where the others around them were let go.
+    events: Chunks<T>,
+    /// Events before those that are not done, where the others around them were let go.
     stragglers: BTreeMap<u64, T>,
     /// What events weigh, in bytes: the entry after a run of them, and all of them together.
     weights: VecDeque<(u64, usize)>,
@@ -80,8 +79,7 @@ impl<T: Clone> ReplayBuffer<T> {
         Self {
             options,
             front: 0,
-            base: 0,
-            events: VecDeque::new(),
+            events: Chunks::default(),
             stragglers: BTreeMap::new(),
             weights: VecDeque::new(),
             bytes: 0,
@@ -108,14 +106,14 @@ impl<T: Clone> ReplayBuffer<T> {
 
     /// Keeps events that weigh so much together.
     pub(crate) fn keep(&mut self, events: &[T], bytes: usize) {
-        self.events.extend(events.iter().cloned());
+        self.events.extend(events);
         self.bytes += bytes;
         self.weights.push_back((self.end(), bytes));
     }
 
     /// The entry that the next event will get.
     pub(crate) fn end(&self) -> u64 {
-        self.base + self.events.len() as u64
+        self.events.end()
     }
 
     /// Lets go of all events below this entry: they are done.
@@ -124,9 +122,7 @@ impl<T: Clone> ReplayBuffer<T> {
             return;
         }
         self.front = front;
-        let done = front.saturating_sub(self.base) as usize;
-        self.events.drain(..done);
-        self.base += done as u64;
+        self.events.release(front);
         while self.weights.front().is_some_and(|(end, _)| *end <= front) {
             self.bytes -= self.weights.pop_front().map_or(0, |(_, bytes)| bytes);
         }
@@ -145,10 +141,8 @@ impl<T: Clone> ReplayBuffer<T> {
         if self.options.order == ReplayOrder::Ordered {
             return;
         }
-        let (base, end) = (self.base, self.end());
-        self.stragglers.extend((base..end).zip(self.events.drain(..)));
+        self.stragglers.extend(self.events.take());
         self.stragglers.retain(|entry, _| !is_done(*entry));
-        self.base = end;
         let weights = self.stragglers.iter();
         self.weights = weights
             .map(|(entry, event)| (entry + 1, bytes_of(std::slice::from_ref(event))))
@@ -232,10 +226,7 @@ impl<T: Clone> ReplayBuffer<T> {
 
     /// The event of an entry that is not done.
     fn event(&self, entry: u64) -> Option<&T> {
-        match entry.checked_sub(self.base) {
-            Some(index) => self.events.get(usize::try_from(index).ok()?),
-            None => self.stragglers.get(&entry),
-        }
+        self.events.get(entry).or_else(|| self.stragglers.get(&entry))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::checkpoint::encoded;
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
-use crate::executor::apply_loop::{Pass, Tally, struck, tracked};
+use crate::executor::apply_loop::{Pass, Round, Tally};
 use crate::executor::component::{Component, Timers, as_nanos};
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::rebuild::Rebuild;
@@ -174,25 +174,23 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         let mut events = batch.events.drain(..);
         let (mut tally, mut failed) = (Tally::default(), 0);
         while let Some(component) = &mut self.component {
-            let (out, ledger) = (&mut self.collector, &mut context.ledger);
-            let roots = batch.roots.as_slice();
-            let (before, strike) = (tally.consumed, self.strike.take());
-            let pass = catch_unwind(AssertUnwindSafe(|| {
-                if let Some(strike) = strike {
-                    struck(component, &mut events, out, &mut tally, roots, strike)
-                } else if roots.is_empty() || C::IS_SINK {
-                    component.apply_each(&mut events, out, &mut tally)
-                } else {
-                    tracked(component, &mut events, out, &mut tally, roots, ledger)
-                }
-            }));
+            let before = tally.consumed;
+            let round = Round {
+                out: &mut self.collector,
+                tally: &mut tally,
+                roots: &batch.roots,
+                strike: self.strike.take(),
+            };
+            let pass = catch_unwind(AssertUnwindSafe(|| component.apply_each(&mut events, round)));
             let failing = !matches!(pass, Ok(Pass::Exhausted | Pass::Full));
             let went_well = tally.consumed - before - usize::from(failing);
+            let roots = batch.roots.get(before..before + went_well).unwrap_or(&[]);
             if C::IS_SINK {
                 self.unflushed += went_well as u64;
-                if !batch.roots.is_empty() {
-                    context.ledger.finish(&batch.roots[before..before + went_well]);
-                }
+                context.ledger.finish(roots);
+            } else if !batch.roots.is_empty() {
+                let change = |root, delta| context.ledger.change(root, delta);
+                self.collector.settle(roots, change);
             }
             let (cause, panicked) = match pass {
                 Ok(Pass::Exhausted) => break,
@@ -292,12 +290,12 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
     ) {
         let Some(component) = &mut self.component else { return };
         let collector = &mut self.collector;
-        collector.begin(Root::NONE);
+        collector.begin_tracked(Root::NONE);
         let (name, injected) = (&self.instance.name, &self.injected);
         let call = || injected.call(name, callback, || call(component, collector));
         let (cause, panicked) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(())) => {
-                self.collector.fill_roots();
+                self.collector.settle_rootless();
                 return self.hand_on(context.now, context);
             }
             Ok(Err(error)) => (Cause::error(error), false),
