@@ -84,6 +84,7 @@ mod reader;
 mod writer;
 
 // What these two are made of, one partition at a time.
+mod early;
 mod partition;
 mod partition_reader;
 mod recovery;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::early::EarlySync;
 use super::error::LogError;
 use super::meta::{self, WriterLock};
 use super::options::{Fsync, LogOptions, PARTITIONS_DEFAULT};
@@ -42,11 +43,12 @@ use super::{Offset, disk};
 #[must_use = "dropping the writer closes the log"]
 pub struct EventLog<E> {
     dir: PathBuf,
-    options: LogOptions,
+    pub(super) options: LogOptions,
     partitions: Vec<PartitionWriter>,
     repairs: Vec<RepairReport>,
     /// Bytes appended since the last sync, for `Fsync::EveryBytes`.
     unsynced_bytes: u64,
+    early: EarlySync,
     poison: Option<String>,
     /// Held until the writer is gone.
     _lock: WriterLock,
@@ -85,6 +87,7 @@ impl<E> EventLog<E> {
             partitions: writers,
             repairs,
             unsynced_bytes: 0,
+            early: EarlySync::default(),
             poison: None,
             _lock: lock,
             _event: PhantomData,
@@ -142,10 +145,10 @@ impl<E> EventLog<E> {
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check()?;
         self.unsynced_bytes = 0;
-        let durable = self
-            .partitions
-            .iter_mut()
-            .try_for_each(|partition| partition.make_durable(&self.options));
+        let durable = self.early.finish().and_then(|()| {
+            let mut partitions = self.partitions.iter_mut();
+            partitions.try_for_each(|partition| partition.make_durable(&self.options))
+        });
         self.poison_by(durable)
     }
 
@@ -255,7 +258,9 @@ impl<E: Serialize> EventLog<E> {
         let offset = target.next();
         let bytes = target.push(timestamp_ms, event, self.options.max_record_bytes)?;
         if target.is_brimming(self.options.buffer_bytes) {
-            let written = target.write_out(&self.options);
+            let written = target
+                .write_out(&self.options)
+                .and_then(|()| target.sync_early(&mut self.early, &self.options));
             self.poison_by(written)?;
         }
         self.sync_if_due(bytes as u64)?;
@@ -277,7 +282,7 @@ impl<E: Serialize> EventLog<E> {
         let Some(full) = self.partitions.get_mut(partition as usize) else {
             return Err(self.no_such_partition(partition));
         };
-        let rolled = full.roll(&self.options);
+        let rolled = self.early.finish().and_then(|()| full.roll(&self.options));
         self.poison_by(rolled)?;
         let full = &mut self.partitions[partition as usize];
         // An old file that cannot be removed endangers no record: the next roll tries again.
