@@ -171,9 +171,11 @@ fn a_disk_that_fails_during_the_repair_leaves_a_log_that_the_next_repair_mends()
     }
 }
 
-/// A log of one partition that was given so many records of 1 MiB, each written at once, and nothing was synced by the writer.
+/// A log of one partition that was given so many records of 1 MiB, each written at once, and synced by nobody but the log itself,
+/// if at all. One segment is full with as many as make it do so.
 fn of_large_records(dir: &std::path::Path, records: usize) -> EventLog<String> {
-    let one = LogOptions { partitions: Some(1), ..LogOptions::default() };
+    let segment_bytes = super::early::EARLY_SYNC_BYTES;
+    let one = LogOptions { partitions: Some(1), segment_bytes, ..LogOptions::default() };
     let mut log = EventLog::create_or_open(dir, one).expect("a new log");
     fault::after(Some(EARLY_SYNC_MIB));
     for _ in 0..records {
@@ -204,7 +206,6 @@ fn a_failed_early_sync_ends_the_writer_before_a_full_segment_is_followed_by_anot
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut log = of_large_records(dir.path(), EARLY_SYNC_MIB);
     fault::after(None);
-    log.options.segment_bytes = 1 << 20;
     let error = log.append(0, 0, &String::new()).expect_err("the segment is full");
     assert!(matches!(&error, LogError::Io { action: "sync", .. }), "{error:?}");
     let segments = super::segment::PartitionDir::of(dir.path(), 0).segments().expect("listed");

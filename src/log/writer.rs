@@ -43,7 +43,7 @@ use super::{Offset, disk};
 #[must_use = "dropping the writer closes the log"]
 pub struct EventLog<E> {
     dir: PathBuf,
-    pub(super) options: LogOptions,
+    options: LogOptions,
     partitions: Vec<PartitionWriter>,
     repairs: Vec<RepairReport>,
     /// Bytes appended since the last sync, for `Fsync::EveryBytes`.
@@ -238,7 +238,8 @@ impl<E: Serialize> EventLog<E> {
     /// # Errors
     ///
     /// [`LogError::RecordTooLarge`] and [`LogError::Encode`] refuse this event, [`LogError::NoSuchPartition`] this number:
-    /// the log is as before and goes on. [`LogError::Io`] poisons the writer; [`LogError::Poisoned`] says that it was.
+    /// the log is as before and goes on. So does [`LogError::Corrupt`], of a partition whose files claim that no offset is left.
+    /// [`LogError::Io`] poisons the writer; [`LogError::Poisoned`] says that it was.
     #[inline]
     pub fn append(
         &mut self,
