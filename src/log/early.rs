@@ -21,7 +21,7 @@ use super::disk;
 use super::error::LogError;
 
 /// So many bytes of a partition must have been written since its last sync: below that the disk is as quick without.
-pub(super) const EARLY_SYNC_BYTES: u64 = 4 << 20;
+pub(super) const EARLY_SYNC_BYTES: u64 = 2 << 20;
 
 /// The sync that is under way, if there is one.
 #[derive(Debug, Default)]

@@ -46,8 +46,10 @@ pub struct EventLog<E> {
     options: LogOptions,
     partitions: Vec<PartitionWriter>,
     repairs: Vec<RepairReport>,
-    /// Bytes appended since the last sync, for `Fsync::EveryBytes`.
+    /// Bytes appended since the last sync.
     unsynced_bytes: u64,
+    /// With so many the log syncs of its own accord.
+    sync_bytes: u64,
     early: EarlySync,
     poison: Option<String>,
     /// Held until the writer is gone.
@@ -81,12 +83,18 @@ impl<E> EventLog<E> {
             repairs.extend(found.repair.take());
             writers.push(PartitionWriter::resume(partition, found));
         }
+        let sync_bytes = match options.fsync {
+            Fsync::Always => 0,
+            Fsync::EveryBytes(bytes) => bytes,
+            Fsync::GroupCommit | Fsync::Never => u64::MAX,
+        };
         Ok(EventLog {
             dir,
             options,
             partitions: writers,
             repairs,
             unsynced_bytes: 0,
+            sync_bytes,
             early: EarlySync::default(),
             poison: None,
             _lock: lock,
@@ -264,18 +272,11 @@ impl<E: Serialize> EventLog<E> {
                 .and_then(|()| target.sync_early(&mut self.early, &self.options));
             self.poison_by(written)?;
         }
-        self.sync_if_due(bytes as u64)?;
-        Ok(offset)
-    }
-
-    #[inline]
-    fn sync_if_due(&mut self, appended_bytes: u64) -> Result<(), LogError> {
-        self.unsynced_bytes += appended_bytes;
-        match self.options.fsync {
-            Fsync::Always => self.sync(),
-            Fsync::EveryBytes(limit) if self.unsynced_bytes >= limit => self.sync(),
-            Fsync::EveryBytes(_) | Fsync::GroupCommit | Fsync::Never => Ok(()),
+        self.unsynced_bytes += bytes as u64;
+        if self.unsynced_bytes >= self.sync_bytes {
+            self.sync()?;
         }
+        Ok(offset)
     }
 
     #[cold]
