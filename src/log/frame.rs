@@ -108,8 +108,8 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a slice of N bytes is an array of N bytes")
 }
 
-/// How many bytes of frames wait for their checksums. Computed for some frames at once, well after their bytes were stored and
-/// well before the cache has lost them, checksums cost half: none waits for the stores of its own frame.
+/// How many bytes of frames wait for their checksums. They are computed for some frames at once: long enough after the bytes were
+/// stored that none waits for the stores of its own frame, and before the cache has lost them.
 const UNSEALED_BYTES_MAX: usize = 16 << 10;
 
 /// The least and the most by which the buffer grows.
