@@ -12,7 +12,7 @@ use super::Offset;
 use super::codec::PAYLOAD_BYTES_CEILING;
 use super::disk;
 use super::error::LogError;
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use super::frame::{Checksums, FRAME_HEADER_BYTES, FrameHeader};
 use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES};
 
 /// How much is read at once; a larger record makes the buffer grow to its size.
@@ -46,6 +46,8 @@ pub(super) enum Damage {
     Checksum,
     /// It is a whole frame of another offset.
     WrongOffset(Offset),
+    /// It is a whole frame, of an offset that no writer gives away: none is left behind it.
+    NoOffsetLeft,
 }
 
 /// A place in a segment.
@@ -58,8 +60,11 @@ pub(super) struct SegmentCursor {
     /// Where the next frame begins, in the file and in the buffer.
     position: u64,
     start: usize,
+    /// Where in the buffer the bytes end that were read; what lies behind is only room.
+    held: usize,
     buffer: Vec<u8>,
     next: Offset,
+    checksums: Checksums,
 }
 
 impl SegmentCursor {
@@ -76,8 +81,10 @@ impl SegmentCursor {
             limit,
             position: 0,
             start: 0,
+            held: 0,
             buffer: Vec::new(),
             next: base,
+            checksums: Checksums::default(),
         };
         cursor.jump(SEGMENT_HEADER_BYTES, base)?;
         Ok(cursor)
@@ -86,8 +93,7 @@ impl SegmentCursor {
     /// Goes to a place where the frame of this offset begins.
     pub(super) fn jump(&mut self, position: u64, next: Offset) -> Result<(), LogError> {
         self.file.seek(SeekFrom::Start(position)).map_err(LogError::io("seek in", &self.path))?;
-        self.buffer.clear();
-        (self.position, self.start, self.next) = (position, 0, next);
+        (self.position, self.start, self.held, self.next) = (position, 0, 0, next);
         Ok(())
     }
 
@@ -117,7 +123,7 @@ impl SegmentCursor {
     }
 
     /// The frame at the cursor, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn step(&mut self) -> Result<Step<'_>, LogError> {
         if self.position == self.limit {
             return Ok(Step::End);
@@ -136,11 +142,14 @@ impl SegmentCursor {
             return Ok(Step::Bad(Damage::CutOff));
         }
         let frame = &self.buffer[self.start..self.start + frame_bytes];
-        if !header.verifies(frame) {
+        if !header.verifies(frame, &mut self.checksums) {
             return Ok(Step::Bad(Damage::Checksum));
         }
         if header.offset != self.next {
             return Ok(Step::Bad(Damage::WrongOffset(header.offset)));
+        }
+        if header.offset == Offset::LAST {
+            return Ok(Step::Bad(Damage::NoOffsetLeft));
         }
         let position = self.position;
         self.position += frame_bytes as u64;
@@ -160,6 +169,7 @@ impl SegmentCursor {
         let reason = match damage {
             Damage::CutOff => format!("record {record} is cut off"),
             Damage::Checksum => format!("record {record} does not match its checksum"),
+            Damage::NoOffsetLeft => format!("record {record} is behind the last that can exist"),
             Damage::WrongOffset(found) => format!("record {found} stands where {record} should be"),
         };
         LogError::corrupt(&self.path, self.position, reason)
@@ -168,35 +178,36 @@ impl SegmentCursor {
     /// Whether so many bytes from the cursor on are in the buffer, after reading if need be.
     #[inline]
     fn holds(&mut self, bytes: usize) -> Result<bool, LogError> {
-        Ok(self.buffer.len() - self.start >= bytes || self.fill(bytes)?)
+        Ok(self.held - self.start >= bytes || self.fill(bytes)?)
     }
 
     #[cold]
     fn fill(&mut self, bytes: usize) -> Result<bool, LogError> {
-        // Asked before the buffer grows: a damaged length must not allocate more than the file has.
-        let known_bytes = self.limit.min(self.file_bytes()?);
-        if bytes as u64 > known_bytes.saturating_sub(self.position) {
-            return Ok(false);
+        self.buffer.copy_within(self.start..self.held, 0);
+        (self.start, self.held) = (0, self.held - self.start);
+        let mut goal = self.goal(bytes, self.limit);
+        if goal > self.buffer.len() {
+            // Asked before the buffer grows: a damaged length must not allocate more than the file has.
+            goal = self.goal(bytes, self.limit.min(self.file_bytes()?));
+            if goal < bytes {
+                return Ok(false);
+            }
+            self.buffer.resize(goal.max(self.buffer.len()), 0);
         }
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let mut held = self.buffer.len();
-        let behind = known_bytes - self.position;
-        let goal =
-            usize::try_from(behind).unwrap_or(usize::MAX).min(bytes.max(READ_BYTES)).max(held);
-        self.buffer.resize(goal, 0);
-        while held < bytes {
-            match self.file.read(&mut self.buffer[held..]) {
+        while self.held < bytes {
+            match self.file.read(&mut self.buffer[self.held..goal.max(self.held)]) {
                 Ok(0) => break,
-                Ok(read) => held += read,
+                Ok(read) => self.held += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.buffer.truncate(held);
-                    return Err(LogError::io("read", &self.path)(error));
-                }
+                Err(error) => return Err(LogError::io("read", &self.path)(error)),
             }
         }
-        self.buffer.truncate(held);
-        Ok(held >= bytes)
+        Ok(self.held >= bytes)
+    }
+
+    /// How many bytes to have in the buffer for the sake of so many, in a file that ends at `end`.
+    fn goal(&self, bytes: usize, end: u64) -> usize {
+        let behind = usize::try_from(end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        behind.min(bytes.max(READ_BYTES))
     }
 }

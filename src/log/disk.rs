@@ -6,11 +6,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use super::error::LogError;
 
 /// Writes all of `bytes` at the file's current place.
-pub(super) fn write(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), LogError> {
+pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), LogError> {
     let result = match fault::strikes() {
         // A disk that fills up takes a part first.
         Err(full) => file.write_all(&bytes[..bytes.len() / 2]).and(Err(full)),
@@ -21,7 +23,7 @@ pub(super) fn write(file: &mut File, path: &Path, bytes: &[u8]) -> Result<(), Lo
 
 /// Writes all of `bytes` at a place of the file.
 pub(super) fn write_at(
-    file: &mut File,
+    mut file: &File,
     path: &Path,
     position: u64,
     bytes: &[u8],
@@ -33,6 +35,19 @@ pub(super) fn write_at(
 /// Returns once the file's bytes and its length are on disk.
 pub(super) fn sync(file: &File, path: &Path) -> Result<(), LogError> {
     fault::strikes().and_then(|()| file.sync_data()).map_err(LogError::io("sync", path))
+}
+
+/// Begins what `sync` does, on a thread of its own that says how it ended.
+///
+/// # Errors
+///
+/// If the system has no thread left; then nothing was begun.
+pub(super) fn start_sync(file: &Arc<File>) -> io::Result<JoinHandle<io::Result<()>>> {
+    let file = Arc::clone(file);
+    // Asked here, because a test's faults are those of its own thread.
+    let allowed = fault::strikes();
+    let sync = move || allowed.and_then(|()| file.sync_data());
+    thread::Builder::new().name("streamwork-log-sync".to_owned()).spawn(sync)
 }
 
 /// Returns once the names in a directory are on disk.
@@ -51,8 +66,8 @@ pub(super) fn create_whole(path: &Path, bytes: &[u8]) -> Result<File, LogError> 
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true);
     let opened = fault::strikes().and_then(|()| options.open(&unfinished));
-    let mut file = opened.map_err(LogError::io("create", &unfinished))?;
-    write(&mut file, &unfinished, bytes)?;
+    let file = opened.map_err(LogError::io("create", &unfinished))?;
+    write(&file, &unfinished, bytes)?;
     sync(&file, &unfinished)?;
     let renamed = fault::strikes().and_then(|()| fs::rename(&unfinished, path));
     renamed.map_err(LogError::io("rename to", path))?;

@@ -170,3 +170,71 @@ fn a_disk_that_fails_during_the_repair_leaves_a_log_that_the_next_repair_mends()
         }
     }
 }
+
+/// A log of one partition that was given so many records of 1 MiB, each written at once, and synced by nobody but the log itself,
+/// if at all. One segment is full with as many as make it do so.
+fn of_large_records(dir: &std::path::Path, records: usize) -> EventLog<String> {
+    let segment_bytes = super::early::EARLY_SYNC_BYTES;
+    let one = LogOptions { partitions: Some(1), segment_bytes, ..LogOptions::default() };
+    let mut log = EventLog::create_or_open(dir, one).expect("a new log");
+    fault::after(Some(EARLY_SYNC_MIB));
+    for _ in 0..records {
+        log.append(0, 0, &"x".repeat(1 << 20)).expect("written");
+    }
+    log
+}
+
+/// How many such records make the log start a sync of its own accord.
+const EARLY_SYNC_MIB: usize = (super::early::EARLY_SYNC_BYTES >> 20) as usize;
+
+#[test]
+fn an_early_sync_that_fails_ends_the_writer_although_the_disk_is_healthy_when_it_syncs() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut log = of_large_records(dir.path(), EARLY_SYNC_MIB);
+    assert_eq!(fault::struck(), 1, "all was written, and the early sync has failed");
+    fault::after(None);
+    let error = log.sync().expect_err("what the early sync met is not lost");
+    assert!(matches!(&error, LogError::Io { action: "sync", .. }), "{error:?}");
+    assert!(matches!(log.append(0, 0, &String::new()), Err(LogError::Poisoned { .. })));
+    assert!(matches!(log.close(), Err(LogError::Poisoned { .. })));
+    let mut reader = LogReader::<String>::open(dir.path()).expect("readers open");
+    assert_eq!(reader.end(0).expect("the end"), Offset::ZERO, "nothing was shown");
+}
+
+#[test]
+fn a_failed_early_sync_ends_the_writer_before_a_full_segment_is_followed_by_another() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut log = of_large_records(dir.path(), EARLY_SYNC_MIB);
+    fault::after(None);
+    let error = log.append(0, 0, &String::new()).expect_err("the segment is full");
+    assert!(matches!(&error, LogError::Io { action: "sync", .. }), "{error:?}");
+    let segments = super::segment::PartitionDir::of(dir.path(), 0).segments().expect("listed");
+    assert_eq!(segments, [Offset::ZERO]);
+}
+
+#[test]
+fn what_was_brought_to_disk_early_is_shown_by_the_sync_and_not_before() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut log = of_large_records(dir.path(), EARLY_SYNC_MIB - 1);
+    fault::after(Some(2));
+    log.append(0, 0, &"x".repeat(1 << 20)).expect("written");
+    fault::after(None);
+    let mut reader = LogReader::<String>::open(dir.path()).expect("readers open");
+    assert_eq!(reader.end(0).expect("the end"), Offset::ZERO);
+    log.sync().expect("synced");
+    assert_eq!(reader.end(0).expect("the end"), Offset::new(EARLY_SYNC_MIB as u64));
+}
+
+#[test]
+fn a_log_that_never_synchronizes_does_not_do_so_early() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let never = LogOptions { partitions: Some(1), fsync: Fsync::Never, ..LogOptions::default() };
+    let mut log = EventLog::<String>::create_or_open(dir.path(), never).expect("a new log");
+    // Each record is written and shown, and that is all.
+    fault::after(Some(4 * EARLY_SYNC_MIB));
+    for _ in 0..2 * EARLY_SYNC_MIB {
+        log.append(0, 0, &"x".repeat(1 << 20)).expect("written and shown");
+    }
+    assert_eq!(fault::struck(), 0);
+    fault::after(None);
+}

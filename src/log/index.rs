@@ -33,19 +33,22 @@ pub(super) struct IndexEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentIndex {
     entries: Vec<IndexEntry>,
+    /// The first record that begins here or behind gets an entry.
+    due: u64,
     max_timestamp_ms: i64,
 }
 
 impl SegmentIndex {
     /// The index of a segment without records.
     pub(super) fn empty() -> Self {
-        SegmentIndex { entries: Vec::new(), max_timestamp_ms: i64::MIN }
+        SegmentIndex { entries: Vec::new(), due: 0, max_timestamp_ms: i64::MIN }
     }
 
     /// Takes note of the next record.
     #[inline]
     pub(super) fn note(&mut self, offset: Offset, position: u64, timestamp_ms: i64) {
-        if self.entries.last().is_none_or(|last| position - last.position >= ENTRY_DISTANCE_BYTES) {
+        if position >= self.due {
+            self.due = position + ENTRY_DISTANCE_BYTES;
             self.entries.push(IndexEntry {
                 offset,
                 position,
@@ -148,6 +151,8 @@ fn parse(mut bytes: Vec<u8>, base: Offset) -> Option<(SegmentIndex, Sealed)> {
     });
     let index = SegmentIndex {
         entries: entries.collect(),
+        // It is that of a full segment.
+        due: u64::MAX,
         max_timestamp_ms: i64::from_le_bytes(part(&bytes, 40)),
     };
     let sealed = Sealed {

@@ -81,7 +81,7 @@ impl MarkWriter {
         let crc = crc32fast::hash(&slot[4..]);
         slot[..4].copy_from_slice(&crc.to_le_bytes());
         let place = (self.sequence % 2) * SLOT_DISTANCE as u64;
-        disk::write_at(&mut self.file, &self.path, place, &slot)
+        disk::write_at(&self.file, &self.path, place, &slot)
     }
 
     /// Makes the last published mark durable.

@@ -23,6 +23,8 @@ use super::segment::{FORMAT_VERSION, PartitionDir, SEGMENT_HEADER_BYTES};
 
 const MAGIC: [u8; 8] = *b"SWLOGMET";
 const META_BYTES: usize = 20;
+/// Where it says how many partitions there are.
+const PARTITIONS_AT: usize = 12;
 
 /// Being the one writer of a directory.
 #[derive(Debug)]
@@ -69,7 +71,12 @@ pub(super) fn partitions(log: &Path) -> Result<Option<u32>, LogError> {
     if (version, codec) != (FORMAT_VERSION, CODEC_ID) {
         return Err(LogError::UnsupportedFormat { path, version, codec });
     }
-    Ok(Some(u32::from_le_bytes(part(&bytes, 12))))
+    let partitions = u32::from_le_bytes(part(&bytes, PARTITIONS_AT));
+    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        let reason = format!("it speaks of {partitions} partitions, not of 1 to {PARTITIONS_MAX}");
+        return Err(LogError::corrupt(&path, PARTITIONS_AT as u64, reason));
+    }
+    Ok(Some(partitions))
 }
 
 /// Makes an empty log. The caller holds the lock.

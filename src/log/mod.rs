@@ -53,6 +53,9 @@
 //!                     oldest go      ×                 │
 //! ```
 //!
+//! While much is appended between two syncs, the disk does not idle until the second one: a thread of the writer has begun to
+//! bring to it what was written. That changes nothing about what is promised, shown, or done about an error.
+//!
 //! The end mark, 48 bytes per partition, is what makes the promises cheap: readers stop where it says, and the repair after a
 //! crash knows from it which records had been durable. A bad record behind that place is the trace of a crash: cut and
 //! reported ([`EventLog::repairs`]). A bad or missing record before it is damage: [`LogError::Corrupt`], nothing is changed.
@@ -84,6 +87,7 @@ mod reader;
 mod writer;
 
 // What these two are made of, one partition at a time.
+mod early;
 mod partition;
 mod partition_reader;
 mod recovery;

@@ -87,6 +87,11 @@ impl LogOptions {
 /// "Nothing promised" means that a crash may keep or lose the record, never half of it, and never a record without those
 /// before it in the same partition.
 ///
+/// Under `GroupCommit` and `EveryBytes` the log does not leave all work to the sync: whenever 2 MiB of a partition wait for it, a
+/// thread begins to bring them to disk while appends go on, one such thread at a time for the whole log. What was appended may
+/// so be on disk before it is promised to be. Nothing is shown to readers any sooner, and if the thread meets an error, the
+/// next `sync` returns it at the latest.
+///
 /// Under `Never` a reader can see records that a power loss then takes away, and whose offsets are then given to others. So
 /// do not combine it with an exactly-once reader, unless losing power is no concern. Under the other three what a reader has
 /// once seen stays (until retention removes it).

@@ -8,6 +8,7 @@
 //!   whole and has an index, and a crash leaves traces in the last one only.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::Offset;
 use super::codec::EncodeFailure;
 use super::disk;
+use super::early::{EARLY_SYNC_BYTES, EarlySync};
 use super::error::LogError;
 use super::frame::FrameBuffer;
 use super::index::{Sealed, SegmentIndex};
@@ -29,10 +31,13 @@ pub(super) struct PartitionWriter {
     dir: PartitionDir,
     sealed: Vec<Sealed>,
     active: Offset,
-    file: File,
+    /// Shared with a sync that is under way.
+    file: Arc<File>,
     index: SegmentIndex,
     /// The length of the active segment's file.
     position: u64,
+    /// What it was when a sync of the file was last begun.
+    sync_begun: u64,
     buffer: FrameBuffer,
     next: Offset,
     /// Every record below is on disk.
@@ -47,9 +52,10 @@ impl PartitionWriter {
             dir,
             sealed: found.sealed,
             active: found.active,
-            file: found.file,
+            file: Arc::new(found.file),
             index: found.index,
             position: found.position,
+            sync_begun: found.position,
             buffer: FrameBuffer::default(),
             next: found.next,
             durable: found.next,
@@ -83,6 +89,9 @@ impl PartitionWriter {
         event: &E,
         max_record_bytes: usize,
     ) -> Result<usize, LogError> {
+        if self.next == Offset::LAST {
+            return Err(self.without_offsets());
+        }
         let position = self.position + self.buffer.len() as u64;
         let pushed = self.buffer.push(self.next, timestamp_ms, event, max_record_bytes);
         let bytes = pushed.map_err(|failure| self.refusal(failure, max_record_bytes))?;
@@ -97,7 +106,7 @@ impl PartitionWriter {
             return Ok(());
         }
         disk::write_at(
-            &mut self.file,
+            &self.file,
             &self.dir.segment(self.active),
             self.position,
             self.buffer.whole(),
@@ -110,12 +119,27 @@ impl PartitionWriter {
         }
     }
 
+    /// Lets the disk begin on what was written, if that is much, the policy makes it durable at all, and the disk is free.
+    pub(super) fn sync_early(
+        &mut self,
+        early: &mut EarlySync,
+        options: &LogOptions,
+    ) -> Result<(), LogError> {
+        let waiting_bytes = self.position - self.sync_begun;
+        if options.fsync == Fsync::Never || waiting_bytes < EARLY_SYNC_BYTES || early.is_running() {
+            return Ok(());
+        }
+        self.sync_begun = self.position;
+        early.start(&self.file, self.dir.segment(self.active))
+    }
+
     /// Brings everything appended to disk and shows it to readers.
     pub(super) fn make_durable(&mut self, options: &LogOptions) -> Result<(), LogError> {
         self.write_out(options)?;
         if self.durable == self.next {
             return Ok(());
         }
+        self.sync_begun = self.position;
         disk::sync(&self.file, &self.dir.segment(self.active))?;
         self.durable = self.next;
         self.publish()
@@ -132,10 +156,11 @@ impl PartitionWriter {
         self.settle()?;
         let sealed = Sealed { base: self.active, end: self.next, bytes: self.position };
         self.index.write(&self.dir, &sealed)?;
-        self.file = self.dir.create_segment(self.next)?;
+        self.file = Arc::new(self.dir.create_segment(self.next)?);
         self.sealed.push(sealed);
         self.active = self.next;
         self.position = SEGMENT_HEADER_BYTES;
+        self.sync_begun = SEGMENT_HEADER_BYTES;
         self.index = SegmentIndex::empty();
         Ok(())
     }
@@ -158,6 +183,13 @@ impl PartitionWriter {
             durable: self.durable,
         };
         self.mark.publish(&mark)
+    }
+
+    /// No writer comes so far: such a place was read from a file that lies.
+    #[cold]
+    fn without_offsets(&self) -> LogError {
+        let reason = "no offset is left for another record";
+        LogError::corrupt(&self.dir.segment(self.active), self.position, reason)
     }
 
     #[cold]

@@ -7,7 +7,7 @@
 use serde::de::DeserializeOwned;
 
 use super::codec;
-use super::cursor::{SegmentCursor, Step};
+use super::cursor::{Frame, SegmentCursor, Step};
 use super::error::LogError;
 use super::index::{IndexEntry, SegmentIndex};
 use super::mark::{Mark, MarkReader};
@@ -22,6 +22,14 @@ pub(super) struct PartitionReader {
     mark: Mark,
     /// Where the last read ended.
     cursor: Option<SegmentCursor>,
+}
+
+/// Why a run of records was left.
+enum Run {
+    /// There may be more, if more are wanted.
+    Interrupted,
+    /// The next record is not there yet after all.
+    Ended,
 }
 
 impl PartitionReader {
@@ -53,17 +61,17 @@ impl PartitionReader {
         if max == 0 || (from >= self.mark.end && from >= self.end()?) {
             return Ok(from);
         }
-        let mut next = from;
         let before = into.len();
-        while into.len() - before < max && next < self.mark.end {
-            match self.read_one(next) {
-                Ok(Some(record)) => into.push(record),
-                Ok(None) => break,
+        let room = max.min(usize::MAX - before);
+        let mut next = from;
+        while into.len() - before < room && next < self.mark.end {
+            match self.read_run(&mut next, before + room, into) {
+                Ok(Run::Interrupted) => {}
+                Ok(Run::Ended) => break,
                 // What was found before it comes first; the next call meets the error again.
                 Err(_) if into.len() > before => break,
                 Err(error) => return Err(error),
             }
-            next = next.next();
         }
         Ok(next)
     }
@@ -83,38 +91,45 @@ impl PartitionReader {
         Ok(end)
     }
 
-    /// The record at this offset, which the mark shows, or `None` if it is not there yet after all.
+    /// Records from `next` on, which the mark shows, as long as `into` has fewer than `full` and nothing else has to be done.
     #[inline]
-    fn read_one<E: DeserializeOwned>(
+    fn read_run<E: DeserializeOwned>(
         &mut self,
-        offset: Offset,
-    ) -> Result<Option<Record<E>>, LogError> {
-        loop {
-            let Some(cursor) = self.cursor.as_mut().filter(|cursor| cursor.next() == offset) else {
-                self.cursor = Some(self.locate(offset)?);
-                continue;
-            };
+        next: &mut Offset,
+        full: usize,
+        into: &mut Vec<Record<E>>,
+    ) -> Result<Run, LogError> {
+        let end = self.mark.end;
+        let Some(cursor) = self.cursor.as_mut().filter(|cursor| cursor.next() == *next) else {
+            self.cursor = Some(self.locate(*next)?);
+            return Ok(Run::Interrupted);
+        };
+        while into.len() < full && *next < end {
             match cursor.step()? {
-                Step::Frame(frame) => {
-                    let decoded = codec::decode(frame.payload);
-                    let timestamp_ms = frame.timestamp_ms;
-                    let undecodable =
-                        |source| LogError::Decode { partition: self.dir.number, offset, source };
-                    return Ok(Some(Record {
-                        offset,
-                        timestamp_ms,
-                        event: decoded.map_err(undecodable)?,
-                    }));
+                Step::Frame(Frame { offset, timestamp_ms, payload, .. }) => {
+                    let take = |event| into.push(Record { offset, timestamp_ms, event });
+                    if let Err(source) = codec::decode(payload, take) {
+                        return Err(LogError::Decode {
+                            partition: self.dir.number,
+                            offset,
+                            source,
+                        });
+                    }
+                    *next = cursor.next();
                 }
-                Step::End => self.go_on(offset)?,
+                Step::End => {
+                    self.go_on(*next)?;
+                    return Ok(Run::Interrupted);
+                }
                 Step::Bad(damage) => {
                     let error = cursor.damage(damage);
                     // Its buffer may hold what a repair is about to cut.
                     self.cursor = None;
-                    return if self.may_be_unwritten(offset) { Ok(None) } else { Err(error) };
+                    return if self.may_be_unwritten(*next) { Ok(Run::Ended) } else { Err(error) };
                 }
             }
         }
+        Ok(Run::Interrupted)
     }
 
     /// Whether the record was shown without being durable, and may since have gone with the power.

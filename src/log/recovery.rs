@@ -10,6 +10,7 @@
 //! | bad or missing record below the durable end | it was synced, and then lost | [`LogError::Corrupt`] |
 //! | bad record, the mark is unreadable, whole later records follow | damage in the middle | [`LogError::Corrupt`] |
 //! | bad record, the mark is unreadable, nothing follows | torn | cut, reported |
+//! | a whole record of the largest offset | no writer gives it away | [`LogError::Corrupt`] |
 //! | a full segment that is shorter than it was, or has a bad header | damage | [`LogError::Corrupt`] |
 //!
 //! A bit that flipped inside a full segment is found when the record is read, not here: opening looks at the extent of full
@@ -27,7 +28,7 @@ use super::codec::PAYLOAD_BYTES_CEILING;
 use super::cursor::{Damage, SegmentCursor};
 use super::disk;
 use super::error::LogError;
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use super::frame::{Checksums, FRAME_HEADER_BYTES, FrameHeader};
 use super::index::{Sealed, SegmentIndex};
 use super::mark::{self, Mark, MarkWriter};
 use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES, base_of};
@@ -151,6 +152,10 @@ impl Tail {
         let (index, damage) = SegmentIndex::scan(&mut cursor)?;
         let (position, next) = (cursor.position(), cursor.next());
 
+        // No crash leaves a record that no writer can have written.
+        if damage == Some(Damage::NoOffsetLeft) {
+            return Err(cursor.damage(Damage::NoOffsetLeft));
+        }
         if let Some(mark) = known.filter(|mark| next < mark.durable) {
             let lost = LogError::corrupt(
                 &dir.segment(base),
@@ -291,7 +296,7 @@ fn is_whole(
     }
     let mut frame = vec![0; header.frame_bytes()];
     let held = disk::read_at(file, path, at, &mut frame)?;
-    Ok(held == frame.len() && header.verifies(&frame))
+    Ok(held == frame.len() && header.verifies(&frame, &mut Checksums::default()))
 }
 
 /// Writes the bytes between two places of a file to where they are.

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::early::EarlySync;
 use super::error::LogError;
 use super::meta::{self, WriterLock};
 use super::options::{Fsync, LogOptions, PARTITIONS_DEFAULT};
@@ -45,8 +46,11 @@ pub struct EventLog<E> {
     options: LogOptions,
     partitions: Vec<PartitionWriter>,
     repairs: Vec<RepairReport>,
-    /// Bytes appended since the last sync, for `Fsync::EveryBytes`.
+    /// Bytes appended since the last sync.
     unsynced_bytes: u64,
+    /// With so many the log syncs of its own accord.
+    sync_bytes: u64,
+    early: EarlySync,
     poison: Option<String>,
     /// Held until the writer is gone.
     _lock: WriterLock,
@@ -79,12 +83,19 @@ impl<E> EventLog<E> {
             repairs.extend(found.repair.take());
             writers.push(PartitionWriter::resume(partition, found));
         }
+        let sync_bytes = match options.fsync {
+            Fsync::Always => 0,
+            Fsync::EveryBytes(bytes) => bytes,
+            Fsync::GroupCommit | Fsync::Never => u64::MAX,
+        };
         Ok(EventLog {
             dir,
             options,
             partitions: writers,
             repairs,
             unsynced_bytes: 0,
+            sync_bytes,
+            early: EarlySync::default(),
             poison: None,
             _lock: lock,
             _event: PhantomData,
@@ -142,10 +153,10 @@ impl<E> EventLog<E> {
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check()?;
         self.unsynced_bytes = 0;
-        let durable = self
-            .partitions
-            .iter_mut()
-            .try_for_each(|partition| partition.make_durable(&self.options));
+        let durable = self.early.finish().and_then(|()| {
+            let mut partitions = self.partitions.iter_mut();
+            partitions.try_for_each(|partition| partition.make_durable(&self.options))
+        });
         self.poison_by(durable)
     }
 
@@ -235,7 +246,8 @@ impl<E: Serialize> EventLog<E> {
     /// # Errors
     ///
     /// [`LogError::RecordTooLarge`] and [`LogError::Encode`] refuse this event, [`LogError::NoSuchPartition`] this number:
-    /// the log is as before and goes on. [`LogError::Io`] poisons the writer; [`LogError::Poisoned`] says that it was.
+    /// the log is as before and goes on. So does [`LogError::Corrupt`], of a partition whose files claim that no offset is left.
+    /// [`LogError::Io`] poisons the writer; [`LogError::Poisoned`] says that it was.
     #[inline]
     pub fn append(
         &mut self,
@@ -255,21 +267,16 @@ impl<E: Serialize> EventLog<E> {
         let offset = target.next();
         let bytes = target.push(timestamp_ms, event, self.options.max_record_bytes)?;
         if target.is_brimming(self.options.buffer_bytes) {
-            let written = target.write_out(&self.options);
+            let written = target
+                .write_out(&self.options)
+                .and_then(|()| target.sync_early(&mut self.early, &self.options));
             self.poison_by(written)?;
         }
-        self.sync_if_due(bytes as u64)?;
-        Ok(offset)
-    }
-
-    #[inline]
-    fn sync_if_due(&mut self, appended_bytes: u64) -> Result<(), LogError> {
-        self.unsynced_bytes += appended_bytes;
-        match self.options.fsync {
-            Fsync::Always => self.sync(),
-            Fsync::EveryBytes(limit) if self.unsynced_bytes >= limit => self.sync(),
-            Fsync::EveryBytes(_) | Fsync::GroupCommit | Fsync::Never => Ok(()),
+        self.unsynced_bytes += bytes as u64;
+        if self.unsynced_bytes >= self.sync_bytes {
+            self.sync()?;
         }
+        Ok(offset)
     }
 
     #[cold]
@@ -277,7 +284,7 @@ impl<E: Serialize> EventLog<E> {
         let Some(full) = self.partitions.get_mut(partition as usize) else {
             return Err(self.no_such_partition(partition));
         };
-        let rolled = full.roll(&self.options);
+        let rolled = self.early.finish().and_then(|()| full.roll(&self.options));
         self.poison_by(rolled)?;
         let full = &mut self.partitions[partition as usize];
         // An old file that cannot be removed endangers no record: the next roll tries again.

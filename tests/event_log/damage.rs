@@ -204,3 +204,93 @@ fn damaged_or_missing_indexes_are_made_again() {
         assert_eq!(fs::read(&path).expect("made again"), bytes, "{}", path.display());
     }
 }
+
+#[test]
+fn a_description_of_no_or_too_many_partitions_is_refused_by_name_although_its_checksum_is_right() {
+    // Byte 12 is the lowest of the number, byte 13 the next: 0 and 1 + 16 * 256 partitions.
+    for (at, byte) in [(12, 0), (13, 16)] {
+        let dir = closed_log(3, 200);
+        let meta = dir.path().join("meta");
+        golden::resealed(&meta, at, byte, 16);
+        let opened = LogReader::<String>::open(dir.path()).map(|reader| reader.partitions());
+        let surveyed = LogSurvey::of(dir.path()).map(|survey| survey.partitions.len());
+        for error in [
+            refused(dir.path()),
+            opened.expect_err("no reader opens it"),
+            surveyed.expect_err("it is not surveyed"),
+        ] {
+            assert!(
+                matches!(&error, LogError::Corrupt { path, position: 12, .. } if *path == meta),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// A log whose records have been moved to `first` and the offsets behind it, under checksums that are right.
+fn log_moved_to(first: u64, records: u64) -> TempDir {
+    let dir = closed_log(records, 1 << 20);
+    let segment = last_segment(dir.path());
+    let mut bytes = fs::read(&segment).expect("read");
+    bytes[16..24].copy_from_slice(&first.to_le_bytes());
+    let seal = |bytes: &mut [u8], covered: std::ops::Range<usize>, at: usize| {
+        let checksum = crc32fast::hash(&bytes[covered]).to_le_bytes();
+        bytes[at..at + 4].copy_from_slice(&checksum);
+    };
+    seal(&mut bytes, 0..28, 28);
+    let places = places(records);
+    for (number, frame) in places.windows(2).enumerate() {
+        let frame = &mut bytes[frame[0] as usize..frame[1] as usize];
+        frame[8..16].copy_from_slice(&(first + number as u64).to_le_bytes());
+        seal(frame, 4..frame.len(), 0);
+    }
+    fs::write(segment.with_file_name(format!("{first:020}.log")), &bytes).expect("written");
+    fs::remove_file(&segment).expect("removed");
+    let mut end = vec![0; 560];
+    let durable = u64::MAX;
+    for (at, number) in [1, u64::MAX, first, bytes.len() as u64, durable].into_iter().enumerate() {
+        end[8 + 8 * at..][..8].copy_from_slice(&number.to_le_bytes());
+    }
+    seal(&mut end, 4..48, 0);
+    fs::write(mark(dir.path()), end).expect("written");
+    dir
+}
+
+#[test]
+fn a_record_behind_which_no_offset_is_left_is_refused_by_name_and_place_and_nothing_is_cut() {
+    let dir = log_moved_to(u64::MAX - 1, 2);
+    let segment = last_segment(dir.path());
+    let before = fs::read(&segment).expect("read");
+    let mut reader = LogReader::<String>::open(dir.path()).expect("opens");
+    let mut records = Vec::new();
+    let next = reader.read(0, Offset::new(u64::MAX - 1), 9, &mut records).expect("the first");
+    assert_eq!((next, records.len()), (Offset::new(u64::MAX), 1));
+    assert_eq!(reader.read(0, next, 9, &mut records).expect("nothing behind"), next);
+    let survey = LogSurvey::of(dir.path()).expect("surveyed");
+    assert_eq!(survey.partitions[0].damage.len(), 1, "{survey:?}");
+    // The mark's end is behind the first record and before the second, which is therefore not there for readers.
+    assert_eq!(reader.seek_to_time(0, i64::MAX).expect("it walks over the record"), next);
+    let error = refused(dir.path());
+    assert!(
+        matches!(&error, LogError::Corrupt { path, position, .. }
+            if *path == segment && *position == places(1)[1]),
+        "{error}"
+    );
+    assert_eq!(fs::read(&segment).expect("read"), before);
+}
+
+#[test]
+fn a_partition_without_an_offset_left_refuses_every_event_and_keeps_what_it_has() {
+    let dir = log_moved_to(u64::MAX - 1, 1);
+    let mut log = open(dir.path(), LogOptions::default());
+    for _ in 0..2 {
+        let error = log.append(0, 0, &event(1)).expect_err("no offset is left");
+        assert!(
+            matches!(&error, LogError::Corrupt { path, .. } if *path == last_segment(dir.path())),
+            "{error}"
+        );
+    }
+    assert_eq!(log.end(0).expect("partition 0"), Offset::new(u64::MAX));
+    log.close().expect("closed");
+    assert_eq!(read_all(dir.path()).len(), 1);
+}

@@ -42,7 +42,7 @@ fn log_of_version_1() -> TempDir {
 }
 
 /// The same file with another byte at `at`, under a checksum that is right.
-fn resealed(path: &Path, at: usize, byte: u8, checksum_at: usize) {
+pub(super) fn resealed(path: &Path, at: usize, byte: u8, checksum_at: usize) {
     let mut bytes = fs::read(path).expect("read");
     bytes[at] = byte;
     let checksum = crc32fast::hash(&bytes[..checksum_at]).to_le_bytes();

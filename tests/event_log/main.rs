@@ -20,8 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 use proptest::prelude::*;
 use serde::{Serialize, Serializer};
 use streamwork::log::{
-    EventLog, Fsync, LogError, LogOptions, LogReader, Offset, Record, Removed, RepairReport,
-    Retention,
+    EventLog, Fsync, LogError, LogOptions, LogReader, LogSurvey, Offset, Record, Removed,
+    RepairReport, Retention,
 };
 use tempfile::{TempDir, tempdir};
 
