@@ -80,6 +80,45 @@ pub fn count(balance: &mut Balance, transaction: &Transaction) -> Update {
     }
 }
 
+/// What the states of the keyed job know of, or should: how many transactions, of which accounts, over how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub events: u64,
+    pub digest: u64,
+    pub cents: u64,
+}
+
+impl Counted {
+    pub fn in_state(balances: &Balances) -> Self {
+        let accounts = balances.iter().map(|(account, (count, cents))| Self {
+            events: *count,
+            digest: (account + 1).wrapping_mul(*count),
+            cents: *cents,
+        });
+        accounts.fold(Self::default(), Self::merged)
+    }
+
+    /// What a state should know of when these transactions have been emitted.
+    pub fn emitted(indexes: impl Iterator<Item = u64>, accounts: u64) -> Self {
+        indexes.fold(Self::default(), |counted, index| {
+            let transaction = Transaction::of(index, accounts);
+            counted.merged(Self {
+                events: 1,
+                digest: transaction.account + 1,
+                cents: u64::from(transaction.amount_cents),
+            })
+        })
+    }
+
+    pub fn merged(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            digest: self.digest.wrapping_add(other.digest),
+            cents: self.cents + other.cents,
+        }
+    }
+}
+
 /// What a sink has seen. The order of events plays no part, every field does, so that no contestant can leave out the making of
 /// one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -148,6 +148,18 @@ const LATENCY_TARGETS: &[Target] = &[
     at_most("ours, exactly-once", "p99.9", 4.0),
 ];
 
+/// The workload that `--picture` draws.
+pub const COST: &str = "cost";
+
+const COSTS: &[Figure] = &[
+    figure(RATE, "M events/s"),
+    figure("p50", "ms"),
+    figure("p99", "ms"),
+    figure("p99.9", "ms"),
+    figure("failures", "injected"),
+    figure("off", "events lost (-) or repeated (+) in the state"),
+];
+
 const LOG_RATES: &[Figure] = &[figure("append", "MB/s"), figure("read", "MB/s")];
 
 /// In the way of each event of the slow instance.
@@ -342,27 +354,21 @@ pub const WORKLOADS: &[Workload] = &[
         ..PLAIN
     },
     Workload {
-        name: "cost",
-        title: "the keyed job, a checkpoint every 250 ms, without failures and while an instance fails once a second",
-        events: 60_000_000,
+        name: COST,
+        title: "the keyed job, a checkpoint every 250 ms: as much as it takes, then 100,000 events/s; and the same while an instance fails every second",
+        events: 500_000,
         rounds: 1,
-        figures: &[
-            figure(RATE, "M events/s"),
-            figure("failures", "injected"),
-            figure("off", "events too many (+) or too few (-) in the state"),
-        ],
+        per_second: 100_000,
+        figures: COSTS,
         contestants: &[
-            contestant("at-most-once", ours::failing::at_most_once),
-            contestant("at-most-once, failing", ours::failing::at_most_once_failing),
-            contestant("at-least-once, acknowledged", ours::failing::acknowledged),
-            contestant("at-least-once, acknowledged, failing", ours::failing::acknowledged_failing),
-            contestant("at-least-once by checkpoints", ours::failing::checkpointed),
-            contestant(
-                "at-least-once by checkpoints, failing",
-                ours::failing::checkpointed_failing,
-            ),
-            contestant("exactly-once", ours::failing::exactly_once),
-            contestant("exactly-once, failing", ours::failing::exactly_once_failing),
+            contestant("at-most-once", ours::cost::at_most_once),
+            contestant("at-most-once, failing", ours::cost::at_most_once_failing),
+            contestant("at-least-once, acknowledged", ours::cost::acknowledged),
+            contestant("at-least-once, acknowledged, failing", ours::cost::acknowledged_failing),
+            contestant("at-least-once by checkpoints", ours::cost::checkpointed),
+            contestant("at-least-once by checkpoints, failing", ours::cost::checkpointed_failing),
+            contestant("exactly-once", ours::cost::exactly_once),
+            contestant("exactly-once, failing", ours::cost::exactly_once_failing),
         ],
         ..PLAIN
     },

@@ -1,5 +1,6 @@
 //! streamwork: jobs as its documentation says to write them.
 
+pub mod cost;
 pub mod failing;
 pub mod hops;
 pub mod idle;
