@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use streamwork::BoxError;
 
 use crate::measure::Outcome;
-use crate::{hand, ours, renoir, timely};
+use crate::{dfir, hand, ours, renoir, timely};
 
 /// What one run is asked to do.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,10 @@ pub struct Task {
     pub threads: usize,
     /// Events offered, where the pace is given.
     pub per_second: u64,
+    /// Of a chain.
+    pub stages: usize,
+    /// Where it is not the size of a transaction.
+    pub event_bytes: usize,
 }
 
 pub struct Contestant {
@@ -55,6 +59,19 @@ pub struct Workload {
     pub targets: &'static [Target],
 }
 
+impl Workload {
+    pub fn task(&self) -> Task {
+        Task {
+            events: self.events,
+            accounts: self.accounts,
+            threads: self.threads,
+            per_second: self.per_second,
+            stages: 0,
+            event_bytes: 0,
+        }
+    }
+}
+
 /// Events per second, in millions.
 pub const RATE: &str = "rate";
 
@@ -66,7 +83,10 @@ pub const HAND: &str = "hand-written";
 pub const TIMELY: &str = "timely";
 pub const RENOIR: &str = "renoir";
 
-const fn contestant(name: &'static str, run: fn(&Task) -> Result<Outcome, BoxError>) -> Contestant {
+pub const fn contestant(
+    name: &'static str,
+    run: fn(&Task) -> Result<Outcome, BoxError>,
+) -> Contestant {
     Contestant { name, run }
 }
 
@@ -106,11 +126,23 @@ const PIPELINES: &[Contestant] = &[
     contestant(RENOIR, renoir::pipeline::chain),
 ];
 
+/// With those that have one thread only.
+const PIPELINES_OF_ONE: &[Contestant] = &[
+    contestant(OURS, ours::pipeline::run),
+    contestant("hand-written loop", hand::pipeline::fused),
+    contestant("hand-written batches", hand::pipeline::batches),
+    contestant("timely, one operator", timely::pipeline::one_operator),
+    contestant("timely, operators", timely::pipeline::operators),
+    contestant(RENOIR, renoir::pipeline::chain),
+    contestant("dfir", dfir::pipeline::chain),
+];
+
 const KEYED: &[Contestant] = &[
     contestant(OURS, ours::keyed::at_most_once),
     contestant(HAND, hand::keyed::run),
     contestant(TIMELY, timely::keyed::by_account),
     contestant(RENOIR, renoir::keyed::by_account),
+    contestant("dfir, one thread", dfir::keyed::by_account),
 ];
 
 const PER_GUARANTEE: &[Contestant] = &[
@@ -181,7 +213,7 @@ pub const WORKLOADS: &[Workload] = &[
         name: "W1-1",
         title: "source, map, filter, sink in one thread",
         threads: 1,
-        contestants: PIPELINES,
+        contestants: PIPELINES_OF_ONE,
         targets: &[at_least(0.8, "hand-written loop")],
         ..PLAIN
     },
@@ -373,3 +405,14 @@ pub const WORKLOADS: &[Workload] = &[
         ..PLAIN
     },
 ];
+
+/// The contestant of a workload, for the process that runs it.
+///
+/// # Errors
+/// There is no such workload or contestant.
+pub fn find(workload: &str, contestant: &str) -> Result<(&'static Contestant, Task), BoxError> {
+    let workload =
+        WORKLOADS.iter().find(|known| known.name == workload).ok_or("no such workload")?;
+    let contestant = workload.contestants.iter().find(|known| known.name == contestant);
+    Ok((contestant.ok_or("no such contestant")?, workload.task()))
+}
