@@ -35,7 +35,7 @@ pub(crate) const PIECES: &[Piece] = &[
     Piece { name: "partition/2", each: BATCH, run: |rounds| pieces::partition(rounds, 2) },
     Piece { name: "partition/16", each: BATCH, run: |rounds| pieces::partition(rounds, 16) },
     Piece { name: "partition/64", each: BATCH, run: |rounds| pieces::partition(rounds, 64) },
-    Piece { name: "acknowledger", each: BATCH, run: pieces::acknowledger },
+    Piece { name: "acknowledger/one to one", each: BATCH, run: pieces::acknowledger },
     Piece { name: "gate/2", each: 2, run: |rounds| pieces::gate(rounds, 2) },
     Piece { name: "gate/64", each: 64, run: |rounds| pieces::gate(rounds, 64) },
     Piece { name: "codec/encode", each: KEYS, run: codec_encode },

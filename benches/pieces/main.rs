@@ -10,7 +10,7 @@ use list::PIECES;
 
 fn all(criterion: &mut Criterion) {
     for piece in PIECES {
-        let (group, name) = piece.name.split_once('/').unwrap_or((piece.name, "1"));
+        let (group, name) = piece.name.split_once('/').expect("a group and a name");
         let mut group = criterion.benchmark_group(group);
         group.throughput(Throughput::Elements(piece.each));
         group.bench_function(name, |bencher| bencher.iter_custom(piece.run));
@@ -22,7 +22,7 @@ criterion_group! {
     name = pieces;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+        .measurement_time(Duration::from_secs(3))
         .sample_size(30);
     targets = all
 }

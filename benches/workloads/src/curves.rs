@@ -31,7 +31,7 @@ pub struct Point {
 }
 
 const PLAIN: Task = Task {
-    events: 8_000_000,
+    events: 24_000_000,
     accounts: 100_000,
     threads: 2,
     per_second: 0,
@@ -57,7 +57,7 @@ pub const CURVES: &[Curve] = &[
         axis: "stages",
         points: &[1, 2, 4, 8, 16, 32],
         // Work grows with the stages; a run should not.
-        task: |stages| Task { events: 32_000_000 / (stages + 3), stages: stages as usize, ..PLAIN },
+        task: |stages| Task { events: 96_000_000 / (stages + 3), stages: stages as usize, ..PLAIN },
         contestants: &[
             contestant("ours, one thread", ours::deep::fused),
             contestant("ours, a thread each", ours::deep::threads),
@@ -71,7 +71,7 @@ pub const CURVES: &[Curve] = &[
         axis: "bytes in an event",
         points: &[16, 64, 256, 1024, 4096],
         task: |bytes| Task {
-            events: 1_600_000_000 / (bytes + 64),
+            events: 4_800_000_000 / (bytes + 64),
             event_bytes: bytes as usize,
             ..PLAIN
         },

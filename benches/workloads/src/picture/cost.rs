@@ -66,7 +66,7 @@ pub fn draw(all: &[Runs]) -> Result<String, BoxError> {
     let rows = rows.ok_or("a run without a figure cannot be drawn")?;
     let bottom = TOP + rows.len() as f64 * ROW + rows.len().div_ceil(2) as f64 * GAP;
     let rates = Axis::linear(rows.iter().map(|row| row.rate * 1.05), RATES);
-    let lates = Axis::decades(rows.iter().flat_map(|row| row.late_ms), LATENCIES);
+    let lates = Axis::around(rows.iter().flat_map(|row| row.late_ms), LATENCIES);
     let mut page = Page::new(WIDTH, bottom + 62.0);
     head(&mut page);
     for axis in [&rates, &lates] {
@@ -80,7 +80,7 @@ pub fn draw(all: &[Runs]) -> Result<String, BoxError> {
         let y = TOP + number as f64 * ROW + (number / 2) as f64 * GAP + ROW / 2.0;
         draw_row(&mut page, row, y, COLOURS[number / 2 % COLOURS.len()], &rates, &lates);
     }
-    let explained = "Filled: nothing fails. Hollow: an instance fails every second. Points from left to right: p50, p99, p99.9.";
+    let explained = "Filled: nothing fails. Hollow: an instance fails every second of both runs. Points from left to right: p50, p99, p99.9.";
     page.text(NAMES, bottom + 46.0, Anchor::Start, GREY, explained);
     Ok(page.finish())
 }

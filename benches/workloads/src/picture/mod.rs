@@ -143,12 +143,14 @@ impl Axis {
         Self { scale: Scale::Linear, numbers: (0.0, most), places }
     }
 
-    /// Whole powers of ten around all numbers.
-    pub fn decades(numbers: impl IntoIterator<Item = f64>, places: (f64, f64)) -> Self {
+    /// From a round number below all to a round number above all, on a logarithmic scale.
+    pub fn around(numbers: impl IntoIterator<Item = f64>, places: (f64, f64)) -> Self {
         let tight = Self::log(numbers, places);
         let (least, most) = tight.numbers;
-        let numbers = (10_f64.powf(least.log10().floor()), 10_f64.powf(most.log10().ceil()));
-        Self { numbers, ..tight }
+        let round = round_numbers(least / 10.0, most * 10.0);
+        let below = round.iter().copied().rfind(|number| *number <= least).unwrap_or(least);
+        let above = round.iter().copied().find(|number| *number >= most).unwrap_or(most);
+        Self { numbers: (below, above), ..tight }
     }
 
     /// From the least to the largest number, on a logarithmic scale. A number that is not positive has no place on it.
@@ -177,13 +179,16 @@ impl Axis {
         self.places
     }
 
-    /// The powers of ten on it, or about four round numbers.
+    /// About four round numbers on it; where it is logarithmic and long, the powers of ten.
     pub fn ticks(&self) -> Vec<f64> {
         let (from, to) = self.numbers;
         match self.scale {
             Scale::Log => {
-                let powers = from.log10().ceil() as i32..=(to * 1.001).log10().floor() as i32;
-                powers.map(|power| 10_f64.powi(power)).collect()
+                let mut round = round_numbers(from, to);
+                if to / from > ALL_ROUND_NUMBERS_UP_TO {
+                    round.retain(|number| number.log10().fract().abs() < 1e-9);
+                }
+                round
             }
             Scale::Linear => {
                 let rough = to / 4.0;
@@ -194,6 +199,16 @@ impl Axis {
             }
         }
     }
+}
+
+/// Longer axes have ticks at the powers of ten only.
+const ALL_ROUND_NUMBERS_UP_TO: f64 = 30.0;
+
+/// Once, twice and five times the powers of ten, between the two.
+fn round_numbers(from: f64, to: f64) -> Vec<f64> {
+    let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
+    let round = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|times| times * 10_f64.powi(power)));
+    round.filter(|number| (from * 0.999..=to * 1.001).contains(number)).collect()
 }
 
 /// A number as a person would write it beside an axis.
