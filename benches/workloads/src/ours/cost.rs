@@ -38,9 +38,9 @@ enum Failures {
 /// What may become of an event when an instance fails.
 #[derive(Clone, Copy)]
 enum Promise {
-    AtMostOnce,
-    AtLeastOnce,
-    ExactlyOnce,
+    MayBeLost,
+    MayCountTwice,
+    Neither,
 }
 
 impl Promise {
@@ -52,9 +52,9 @@ impl Promise {
         let off = counted.events as i64 - emitted.events as i64;
         let kept = match self {
             _ if failures == 0 => counted == emitted,
-            Self::AtMostOnce => off <= 0,
-            Self::AtLeastOnce => off >= 0,
-            Self::ExactlyOnce => counted == emitted,
+            Self::MayBeLost => off <= 0,
+            Self::MayCountTwice => off >= 0,
+            Self::Neither => counted == emitted,
         };
         if kept {
             return Ok(off);
@@ -70,24 +70,24 @@ struct Semantic {
 }
 
 const AT_MOST_ONCE: Semantic = Semantic {
-    promise: Promise::AtMostOnce,
+    promise: Promise::MayBeLost,
     guarantee: |_| AtMostOnce::new().every(EVERY).restarts(Restarts::unlimited()).into(),
 };
 
 const ACKNOWLEDGED: Semantic = Semantic {
-    promise: Promise::AtLeastOnce,
+    promise: Promise::MayCountTwice,
     guarantee: |_| AtLeastOnce::new().every(EVERY).restarts(Restarts::unlimited()).into(),
 };
 
 const CHECKPOINTED: Semantic = Semantic {
-    promise: Promise::AtLeastOnce,
+    promise: Promise::MayCountTwice,
     guarantee: |directory| {
         AtLeastOnce::checkpoints_in(directory).every(EVERY).restarts(Restarts::unlimited()).into()
     },
 };
 
 const EXACTLY_ONCE: Semantic = Semantic {
-    promise: Promise::ExactlyOnce,
+    promise: Promise::Neither,
     guarantee: |directory| {
         ExactlyOnce::checkpoints_in(directory).every(EVERY).restarts(Restarts::unlimited()).into()
     },

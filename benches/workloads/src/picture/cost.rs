@@ -5,7 +5,7 @@ use streamwork::BoxError;
 
 use crate::measure::Runs;
 use crate::picture::{Anchor, Axis, COLOURS, GREY, INK, Look, PALE, Page, plain};
-use crate::table::median;
+use crate::table::{median, others_took};
 use crate::workloads::RATE;
 
 const WIDTH: f64 = 1080.0;
@@ -67,7 +67,7 @@ pub fn draw(all: &[Runs]) -> Result<String, BoxError> {
     let bottom = TOP + rows.len() as f64 * ROW + rows.len().div_ceil(2) as f64 * GAP;
     let rates = Axis::linear(rows.iter().map(|row| row.rate * 1.05), RATES);
     let lates = Axis::around(rows.iter().flat_map(|row| row.late_ms), LATENCIES);
-    let mut page = Page::new(WIDTH, bottom + 62.0);
+    let mut page = Page::new(WIDTH, bottom + 84.0);
     head(&mut page);
     for axis in [&rates, &lates] {
         for tick in axis.ticks() {
@@ -82,6 +82,7 @@ pub fn draw(all: &[Runs]) -> Result<String, BoxError> {
     }
     let explained = "Filled: nothing fails. Hollow: an instance fails every second of both runs. Points from left to right: p50, p99, p99.9.";
     page.text(NAMES, bottom + 46.0, Anchor::Start, GREY, explained);
+    page.text(NAMES, bottom + 66.0, Anchor::Start, INK, others_took(all).trim());
     Ok(page.finish())
 }
 

@@ -3,12 +3,13 @@
 
 use crate::curves::{Curve, Point};
 use crate::picture::{Anchor, Axis, COLOURS, GREY, INK, Look, PALE, Page, plain};
-use crate::table::median;
+use crate::table::{median, others_took};
 use crate::workloads::{OURS, PEAK, RATE};
 
 const PANEL: (f64, f64) = (560.0, 490.0);
 const COLUMNS: usize = 2;
 const TOP: f64 = 56.0;
+const BOTTOM: f64 = 28.0;
 
 /// Within a panel, from its corner.
 const LEFT: f64 = 62.0;
@@ -18,7 +19,7 @@ const PEAKS: (f64, f64) = (424.0, 326.0);
 
 pub fn draw(curves: &[(&Curve, Vec<Point>)]) -> String {
     let rows = curves.len().div_ceil(COLUMNS) as f64;
-    let mut page = Page::new(PANEL.0 * COLUMNS as f64, TOP + PANEL.1 * rows);
+    let mut page = Page::new(PANEL.0 * COLUMNS as f64, TOP + PANEL.1 * rows + BOTTOM);
     page.sized_text(16.0, 30.0, Anchor::Start, INK, 19.0, "What bends as one thing grows");
     let explained = "all axes are logarithmic";
     page.text(PANEL.0 * COLUMNS as f64 - 30.0, 30.0, Anchor::End, GREY, explained);
@@ -27,6 +28,9 @@ pub fn draw(curves: &[(&Curve, Vec<Point>)]) -> String {
         let corner = (column * PANEL.0, TOP + (number / COLUMNS) as f64 * PANEL.1);
         panel(&mut page, corner, curve, points);
     }
+    let runs = curves.iter().flat_map(|(_, points)| points).flat_map(|point| &point.runs);
+    let y = TOP + PANEL.1 * rows + 8.0;
+    page.text(16.0, y, Anchor::Start, INK, others_took(runs).trim());
     page.finish()
 }
 

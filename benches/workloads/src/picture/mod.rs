@@ -202,7 +202,7 @@ impl Axis {
 }
 
 /// Longer axes have ticks at the powers of ten only.
-const ALL_ROUND_NUMBERS_UP_TO: f64 = 30.0;
+const ALL_ROUND_NUMBERS_UP_TO: f64 = 100.0;
 
 /// Once, twice and five times the powers of ten, between the two.
 fn round_numbers(from: f64, to: f64) -> Vec<f64> {
