@@ -18,6 +18,7 @@ mod record;
 mod renoir;
 mod table;
 mod timely;
+mod watch;
 mod workloads;
 
 use std::path::PathBuf;

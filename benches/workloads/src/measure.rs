@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,10 +19,14 @@ use streamwork::BoxError;
 use tempfile::TempDir;
 
 use crate::record::Total;
+use crate::watch::{self, Ran};
 use crate::workloads::{Contestant, RATE, Task};
 
 /// Clock ticks in a second, as `/proc` counts them.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A run whose process somebody stopped is made again, so many times in all.
+const TRIES: usize = 3;
 
 /// What one run of one contestant came to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -117,13 +121,31 @@ pub fn all(
 }
 
 fn in_a_child(place: Place<'_>, contestant: &Contestant, events: u64) -> Result<Run, BoxError> {
+    for _ in 0..TRIES {
+        if let Some(run) = try_in_a_child(place, contestant, events)? {
+            return Ok(run);
+        }
+        eprintln!("  {place} {}: somebody stopped the process; once more", contestant.name);
+    }
+    Err(format!("{place} {}: somebody stopped it {TRIES} times", contestant.name).into())
+}
+
+/// A run, unless somebody stopped its process.
+fn try_in_a_child(
+    place: Place<'_>,
+    contestant: &Contestant,
+    events: u64,
+) -> Result<Option<Run>, BoxError> {
     let busy_before = busy_seconds()?;
     let started = Instant::now();
-    let output = Command::new(std::env::current_exe()?)
+    let child = Command::new(std::env::current_exe()?)
         .args(["--child", place.name, "--contestant", contestant.name])
         .args(place.at.map(|at| format!("--at={at}")))
         .args(["--events", &events.to_string()])
-        .output()?;
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let Ran::Through(output) = watch::to_the_end(child)? else { return Ok(None) };
     let elapsed = started.elapsed().as_secs_f64();
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -133,7 +155,7 @@ fn in_a_child(place: Place<'_>, contestant: &Contestant, events: u64) -> Result<
     let outcome: Outcome = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     let cores = std::thread::available_parallelism()?.get() as f64;
     let others = (busy_seconds()? - busy_before - outcome.cpu_seconds).max(0.0);
-    Ok(Run { outcome, other_load: others / elapsed / cores })
+    Ok(Some(Run { outcome, other_load: others / elapsed / cores }))
 }
 
 /// Processor time that everybody takes in this while, as a share of all cores. Of a process that does nothing itself: what is
