@@ -118,6 +118,9 @@ mod delivery;
 mod executor;
 mod job;
 pub mod log;
+#[cfg(feature = "pieces")]
+#[doc(hidden)]
+pub mod pieces;
 pub mod testkit;
 
 pub use api::collector::{Channel, Collector};

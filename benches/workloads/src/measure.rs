@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,10 +19,14 @@ use streamwork::BoxError;
 use tempfile::TempDir;
 
 use crate::record::Total;
-use crate::workloads::{Contestant, RATE, Task, Workload};
+use crate::watch::{self, Ran};
+use crate::workloads::{Contestant, RATE, Task};
 
 /// Clock ticks in a second, as `/proc` counts them.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A run whose process somebody stopped is made again, so many times in all.
+const TRIES: usize = 3;
 
 /// What one run of one contestant came to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -78,9 +82,29 @@ pub fn as_child(contestant: &Contestant, task: &Task) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// What a child process is told to run: a workload, or the point of a curve.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub name: &'a str,
+    pub at: Option<u64>,
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.at {
+            Some(at) => write!(f, "{} {at}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
 /// Runs every contestant `rounds` times, in an order that moves on by one each round.
-pub fn all(workload: &Workload, events: u64, rounds: usize) -> Result<Vec<Runs>, BoxError> {
-    let contestants = workload.contestants;
+pub fn all(
+    place: Place<'_>,
+    contestants: &[Contestant],
+    events: u64,
+    rounds: usize,
+) -> Result<Vec<Runs>, BoxError> {
     let mut all: Vec<Runs> = contestants
         .iter()
         .map(|contestant| Runs { contestant: contestant.name, runs: Vec::new() })
@@ -88,31 +112,59 @@ pub fn all(workload: &Workload, events: u64, rounds: usize) -> Result<Vec<Runs>,
     for round in 0..rounds {
         for turn in 0..contestants.len() {
             let at = (round + turn) % contestants.len();
-            let run = in_a_child(workload, &contestants[at], events)?;
-            eprintln!("  {} {} {:?}", workload.name, contestants[at].name, run.outcome.figures);
+            let run = in_a_child(place, &contestants[at], events)?;
+            eprintln!("  {place} {} {:?}", contestants[at].name, run.outcome.figures);
             all[at].runs.push(run);
         }
     }
     Ok(all)
 }
 
-fn in_a_child(workload: &Workload, contestant: &Contestant, events: u64) -> Result<Run, BoxError> {
+fn in_a_child(place: Place<'_>, contestant: &Contestant, events: u64) -> Result<Run, BoxError> {
+    for _ in 0..TRIES {
+        if let Some(run) = try_in_a_child(place, contestant, events)? {
+            return Ok(run);
+        }
+        eprintln!("  {place} {}: somebody stopped the process; once more", contestant.name);
+    }
+    Err(format!("{place} {}: somebody stopped it {TRIES} times", contestant.name).into())
+}
+
+/// A run, unless somebody stopped its process.
+fn try_in_a_child(
+    place: Place<'_>,
+    contestant: &Contestant,
+    events: u64,
+) -> Result<Option<Run>, BoxError> {
     let busy_before = busy_seconds()?;
     let started = Instant::now();
-    let output = Command::new(std::env::current_exe()?)
-        .args(["--child", workload.name, "--contestant", contestant.name])
+    let child = Command::new(std::env::current_exe()?)
+        .args(["--child", place.name, "--contestant", contestant.name])
+        .args(place.at.map(|at| format!("--at={at}")))
         .args(["--events", &events.to_string()])
-        .output()?;
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let Ran::Through(output) = watch::to_the_end(child)? else { return Ok(None) };
     let elapsed = started.elapsed().as_secs_f64();
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{} {}: {said}", workload.name, contestant.name).into());
+        return Err(format!("{place} {}: {said}", contestant.name).into());
     }
     let text = String::from_utf8(output.stdout)?;
     let outcome: Outcome = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     let cores = std::thread::available_parallelism()?.get() as f64;
     let others = (busy_seconds()? - busy_before - outcome.cpu_seconds).max(0.0);
-    Ok(Run { outcome, other_load: others / elapsed / cores })
+    Ok(Some(Run { outcome, other_load: others / elapsed / cores }))
+}
+
+/// Processor time that everybody takes in this while, as a share of all cores. Of a process that does nothing itself: what is
+/// taken by others.
+pub fn share_taken(during: Duration) -> Result<f64, BoxError> {
+    let (before, started) = (busy_seconds()?, Instant::now());
+    std::thread::sleep(during);
+    let cores = std::thread::available_parallelism()?.get() as f64;
+    Ok((busy_seconds()? - before) / started.elapsed().as_secs_f64() / cores)
 }
 
 /// A directory on the disk on which this was built, gone with the value. A directory for temporary files may be in memory.

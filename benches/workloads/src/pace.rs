@@ -1,6 +1,7 @@
 //! The open loop: when each event is due, whatever became of those before it, and how late it arrived.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::{CreationError, Histogram};
@@ -24,6 +25,11 @@ pub struct Pace {
 impl Pace {
     pub fn of(task: &Task) -> Self {
         Self { opened: Instant::now() + START, per_second: task.per_second }
+    }
+
+    /// When the first event is due.
+    pub fn opened(&self) -> Instant {
+        self.opened
     }
 
     pub fn due(&self, index: u64) -> Instant {
@@ -69,6 +75,21 @@ impl Latencies {
         for late in self.nanoseconds.drain(..) {
             histogram.saturating_record(late);
         }
+    }
+}
+
+/// Which events have arrived, a bit for each: one that comes again after a failure is as late as its first arrival was.
+pub struct Arrived(Vec<AtomicU64>);
+
+impl Arrived {
+    pub fn none_of(events: u64) -> Self {
+        Self((0..events.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    #[inline]
+    pub fn is_first(&self, index: u64) -> bool {
+        let bit = 1 << (index % 64);
+        self.0[(index / 64) as usize].fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 }
 

@@ -36,10 +36,35 @@ impl Transaction {
         Self { amount_cents: self.amount_cents * 2 + 1, ..self }
     }
 
+    /// A stage of a chain. Nothing is left out when one follows another.
+    #[inline(always)]
+    pub fn stirred(self) -> Self {
+        Self { amount_cents: self.amount_cents.rotate_left(5) ^ self.merchant, ..self }
+    }
+
     /// The filter of the pipeline. One in ten is not kept.
     #[inline(always)]
     pub fn is_kept(&self) -> bool {
         !self.merchant.is_multiple_of(10)
+    }
+}
+
+/// An event of a given size. Every byte is written when it is made; who reads it looks at both ends.
+#[derive(Clone)]
+pub struct Filled<const BYTES: usize>([u8; BYTES]);
+
+impl<const BYTES: usize> Filled<BYTES> {
+    #[inline(always)]
+    pub fn of(index: u64) -> Self {
+        let mut bytes = [std::hint::black_box(index) as u8; BYTES];
+        bytes[..8].copy_from_slice(&index.to_le_bytes());
+        Self(bytes)
+    }
+
+    #[inline(always)]
+    fn digest(&self) -> u64 {
+        let index = u64::from_le_bytes(self.0[..8].try_into().expect("eight bytes"));
+        index.wrapping_add(u64::from(self.0[BYTES - 1]))
     }
 }
 
@@ -80,6 +105,45 @@ pub fn count(balance: &mut Balance, transaction: &Transaction) -> Update {
     }
 }
 
+/// What the states of the keyed job know of, or should: how many transactions, of which accounts, over how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub events: u64,
+    pub digest: u64,
+    pub cents: u64,
+}
+
+impl Counted {
+    pub fn in_state(balances: &Balances) -> Self {
+        let accounts = balances.iter().map(|(account, (count, cents))| Self {
+            events: *count,
+            digest: (account + 1).wrapping_mul(*count),
+            cents: *cents,
+        });
+        accounts.fold(Self::default(), Self::merged)
+    }
+
+    /// What a state should know of when these transactions have been emitted.
+    pub fn emitted(indexes: impl Iterator<Item = u64>, accounts: u64) -> Self {
+        indexes.fold(Self::default(), |counted, index| {
+            let transaction = Transaction::of(index, accounts);
+            counted.merged(Self {
+                events: 1,
+                digest: transaction.account + 1,
+                cents: u64::from(transaction.amount_cents),
+            })
+        })
+    }
+
+    pub fn merged(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            digest: self.digest.wrapping_add(other.digest),
+            cents: self.cents + other.cents,
+        }
+    }
+}
+
 /// What a sink has seen. The order of events plays no part, every field does, so that no contestant can leave out the making of
 /// one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +164,13 @@ impl Total {
             .wrapping_add(u64::from(transaction.amount_cents))
             .wrapping_add(transaction.id ^ transaction.account ^ transaction.ts_ms)
             .wrapping_add(u64::from(transaction.merchant));
+    }
+
+    /// The sink of events of a size.
+    #[inline(always)]
+    pub fn add_filled<const BYTES: usize>(&mut self, event: &Filled<BYTES>) {
+        self.events += 1;
+        self.digest = self.digest.wrapping_add(event.digest());
     }
 
     /// The sink of the keyed job. Each account reaches each count once, whatever the order.

@@ -31,7 +31,7 @@ impl Table {
         rounds: usize,
         all: Vec<Runs>,
     ) -> Result<(), BoxError> {
-        equal_checksums(workload, &all)?;
+        equal_checksums(workload.name, &all)?;
         self.head(workload, events, rounds);
         for runs in &all {
             self.row(workload, runs);
@@ -44,16 +44,8 @@ impl Table {
                 judged.push(json!({ "met": met, "target": sentence }));
             }
         }
-        let loads = all.iter().flat_map(|runs| runs.runs.iter().map(|run| run.other_load));
-        let loads = Spread::of(loads.collect());
-        if loads.median > OTHERS_SHARE_MAX {
-            let _ = writeln!(
-                self.text,
-                "\nThe machine was loaded: others took {:.0} % of its cores in the median run, {:.0} % in the worst.",
-                loads.median * 100.0,
-                loads.most * 100.0
-            );
-        }
+        self.text.push_str(&others_took(&all));
+        let loads = loads(&all);
         self.json.push(json!({
             "workload": workload.name,
             "title": workload.title,
@@ -105,7 +97,7 @@ impl Table {
 }
 
 /// Every contestant that has a checksum must have this one, in every run.
-fn equal_checksums(workload: &Workload, all: &[Runs]) -> Result<(), BoxError> {
+pub fn equal_checksums(place: &str, all: &[Runs]) -> Result<(), BoxError> {
     let of_runs = all.iter().flat_map(|runs| {
         let name = runs.contestant;
         runs.runs.iter().filter_map(move |run| Some((name, run.outcome.checksum?)))
@@ -114,14 +106,35 @@ fn equal_checksums(workload: &Workload, all: &[Runs]) -> Result<(), BoxError> {
     for (name, checksum) in of_runs {
         let (expected_by, expected) = *first.get_or_insert((name, checksum));
         if checksum != expected {
-            let workload = workload.name;
             return Err(format!(
-                "{workload}: {name} came to {checksum:?}, {expected_by} to {expected:?}"
+                "{place}: {name} came to {checksum:?}, {expected_by} to {expected:?}"
             )
             .into());
         }
     }
     Ok(())
+}
+
+/// A sentence if others took more of the machine than they should have.
+pub fn others_took<'a>(all: impl IntoIterator<Item = &'a Runs>) -> String {
+    let Spread { median, most, .. } = loads(all);
+    if median <= OTHERS_SHARE_MAX {
+        return String::new();
+    }
+    let [median, most] = [median, most].map(|share| share * 100.0);
+    format!(
+        "\nThe machine was loaded: others took {median:.0} % of its cores in the median run, {most:.0} % in the worst.\n"
+    )
+}
+
+fn loads<'a>(all: impl IntoIterator<Item = &'a Runs>) -> Spread {
+    let loads = all.into_iter().flat_map(|runs| runs.runs.iter().map(|run| run.other_load));
+    Spread::of(loads.collect())
+}
+
+/// The median of a figure, if every run has it.
+pub fn median(runs: &Runs, figure: &str) -> Option<f64> {
+    Some(spread(runs, figure)?.median)
 }
 
 fn spread(runs: &Runs, figure: &str) -> Option<Spread> {
@@ -134,8 +147,7 @@ fn spread(runs: &Runs, figure: &str) -> Option<Spread> {
 
 fn judge(target: &Target, all: &[Runs]) -> Option<(bool, String)> {
     let median = |contestant: &str| {
-        let runs = all.iter().find(|runs| runs.contestant == contestant)?;
-        Some(spread(runs, target.figure)?.median)
+        self::median(all.iter().find(|runs| runs.contestant == contestant)?, target.figure)
     };
     let Target { contestant, figure, bound } = target;
     let value = median(contestant)?;
@@ -181,7 +193,7 @@ impl std::fmt::Display for Spread {
 }
 
 /// Three digits.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 || v.fract() == 0.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use streamwork::BoxError;
 
 use crate::measure::Outcome;
-use crate::{hand, ours, renoir, timely};
+use crate::{dfir, hand, ours, renoir, timely};
 
 /// What one run is asked to do.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,10 @@ pub struct Task {
     pub threads: usize,
     /// Events offered, where the pace is given.
     pub per_second: u64,
+    /// Of a chain.
+    pub stages: usize,
+    /// Where it is not the size of a transaction.
+    pub event_bytes: usize,
 }
 
 pub struct Contestant {
@@ -55,6 +59,19 @@ pub struct Workload {
     pub targets: &'static [Target],
 }
 
+impl Workload {
+    pub fn task(&self) -> Task {
+        Task {
+            events: self.events,
+            accounts: self.accounts,
+            threads: self.threads,
+            per_second: self.per_second,
+            stages: 0,
+            event_bytes: 0,
+        }
+    }
+}
+
 /// Events per second, in millions.
 pub const RATE: &str = "rate";
 
@@ -66,7 +83,10 @@ pub const HAND: &str = "hand-written";
 pub const TIMELY: &str = "timely";
 pub const RENOIR: &str = "renoir";
 
-const fn contestant(name: &'static str, run: fn(&Task) -> Result<Outcome, BoxError>) -> Contestant {
+pub const fn contestant(
+    name: &'static str,
+    run: fn(&Task) -> Result<Outcome, BoxError>,
+) -> Contestant {
     Contestant { name, run }
 }
 
@@ -106,11 +126,23 @@ const PIPELINES: &[Contestant] = &[
     contestant(RENOIR, renoir::pipeline::chain),
 ];
 
+/// With those that have one thread only.
+const PIPELINES_OF_ONE: &[Contestant] = &[
+    contestant(OURS, ours::pipeline::run),
+    contestant("hand-written loop", hand::pipeline::fused),
+    contestant("hand-written batches", hand::pipeline::batches),
+    contestant("timely, one operator", timely::pipeline::one_operator),
+    contestant("timely, operators", timely::pipeline::operators),
+    contestant(RENOIR, renoir::pipeline::chain),
+    contestant("dfir", dfir::pipeline::chain),
+];
+
 const KEYED: &[Contestant] = &[
     contestant(OURS, ours::keyed::at_most_once),
     contestant(HAND, hand::keyed::run),
     contestant(TIMELY, timely::keyed::by_account),
     contestant(RENOIR, renoir::keyed::by_account),
+    contestant("dfir, one thread", dfir::keyed::by_account),
 ];
 
 const PER_GUARANTEE: &[Contestant] = &[
@@ -148,6 +180,18 @@ const LATENCY_TARGETS: &[Target] = &[
     at_most("ours, exactly-once", "p99.9", 4.0),
 ];
 
+/// The workload that `--picture` draws.
+pub const COST: &str = "cost";
+
+const COSTS: &[Figure] = &[
+    figure(RATE, "M events/s"),
+    figure("p50", "ms"),
+    figure("p99", "ms"),
+    figure("p99.9", "ms"),
+    figure("failures", "injected"),
+    figure("off", "events lost (-) or repeated (+) in the state"),
+];
+
 const LOG_RATES: &[Figure] = &[figure("append", "MB/s"), figure("read", "MB/s")];
 
 /// In the way of each event of the slow instance.
@@ -169,7 +213,7 @@ pub const WORKLOADS: &[Workload] = &[
         name: "W1-1",
         title: "source, map, filter, sink in one thread",
         threads: 1,
-        contestants: PIPELINES,
+        contestants: PIPELINES_OF_ONE,
         targets: &[at_least(0.8, "hand-written loop")],
         ..PLAIN
     },
@@ -342,28 +386,33 @@ pub const WORKLOADS: &[Workload] = &[
         ..PLAIN
     },
     Workload {
-        name: "cost",
-        title: "the keyed job, a checkpoint every 250 ms, without failures and while an instance fails once a second",
-        events: 60_000_000,
+        name: COST,
+        title: "the keyed job, a checkpoint every 250 ms: as much as it takes, then 100,000 events/s; and the same while an instance fails every second",
+        events: 500_000,
         rounds: 1,
-        figures: &[
-            figure(RATE, "M events/s"),
-            figure("failures", "injected"),
-            figure("off", "events too many (+) or too few (-) in the state"),
-        ],
+        per_second: 100_000,
+        figures: COSTS,
         contestants: &[
-            contestant("at-most-once", ours::failing::at_most_once),
-            contestant("at-most-once, failing", ours::failing::at_most_once_failing),
-            contestant("at-least-once, acknowledged", ours::failing::acknowledged),
-            contestant("at-least-once, acknowledged, failing", ours::failing::acknowledged_failing),
-            contestant("at-least-once by checkpoints", ours::failing::checkpointed),
-            contestant(
-                "at-least-once by checkpoints, failing",
-                ours::failing::checkpointed_failing,
-            ),
-            contestant("exactly-once", ours::failing::exactly_once),
-            contestant("exactly-once, failing", ours::failing::exactly_once_failing),
+            contestant("at-most-once", ours::cost::at_most_once),
+            contestant("at-most-once, failing", ours::cost::at_most_once_failing),
+            contestant("at-least-once, acknowledged", ours::cost::acknowledged),
+            contestant("at-least-once, acknowledged, failing", ours::cost::acknowledged_failing),
+            contestant("at-least-once by checkpoints", ours::cost::checkpointed),
+            contestant("at-least-once by checkpoints, failing", ours::cost::checkpointed_failing),
+            contestant("exactly-once", ours::cost::exactly_once),
+            contestant("exactly-once, failing", ours::cost::exactly_once_failing),
         ],
         ..PLAIN
     },
 ];
+
+/// The contestant of a workload, for the process that runs it.
+///
+/// # Errors
+/// There is no such workload or contestant.
+pub fn find(workload: &str, contestant: &str) -> Result<(&'static Contestant, Task), BoxError> {
+    let workload =
+        WORKLOADS.iter().find(|known| known.name == workload).ok_or("no such workload")?;
+    let contestant = workload.contestants.iter().find(|known| known.name == contestant);
+    Ok((contestant.ok_or("no such contestant")?, workload.task()))
+}

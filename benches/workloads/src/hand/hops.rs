@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use streamwork::BoxError;
 
-use crate::hand::{Outlet, queue};
+use crate::hand::{only, queue};
 use crate::measure::Outcome;
 use crate::record::{Total, Transaction};
 use crate::workloads::Task;
@@ -45,8 +45,4 @@ pub fn run(task: &Task) -> Result<Outcome, BoxError> {
         total
     });
     Ok(Outcome::rate(task.events, started.elapsed(), total))
-}
-
-fn only(mut outlets: Vec<Outlet<Transaction>>) -> Outlet<Transaction> {
-    outlets.pop().expect("one was asked for")
 }

@@ -1,10 +1,12 @@
 //! What a programmer writes who needs this one job and no guarantee: loops, threads, and batches in bounded queues.
 
+pub mod deep;
 pub mod hops;
 pub mod keyed;
 pub mod latency;
 pub mod log;
 pub mod pipeline;
+pub mod sized;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -37,6 +39,11 @@ pub fn queue<T>(senders: usize) -> (Vec<Outlet<T>>, Inlet<T>) {
         batch: Vec::with_capacity(BATCH),
     };
     ((0..senders).map(|_| outlet()).collect(), Inlet { full: full_out, empty })
+}
+
+/// The outlet of a queue with one sender.
+pub fn only<T>(mut outlets: Vec<Outlet<T>>) -> Outlet<T> {
+    outlets.pop().expect("one was asked for")
 }
 
 impl<T> Outlet<T> {

@@ -1,39 +1,59 @@
-//! The keyed job with an instance that panics when it is told to. W7 asks how long it takes until something new is at the sink,
-//! the cost of a guarantee how much is processed when it happens once a second.
+//! The keyed job with an instance that panics when it is told to, and W7: how long it takes until something new is at the sink.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Restarts, Sink,
-    StatefulOperator,
-};
+use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Sink, StatefulOperator};
 
 use crate::measure::{self, Outcome};
 use crate::ours::Transactions;
 use crate::ours::keyed;
 use crate::ours::keyed::Running;
-use crate::record::{Balances, Transaction, Update};
-use crate::workloads::{RATE, Task};
+use crate::record::{Balances, Counted, Transaction, Update};
+use crate::workloads::Task;
 
 /// Time between two checkpoints. Shorter than between two failures: else there would never be one.
-const EVERY: Duration = Duration::from_millis(250);
+pub const EVERY: Duration = Duration::from_millis(250);
 
 /// What is known outside of the job.
 #[derive(Default)]
-struct World {
+pub struct World {
     panic: AtomicBool,
+    /// How often an instance has panicked.
+    pub failures: AtomicU64,
     failed: Mutex<Option<Instant>>,
     recovered: Mutex<Option<Instant>>,
-    /// Transactions that the state knew of at the end.
-    counted: AtomicU64,
+    /// What the state of each instance knew of when its input ended. An instance that ends, goes back and ends again is counted
+    /// once.
+    counted: Mutex<BTreeMap<usize, Counted>>,
 }
 
-struct Failing {
+impl World {
+    /// The next event makes its instance panic.
+    pub fn fail(&self) {
+        self.panic.store(true, Ordering::Relaxed);
+    }
+
+    /// What the state of all instances knew of at the end.
+    pub fn counted(&self) -> Counted {
+        let counted = self.counted.lock().expect("held by nobody who panics");
+        counted.values().fold(Counted::default(), |all, one| all.merged(*one))
+    }
+}
+
+pub struct Failing {
     running: Running,
+    instance: usize,
     world: Arc<World>,
+}
+
+impl Failing {
+    pub fn of(world: &Arc<World>) -> Self {
+        Self { running: Running::default(), instance: 0, world: Arc::clone(world) }
+    }
 }
 
 impl StatefulOperator for Failing {
@@ -42,6 +62,7 @@ impl StatefulOperator for Failing {
     type State = Balances;
 
     fn setup(&mut self, instance: &Instance, state: Option<Balances>) -> Result<(), BoxError> {
+        self.instance = instance.index();
         self.running.setup(instance, state)
     }
 
@@ -53,6 +74,7 @@ impl StatefulOperator for Failing {
         if self.world.panic.load(Ordering::Relaxed)
             && self.world.panic.swap(false, Ordering::Relaxed)
         {
+            self.world.failures.fetch_add(1, Ordering::Relaxed);
             *self.world.failed.lock().expect("held by nobody who panics") = Some(Instant::now());
             std::panic::resume_unwind(Box::new("told to"));
         }
@@ -60,8 +82,9 @@ impl StatefulOperator for Failing {
     }
 
     fn finish(&mut self, _: &mut Collector<Update>) -> Result<(), BoxError> {
-        let counted = self.running.balances.values().map(|(count, _)| count).sum();
-        self.world.counted.fetch_add(counted, Ordering::Relaxed);
+        let counted = Counted::in_state(&self.running.balances);
+        let mut all = self.world.counted.lock().expect("held by nobody who panics");
+        all.insert(self.instance, counted);
         Ok(())
     }
 
@@ -96,7 +119,7 @@ impl Sink for First {
 
 fn job(task: &Task, world: &Arc<World>) -> streamwork::Job {
     let (task, of_operator, of_sink) = (*task, Arc::clone(world), Arc::clone(world));
-    let operator = move || Failing { running: Running::default(), world: Arc::clone(&of_operator) };
+    let operator = move || Failing::of(&of_operator);
     keyed::job(
         task.threads,
         move || Transactions::of(&task),
@@ -133,7 +156,7 @@ pub fn recovery(task: &Task) -> Result<Outcome, BoxError> {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    world.panic.store(true, Ordering::Relaxed);
+    world.fail();
     let recovered = loop {
         if let Some(recovered) = *world.recovered.lock().map_err(|_| "poisoned")? {
             break recovered;
@@ -147,59 +170,4 @@ pub fn recovery(task: &Task) -> Result<Outcome, BoxError> {
     handle.stop_within(Duration::from_secs(30))?;
     let took = recovered.duration_since(failed);
     Ok(Outcome::default().with("recovery", took.as_secs_f64() * 1e3))
-}
-
-/// How many failures a second.
-#[derive(Clone, Copy)]
-enum Failures {
-    None,
-    OncePerSecond,
-}
-
-fn cost(task: &Task, failures: Failures, guarantee: Guarantee) -> Result<Outcome, BoxError> {
-    let world = Arc::new(World::default());
-    let started = Instant::now();
-    let handle = job(task, &world).start(guarantee)?;
-    let mut failures_until_now = 0;
-    while !handle.is_finished() {
-        thread::sleep(Duration::from_millis(2));
-        let due = started.elapsed().as_secs();
-        if matches!(failures, Failures::OncePerSecond) && due > failures_until_now {
-            failures_until_now = due;
-            world.panic.store(true, Ordering::Relaxed);
-        }
-    }
-    let report = handle.wait()?;
-    let counted = world.counted.load(Ordering::Relaxed);
-    Ok(Outcome::default()
-        .with(RATE, task.events as f64 / report.elapsed.as_secs_f64() / 1e6)
-        .with("failures", failures_until_now as f64)
-        .with("off", counted as f64 - task.events as f64))
-}
-
-macro_rules! costs {
-    ($($without:ident, $with:ident: |$directory:ident| $guarantee:expr;)*) => {
-        $(
-            pub fn $without(task: &Task) -> Result<Outcome, BoxError> {
-                let directory = measure::directory()?;
-                let $directory = directory.path();
-                let restarts = Restarts::unlimited();
-                cost(task, Failures::None, $guarantee.every(EVERY).restarts(restarts).into())
-            }
-
-            pub fn $with(task: &Task) -> Result<Outcome, BoxError> {
-                let directory = measure::directory()?;
-                let $directory = directory.path();
-                let restarts = Restarts::unlimited();
-                cost(task, Failures::OncePerSecond, $guarantee.every(EVERY).restarts(restarts).into())
-            }
-        )*
-    };
-}
-
-costs! {
-    at_most_once, at_most_once_failing: |_directory| AtMostOnce::new();
-    acknowledged, acknowledged_failing: |_directory| AtLeastOnce::new();
-    checkpointed, checkpointed_failing: |directory| AtLeastOnce::checkpoints_in(directory);
-    exactly_once, exactly_once_failing: |directory| ExactlyOnce::checkpoints_in(directory);
 }

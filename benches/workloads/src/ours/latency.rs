@@ -16,11 +16,17 @@ use crate::record::{Transaction, Update};
 use crate::workloads::Task;
 
 /// Emits each n-th transaction when it is due.
-struct Paced {
+pub struct Paced {
     task: Task,
     pace: Pace,
     next: u64,
     step: u64,
+}
+
+impl Paced {
+    pub fn of(task: Task, pace: Pace) -> Self {
+        Self { task, pace, next: 0, step: 1 }
+    }
 }
 
 impl StatefulSource for Paced {
@@ -75,7 +81,7 @@ fn run(task: &Task, guarantee: impl Into<Guarantee>) -> Result<Outcome, BoxError
     let shared = Arc::new(Mutex::new(pace::histogram()?));
     let pace = Pace::of(task);
     let (task, seen) = (*task, Arc::clone(&shared));
-    let source = move || Paced { task, pace, next: 0, step: 1 };
+    let source = move || Paced::of(task, pace);
     let job = keyed::job(task.threads, source, Running::default, |updates| {
         updates.sink("arrivals", move || Arrivals {
             own: Latencies::of(pace),

@@ -1,5 +1,7 @@
 //! streamwork: jobs as its documentation says to write them.
 
+pub mod cost;
+pub mod deep;
 pub mod failing;
 pub mod hops;
 pub mod idle;
@@ -8,6 +10,7 @@ pub mod latency;
 pub mod log;
 pub mod pause;
 pub mod pipeline;
+pub mod sized;
 pub mod slow;
 
 use std::sync::Arc;

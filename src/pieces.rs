@@ -1,0 +1,145 @@
+//! Single pieces of the engine with a loop around each, for `benches/` only. Without the feature `pieces` none of it is compiled,
+//! and nothing here is ever stable.
+//!
+//! Each function does so many rounds with one piece and says how long they took; what has to be there before is made before the
+//! clock starts.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api::waker::Waker;
+use crate::channel::frame::{BATCH, Batch, Frame};
+use crate::channel::key::hash_key;
+use crate::channel::ledger::{Ledger, Reports};
+use crate::channel::outbox::{Outbox, Overflow};
+use crate::channel::partition::Partition;
+use crate::channel::push::{Context, Push};
+use crate::channel::queue::{QUEUE_FRAMES, QueueReceiver, QueueSender, queue};
+use crate::clock::{MonotonicClock, Timestamp};
+use crate::delivery::at_least_once::acknowledger::Acknowledger;
+use crate::delivery::at_least_once::kept::Kept;
+use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
+use crate::delivery::checkpointed::gate::Gate;
+use crate::delivery::source_side::SourceSide;
+use crate::id::CheckpointId;
+use crate::metrics::Counters;
+
+/// Events in a batch that is full.
+pub const EVENTS_PER_BATCH: u64 = BATCH as u64;
+
+/// An event as large as most are.
+type Event = [u64; 4];
+
+/// Sends full batches to another thread, which sends the emptied buffers back.
+pub fn hop(batches: u64) -> Duration {
+    let (here, there) = (Waker::default(), Waker::default());
+    let (sender, receiver) = queue(QUEUE_FRAMES, here.clone(), there.clone());
+    let receiving = thread::spawn(move || {
+        for _ in 0..batches {
+            while !empty_one(&receiver) {
+                there.park(None);
+            }
+        }
+    });
+    let started = Instant::now();
+    for _ in 0..batches {
+        let mut frame = filled(&sender);
+        while let Err(full) = sender.try_send(frame) {
+            here.park(None);
+            frame = full;
+        }
+    }
+    receiving.join().expect("it only counts");
+    started.elapsed()
+}
+
+/// The same within one thread: what a hop costs without waiting for anybody.
+pub fn hop_alone(batches: u64) -> Duration {
+    let (sender, receiver) = queue(QUEUE_FRAMES, Waker::default(), Waker::default());
+    let started = Instant::now();
+    for _ in 0..batches {
+        assert!(sender.try_send(filled(&sender)).is_ok(), "the queue is empty");
+        empty_one(&receiver);
+    }
+    started.elapsed()
+}
+
+/// Deals full batches out by key, over this many instances.
+pub fn partition(batches: u64, instances: usize) -> Duration {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..instances).map(|_| queue(QUEUE_FRAMES, Waker::default(), Waker::default())).unzip();
+    let senders = senders.into_iter().map(|sender| (sender, Arc::new(Counters::default())));
+    let by_key = |events: &[Event], hashes: &mut Vec<u64>| {
+        hashes.extend(events.iter().map(|event| hash_key(&event[0])));
+    };
+    let partition = Partition::Key(Arc::new(by_key));
+    let mut outbox = Outbox::new(partition, senders.collect(), Overflow::Block);
+    let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
+    let mut batch = Batch::default();
+    let started = Instant::now();
+    for _ in 0..batches {
+        fill(&mut batch);
+        outbox.push(&mut batch, &mut context);
+        // Each instance has at most one more batch in its queue now than before.
+        for receiver in &receivers {
+            empty_one(receiver);
+        }
+    }
+    started.elapsed()
+}
+
+/// Opens a root for each event of full batches, reports it as done, and settles it at its source.
+pub fn acknowledger(batches: u64) -> Duration {
+    let clock = Arc::new(MonotonicClock::default());
+    let acknowledger = Acknowledger::new(vec![Waker::default()], 1, clock);
+    let mut kept =
+        Kept::new(Arc::clone(&acknowledger), 0, ReplayOptions::default(), |_: &Event| 32, None);
+    let (mut batch, mut changes) = (Batch::default(), Vec::new());
+    let started = Instant::now();
+    for _ in 0..batches {
+        fill(&mut batch);
+        kept.admit(&mut batch, 1, Timestamp(0));
+        changes.extend(batch.roots.iter().map(|root| (*root, -1)));
+        acknowledger.report(&mut changes, &mut Vec::new());
+        kept.settle(Timestamp(0), &mut Vec::new());
+        batch.clear();
+    }
+    let took = started.elapsed();
+    assert_eq!(kept.kept(), 0, "all of them were done");
+    took
+}
+
+/// Aligns checkpoints: a barrier out of each of this many inputs.
+pub fn gate(checkpoints: u64, inputs: usize) -> Duration {
+    let mut gate = Gate::new(inputs, true);
+    let mut cuts = 0;
+    let started = Instant::now();
+    for checkpoint in 1..=checkpoints {
+        for input in 0..inputs {
+            let verdict = gate.barrier(input, CheckpointId(checkpoint));
+            cuts += u64::from(verdict.cut.is_some());
+        }
+    }
+    let took = started.elapsed();
+    assert_eq!(cuts, checkpoints, "each was cut once");
+    took
+}
+
+fn fill(batch: &mut Batch<Event>) {
+    batch.events.extend((0..EVENTS_PER_BATCH).map(|key| [key; 4]));
+}
+
+fn filled(sender: &QueueSender<Event>) -> Frame<Event> {
+    let mut batch = sender.buffer();
+    fill(&mut batch);
+    Frame::Batch(batch)
+}
+
+/// Takes a batch out of a queue and sends its buffer back. Whether there was one.
+fn empty_one(receiver: &QueueReceiver<Event>) -> bool {
+    let Some(Frame::Batch(batch)) = receiver.try_recv() else { return false };
+    std::hint::black_box(&batch.events);
+    receiver.recycle(batch);
+    true
+}
