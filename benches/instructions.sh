@@ -42,7 +42,7 @@ row() {
 }
 
 # Where cargo put the program that it was asked to build.
-pieces=$(cargo bench --locked --features pieces --bench instructions --no-run 2>&1 |
+pieces=$(cargo bench --locked --bench instructions --no-run 2>&1 |
     tee /dev/stderr | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
 if [[ $what == all ]]; then
     (cd benches/workloads && cargo build --locked --release)

@@ -1,5 +1,5 @@
-//! Single pieces of the engine with a loop around each, for `benches/` only. Without the feature `pieces` none of it is compiled,
-//! and nothing here is ever stable.
+//! Single pieces of the engine with a loop around each, for `benches/` only. Without the feature `pieces` none of it is compiled:
+//! users of the crate never see it, and nothing here is ever stable.
 //!
 //! Each function does so many rounds with one piece and says how long they took; what has to be there before is made before the
 //! clock starts.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::api::waker::Waker;
 use crate::channel::frame::{BATCH, Batch, Frame};
 use crate::channel::key::hash_key;
-use crate::channel::ledger::{Ledger, Reports};
+use crate::channel::ledger::{Entries, Ledger, Reports};
 use crate::channel::outbox::{Outbox, Overflow};
 use crate::channel::partition::Partition;
 use crate::channel::push::{Context, Push};
@@ -93,15 +93,20 @@ pub fn partition(batches: u64, instances: usize) -> Duration {
 pub fn acknowledger(batches: u64) -> Duration {
     let clock = Arc::new(MonotonicClock::default());
     let acknowledger = Acknowledger::new(vec![Waker::default()], 1, clock);
-    let mut kept =
-        Kept::new(Arc::clone(&acknowledger), 0, ReplayOptions::default(), |_: &Event| 32, None);
-    let (mut batch, mut changes) = (Batch::default(), Vec::new());
+    let mut kept = Kept::<Event>::new(
+        Arc::clone(&acknowledger),
+        0,
+        ReplayOptions::default(),
+        size_of_val,
+        None,
+    );
+    let (mut batch, mut entries) = (Batch::default(), Entries::default());
     let started = Instant::now();
     for _ in 0..batches {
         fill(&mut batch);
         kept.admit(&mut batch, 1, Timestamp(0));
-        changes.extend(batch.roots.iter().map(|root| (*root, -1)));
-        acknowledger.report(&mut changes, &mut Vec::new());
+        entries.finished.extend_from_slice(&batch.roots);
+        acknowledger.report(&mut entries);
         kept.settle(Timestamp(0), &mut Vec::new());
         batch.clear();
     }

@@ -120,6 +120,20 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: "src/delivery/at_least_once/tracker.rs::a_late_report_for_a_root_retired_in_the_middle_changes_nothing",
     },
     Mutant {
+        name: "count a late report of a first attempt that failed",
+        file: "src/delivery/at_least_once/counts.rs",
+        whole: "    slot != DONE && slot != COMES_AGAIN\n",
+        broken: "    slot != DONE\n",
+        killed_by: "src/delivery/at_least_once/counts.rs::a_late_report_for_a_first_attempt_that_failed_changes_nothing",
+    },
+    Mutant {
+        name: "let the front pass an event that comes again",
+        file: "src/delivery/at_least_once/counts.rs",
+        whole: "take_while(|slot| **slot == DONE)",
+        broken: "take_while(|slot| !is_live(**slot))",
+        killed_by: ACKNOWLEDGED,
+    },
+    Mutant {
         name: "save a position ahead of what is acknowledged",
         file: "src/delivery/at_least_once/kept.rs",
         whole: "self.marks.front().is_some_and(|(after, _)| *after <= self.buffer.front())",
