@@ -16,9 +16,6 @@ use std::time::Duration;
 
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, give_way};
 
-/// How often an instance gives way before it parks.
-const GIVE_WAY: u32 = 16;
-
 /// Wakes one instance. Cheap to clone, may be called from any thread, at any time, also when the
 /// instance has ended.
 ///
@@ -67,11 +64,9 @@ impl Waker {
         self.shared.notified.swap(false, Ordering::SeqCst)
     }
 
-    /// Gives way to other threads for a moment, and less than a time slice: what is waited for is
-    /// often a batch that another thread is about to send, and to sleep and be woken for each costs
-    /// more than the work on it. Whether a wake-up has come.
-    pub(crate) fn linger(&self) -> bool {
-        for _ in 0..GIVE_WAY {
+    /// Gives way to other threads so many times at most. Whether a wake-up has come.
+    pub(crate) fn linger(&self, times: u32) -> bool {
+        for _ in 0..times {
             if self.shared.notified.load(Ordering::Relaxed) && self.take_notice() {
                 return true;
             }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
+use crate::api::waker::Waker;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Refused;
 use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
@@ -87,11 +89,12 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     builder.spawn(run).map_err(|source| Refused::Spawn { name, source })
 }
 
-/// Steps an instance to its end, parked while there is nothing to do.
+/// Steps an instance to its end; parked while there is nothing to do.
 fn drive(seat: Seat) {
     let (counters, clock) = (Arc::clone(&seat.counters), Arc::clone(&seat.clock));
     let mut occupant = Occupant::of(seat);
     let mut began = clock.now();
+    let mut patience = Patience::default();
     loop {
         counters.working_since.set(began.0);
         let progress = occupant.step();
@@ -107,12 +110,36 @@ fn drive(seat: Seat) {
             Progress::Done => break,
         };
         counters.working_since.set(0);
-        let waker = &occupant.mailbox.waker;
-        if !waker.linger() {
-            waker.park(deadline.map(|at| at.since(clock.now())));
-        }
+        patience.wait(&occupant.mailbox.waker, || deadline.map(|at| at.since(clock.now())));
         began = clock.now();
         waited.add(began.since(ended).as_nanos() as u64);
     }
     counters.working_since.set(0);
+}
+
+/// How long an instance gives way to others before it parks. What it waits for is often a batch that
+/// another thread is about to send, and to sleep and be woken for each costs more than the work on it.
+/// Where that turns out to be in vain it waits less, down to a single time.
+struct Patience {
+    times: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { times: Self::MOST }
+    }
+}
+
+impl Patience {
+    /// Far less than a time slice, and about what it costs to sleep and be woken.
+    const MOST: u32 = 16;
+
+    fn wait(&mut self, waker: &Waker, at_most: impl FnOnce() -> Option<Duration>) {
+        if waker.linger(self.times) {
+            self.times = Self::MOST;
+        } else {
+            self.times = (self.times / 2).max(1);
+            waker.park(at_most());
+        }
+    }
 }

@@ -84,7 +84,9 @@ struct Copy {
 impl Copy {
     fn make() -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
-        for part in ["src", "tests", "examples", "Cargo.toml", "Cargo.lock", "README.md"] {
+        for part in
+            ["src", "tests", "examples", "benches/pieces", "Cargo.toml", "Cargo.lock", "README.md"]
+        {
             copy(&root().join(part), &directory.join(part));
         }
         let whole = MUTANTS.iter().map(|mutant| (mutant.file, read(&root().join(mutant.file))));
