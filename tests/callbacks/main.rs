@@ -6,6 +6,7 @@ mod commits;
 mod matrix;
 mod poison;
 mod times;
+mod verbs;
 mod world;
 
 #[path = "../checkpoint_store/memory_disk.rs"]

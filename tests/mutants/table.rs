@@ -136,9 +136,16 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "save a position ahead of what is acknowledged",
         file: "src/delivery/at_least_once/kept.rs",
-        whole: "self.marks.front().is_some_and(|(after, _)| *after <= self.buffer.front())",
+        whole: "self.marks.front().is_some_and(|(after, _)| *after <= self.answers.front)",
         broken: "self.marks.front().is_some()",
         killed_by: ACKNOWLEDGED,
+    },
+    Mutant {
+        name: "lose what lies behind an event that panics in place",
+        file: "src/executor/node/in_place.rs",
+        whole: "            std::mem::swap(batch, &mut rest);\n",
+        broken: "            batch.clear();\n",
+        killed_by: "tests/callbacks/verbs.rs::a_function_that_panics_in_a_batch_loses_only_the_event_at_hand",
     },
     Mutant {
         name: "forget the failure of a flush",
