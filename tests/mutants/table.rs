@@ -127,6 +127,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: "src/delivery/at_least_once/counts.rs::a_late_report_for_a_first_attempt_that_failed_changes_nothing",
     },
     Mutant {
+        name: "let a full source sleep while an operator waits for it",
+        file: "src/delivery/at_least_once/acknowledger.rs",
+        whole: "self.first.front() >= front || self.all_held();",
+        broken: "self.first.front() >= front;",
+        killed_by: "src/delivery/at_least_once/kept.rs::a_full_source_is_woken_when_nothing_more_comes_by_itself",
+    },
+    Mutant {
         name: "let the front pass an event that comes again",
         file: "src/delivery/at_least_once/counts.rs",
         whole: "take_while(|slot| **slot == DONE)",

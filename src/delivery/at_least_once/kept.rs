@@ -210,6 +210,7 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::token::Answers;
     use crate::api::waker::Waker;
     use crate::channel::ledger::{Entries, Reports};
     use crate::clock::MonotonicClock;
@@ -234,6 +235,56 @@ mod tests {
         kept.settle(Timestamp(0), &mut Vec::new());
         assert!(kept.at_rest(HeldEvents::Leave));
         assert!(kept.wants_mark(Timestamp(0)));
+    }
+
+    #[test]
+    fn a_source_that_is_about_to_wait_learns_that_its_last_event_went_into_a_token() {
+        let (mut kept, acknowledger, root) = one_event_out();
+        kept.settle(Timestamp(0), &mut Vec::new());
+        assert!(!kept.at_rest(HeldEvents::Leave));
+        acknowledger.book(0).first.hold(root.sequence(), 1);
+        assert!(!kept.await_answer(), "a stop would wait for an answer that need not come");
+        kept.settle(Timestamp(0), &mut Vec::new());
+        assert!(kept.await_answer());
+    }
+
+    #[test]
+    fn a_full_source_waits_until_half_of_what_is_out_is_done() {
+        let clock = Arc::new(MonotonicClock::default());
+        let waker = Waker::default();
+        let acknowledger = Acknowledger::new(vec![waker.clone()], 1, clock);
+        let options = ReplayOptions { events_max: 4, ..ReplayOptions::default() };
+        let mut kept = Kept::<u64>::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
+        let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
+        kept.admit(&mut batch, 1, Timestamp(0));
+        assert!(kept.room() == 0 && kept.await_answer());
+        let done = |root| Entries { finished: vec![root], ..Entries::default() };
+        acknowledger.report(&mut done(batch.roots[0]));
+        assert!(!waker.take_notice());
+        acknowledger.report(&mut done(batch.roots[1]));
+        assert!(waker.take_notice());
+        kept.settle(Timestamp(0), &mut Vec::new());
+        assert_eq!(kept.room(), 2);
+    }
+
+    #[test]
+    fn a_full_source_is_woken_when_nothing_more_comes_by_itself() {
+        let clock = Arc::new(MonotonicClock::default());
+        let waker = Waker::default();
+        let acknowledger = Acknowledger::new(vec![waker.clone()], 1, clock);
+        let options = ReplayOptions { events_max: 4, ..ReplayOptions::default() };
+        let mut kept = Kept::<u64>::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
+        let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
+        kept.admit(&mut batch, 1, Timestamp(0));
+        assert!(kept.await_answer());
+        // An operator waits for one more event before it answers for the three that it holds.
+        let desk = acknowledger.desk(0);
+        batch.roots[1..].iter().for_each(|root| desk.hold(*root));
+        assert!(!waker.take_notice());
+        acknowledger.report(&mut Entries { finished: vec![batch.roots[0]], ..Entries::default() });
+        assert!(waker.take_notice());
+        kept.settle(Timestamp(0), &mut Vec::new());
+        assert_eq!(kept.room(), 1);
     }
 
     #[test]
