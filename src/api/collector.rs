@@ -150,6 +150,37 @@ impl<T> Collector<T> {
         self.events.push(event);
     }
 
+    /// Emits all of these on the main output, as [`emit`](Collector::emit) does one by one. Where the
+    /// iterator knows how many there are, the engine makes room for them once.
+    ///
+    /// ```
+    /// use streamwork::{BoxError, Collector, Guarantee, Job, Next, Source};
+    ///
+    /// struct Countdown(std::iter::Rev<std::ops::Range<u32>>);
+    ///
+    /// impl Source for Countdown {
+    ///     type Out = u32;
+    ///     fn get_events(&mut self, out: &mut Collector<u32>) -> Result<Next, BoxError> {
+    ///         out.emit_all(self.0.by_ref().take(out.room()));
+    ///         Ok(if self.0.len() == 0 { Next::End } else { Next::Now })
+    ///     }
+    /// }
+    ///
+    /// let job = Job::new("countdown");
+    /// job.source("countdown", || Countdown((0..3).rev())).for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn emit_all(&mut self, events: impl IntoIterator<Item = T>) {
+        self.events.extend(events);
+    }
+
+    /// How many events have been emitted on the main output and not been handed on.
+    pub(crate) fn emitted(&self) -> usize {
+        self.events.len()
+    }
+
     /// Emits an event on a channel. If the job does not read the channel, the event goes nowhere.
     pub fn emit_to<E: Event>(&mut self, channel: Channel<E>, event: E) {
         self.begin_extraordinary();

@@ -4,8 +4,7 @@
 ///
 /// Implemented for every such type; there is nothing to write but `#[derive(Clone)]`. The engine
 /// clones an event only where the job asks for copies: broadcast, several readers of one stream,
-/// and the replay buffer of a guarantee that keeps events until they are acknowledged. Of a type that
-/// has nothing to drop, a clone counts as a copy of its bits, and `map` and `filter` may make one.
+/// and the replay buffer of a guarantee that keeps events until they are acknowledged.
 ///
 /// ```
 /// #[derive(Clone)]

@@ -55,12 +55,6 @@ impl<T> Batch<T> {
         self.born = Timestamp(u64::MAX);
     }
 
-    /// Drops everything after the first `events`.
-    pub(crate) fn truncate(&mut self, events: usize) {
-        self.events.truncate(events);
-        self.roots.truncate(events);
-    }
-
     /// Takes off everything after the first `events`.
     pub(crate) fn split_off(&mut self, events: usize) -> Self {
         let after = events.min(self.roots.len());

@@ -4,7 +4,6 @@
 //! Never blocks. While anything waits, its instance takes no input.
 
 use std::collections::VecDeque;
-use std::mem::needs_drop;
 use std::sync::Arc;
 
 use crate::channel::frame::{Batch, Control, Frame};
@@ -12,7 +11,6 @@ use crate::channel::partition::Partition;
 use crate::channel::push::{Context, Local, Push};
 use crate::channel::queue::QueueSender;
 use crate::clock::Timestamp;
-use crate::id::Root;
 use crate::metrics::Counters;
 
 /// What an edge does with a batch when the receiver's queue is full.
@@ -64,42 +62,24 @@ impl<T: Clone> Outbox<T> {
         self.partition.targets(&batch.events, self.lanes.len(), &mut self.targets);
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
-        if needs_drop::<T>() {
-            let events = batch.events.drain(..).zip(&self.targets);
-            deal_each(lanes, events, &batch.roots, batch.born, context);
+        let events = batch.events.drain(..).zip(&self.targets);
+        if batch.roots.is_empty() {
+            for (event, target) in events {
+                let lane = &mut lanes[*target as usize];
+                lane.open.events.push(event);
+                lane.ship_full(batch.born, context);
+            }
         } else {
-            // A copy of bits, made straight from one batch into the other.
-            let events = batch.events.iter().cloned().zip(&self.targets);
-            deal_each(lanes, events, &batch.roots, batch.born, context);
+            for ((event, target), root) in events.zip(&batch.roots) {
+                let lane = &mut lanes[*target as usize];
+                lane.open.events.push(event);
+                lane.open.roots.push(*root);
+                lane.ship_full(batch.born, context);
+            }
         }
         // What comes next into a batch that is still empty may be much younger.
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
         empty.for_each(|lane| lane.open.born = Timestamp(u64::MAX));
-    }
-}
-
-/// Puts each event into the open batch of its lane; with its root, where events have roots.
-#[inline]
-fn deal_each<'a, T: Clone>(
-    lanes: &mut [Lane<T>],
-    events: impl Iterator<Item = (T, &'a u64)>,
-    roots: &[Root],
-    born: Timestamp,
-    context: &mut Context,
-) {
-    if roots.is_empty() {
-        for (event, target) in events {
-            let lane = &mut lanes[*target as usize];
-            lane.open.events.push(event);
-            lane.ship_full(born, context);
-        }
-    } else {
-        for ((event, target), root) in events.zip(roots) {
-            let lane = &mut lanes[*target as usize];
-            lane.open.events.push(event);
-            lane.open.roots.push(*root);
-            lane.ship_full(born, context);
-        }
     }
 }
 

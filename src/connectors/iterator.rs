@@ -34,14 +34,11 @@ where
     }
 
     fn get_events(&mut self, out: &mut Collector<I::Item>) -> Result<Next, BoxError> {
-        for _ in 0..out.room() {
-            match self.events.next() {
-                Some(event) => out.emit(event),
-                None => return Ok(Next::End),
-            }
-            self.yielded += 1;
-        }
-        Ok(Next::Now)
+        let (room, before) = (out.room(), out.emitted());
+        out.emit_all(self.events.by_ref().take(room));
+        let emitted = out.emitted() - before;
+        self.yielded += emitted as u64;
+        Ok(if emitted < room { Next::End } else { Next::Now })
     }
 
     fn state(&self) -> u64 {

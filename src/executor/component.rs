@@ -21,15 +21,6 @@ use crate::id::CheckpointId;
 /// Timers as they are stored: nanoseconds that were left, and the tag.
 pub(crate) type Timers = Vec<(u64, u64)>;
 
-/// How far a component has come with a batch that it handles where it lies.
-#[derive(Debug, Default)]
-pub(crate) struct Sweep {
-    /// Events before this place are handled; at it is the one at hand.
-    pub(crate) read: usize,
-    /// What has been emitted lies before this place.
-    pub(crate) written: usize,
-}
-
 /// What a node runs.
 pub(crate) trait Component: Sized {
     type In: Event;
@@ -57,12 +48,10 @@ pub(crate) trait Component: Sized {
         false
     }
 
-    /// Applies itself to a whole batch where it lies, and puts what it emits to the front of it, in
-    /// order; how many that is. What it does not emit is finished in the ledger. If it unwinds, `sweep`
-    /// says how far it came.
-    fn sweep(&mut self, batch: &mut Batch<Self::In>, _: &mut Sweep, _: &mut Ledger) -> usize {
-        batch.len()
-    }
+    /// Applies itself to a whole batch where it lies, and leaves in it what it emits, in order. What it does
+    /// not emit is finished in the ledger. `handled` counts the events it was called for. If it unwinds, the
+    /// event at hand is gone; in the batch is what the events before it came to, and those behind it.
+    fn sweep(&mut self, _batch: &mut Batch<Self::In>, _handled: &mut usize, _: &mut Ledger) {}
 
     fn on_timer(&mut self, _tag: u64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
         Ok(())

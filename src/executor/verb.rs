@@ -2,14 +2,9 @@
 //! full of. Where they can, they are applied to a batch where it lies, so that a chain of them moves
 //! nothing: each is a loop of its own that the compiler sees as a whole, and no type of a chain has to
 //! be known to anybody.
-//!
-//! A slot of a batch cannot be taken out of and put into again without a value in between. For types
-//! without a destructor a clone is that value: a copy of bits, which the compiler reduces to the bits
-//! that change. Others are moved, by [`apply_each`](Component::apply_each) or by swapping.
 
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
-use std::mem::needs_drop;
 use std::sync::Arc;
 use std::vec::Drain;
 
@@ -20,10 +15,8 @@ use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
 use crate::executor::apply_loop::{Pass, Round, apply_each};
-use crate::executor::component::{Component, Sweep, Timers};
-
-/// Bytes of an event up to which a filter moves every event, kept or not, rather than to guess which.
-const MOVED_BYTES_MAX: usize = 64;
+use crate::executor::component::{Component, Timers};
+use crate::executor::sift::sift;
 
 /// Each event becomes another.
 pub(crate) struct Map<F, In, Out> {
@@ -66,19 +59,15 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
     }
 
     fn in_place() -> bool {
-        TypeId::of::<In>() == TypeId::of::<Out>() && !needs_drop::<In>()
+        TypeId::of::<In>() == TypeId::of::<Out>()
     }
 
-    fn sweep(&mut self, batch: &mut Batch<In>, sweep: &mut Sweep, _: &mut Ledger) -> usize {
+    fn sweep(&mut self, batch: &mut Batch<In>, handled: &mut usize, _: &mut Ledger) {
         let f = &*self.f;
-        for slot in &mut batch.events {
-            if let Some(event) = same::<Out, In>(f(slot.clone())) {
-                *slot = event;
-            }
-            sweep.read += 1;
-            sweep.written = sweep.read;
-        }
-        batch.len()
+        sift(&mut batch.events, |event| {
+            *handled += 1;
+            (same::<Out, In>(f(event)).expect("`in_place` says that the types are one"), true)
+        });
     }
 }
 
@@ -121,26 +110,27 @@ impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
         true
     }
 
-    fn sweep(&mut self, batch: &mut Batch<T>, sweep: &mut Sweep, ledger: &mut Ledger) -> usize {
+    fn sweep(&mut self, batch: &mut Batch<T>, handled: &mut usize, ledger: &mut Ledger) {
         let f = &*self.f;
-        let (events, roots) = (&mut batch.events[..], &mut batch.roots[..]);
-        for at in 0..events.len() {
-            let keep = f(&events[at]);
-            if !needs_drop::<T>() && size_of::<T>() <= MOVED_BYTES_MAX {
-                // Without a branch: which events are kept is hard to guess, for a processor too.
-                events[sweep.written] = events[at].clone();
-            } else if keep && sweep.written < at {
-                events.swap(sweep.written, at);
-            }
-            if !roots.is_empty() {
-                let root = roots[at];
-                roots[sweep.written] = root;
-                ledger.change(root, if keep { 0 } else { -1 });
-            }
-            sweep.written += usize::from(keep);
-            sweep.read += 1;
+        if batch.roots.is_empty() {
+            sift(&mut batch.events, |event| {
+                *handled += 1;
+                let stays = f(&event);
+                (event, stays)
+            });
+            return;
         }
-        sweep.written
+        let (roots, mut written) = (&mut batch.roots, 0);
+        sift(&mut batch.events, |event| {
+            let root = roots[*handled];
+            *handled += 1;
+            let stays = f(&event);
+            roots[written] = root;
+            written += usize::from(stays);
+            ledger.change(root, if stays { 0 } else { -1 });
+            (event, stays)
+        });
+        roots.truncate(written);
     }
 }
 
@@ -175,13 +165,12 @@ impl<F: Fn(&T) + 'static, T: Event> Component for Inspect<F, T> {
         true
     }
 
-    fn sweep(&mut self, batch: &mut Batch<T>, sweep: &mut Sweep, _: &mut Ledger) -> usize {
+    fn sweep(&mut self, batch: &mut Batch<T>, handled: &mut usize, _: &mut Ledger) {
         let f = &*self.f;
-        for event in &batch.events {
-            f(event);
-            sweep.read += 1;
-            sweep.written = sweep.read;
-        }
-        batch.len()
+        sift(&mut batch.events, |event| {
+            *handled += 1;
+            f(&event);
+            (event, true)
+        });
     }
 }

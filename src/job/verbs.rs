@@ -120,7 +120,7 @@ impl<T: Event> Stream<T> {
         f: impl Fn(T) -> I + Send + Sync + 'static,
     ) -> Stream<U> {
         self.verb("flat_map", move |event, out| {
-            f(event).into_iter().for_each(|each| out.emit(each));
+            out.emit_all(f(event));
             Ok(())
         })
     }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::channel::frame::Batch;
 use crate::channel::push::Context;
 use crate::error::Cause;
-use crate::executor::component::{Component, Sweep};
+use crate::executor::component::Component;
 use crate::executor::node::Node;
 use crate::id::Root;
 
@@ -15,27 +15,21 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
     /// panics goes on, and the new value of the component takes up what lies behind it.
     pub(super) fn run_in_place(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         while let Some(component) = self.component.as_mut().filter(|_| !batch.is_empty()) {
-            let mut sweep = Sweep::default();
+            let (events, mut handled) = (batch.len(), 0);
             let swept = catch_unwind(AssertUnwindSafe(|| {
-                component.sweep(batch, &mut sweep, &mut context.ledger)
+                component.sweep(batch, &mut handled, &mut context.ledger);
             }));
-            let payload = match swept {
-                Ok(written) => {
-                    let events = batch.len() as u64;
-                    self.counters.processed.add(events);
-                    self.counters.delivered.add(events);
-                    batch.truncate(written);
-                    return self.pass_on(batch, context);
-                }
-                Err(payload) => payload,
-            };
-            self.counters.processed.add(sweep.read as u64 + 1);
-            self.counters.delivered.add(sweep.read as u64);
-            let mut failed = batch.split_off(sweep.read);
-            let mut rest = failed.split_off(1);
-            rest.born = batch.born;
-            let root = failed.roots.first().copied().unwrap_or(Root::NONE);
-            batch.truncate(sweep.written);
+            self.counters.processed.add(handled as u64);
+            self.counters.delivered.add((handled - usize::from(swept.is_err())) as u64);
+            let Err(payload) = swept else { return self.pass_on(batch, context) };
+            // The event at hand is gone; its root is not, nor are those of events that did not stay.
+            let unread = events - handled;
+            let written = batch.events.len() - unread;
+            let root = batch.roots.get(handled - 1).copied().unwrap_or(Root::NONE);
+            if !batch.roots.is_empty() {
+                batch.roots.drain(written..handled);
+            }
+            let mut rest = batch.split_off(written);
             self.pass_on(batch, context);
             std::mem::swap(batch, &mut rest);
             let failure = self.failure("apply", Cause::panic(payload));

@@ -1,0 +1,177 @@
+//! [`sift`]: every event of a vector through a function, where it lies. The one file with `unsafe` in it.
+//!
+//! A slot of a vector cannot be emptied and filled again in safe Rust without a value in between. Safe ways
+//! were measured for a map and a filter of 32-byte events, beside one hand-written loop of 4.0 ns an event:
+//! into another vector 6.1 ns, with swaps 5.8 ns, with clones 4.6 ns. Clones are not ours to make: an event
+//! may count them. In the engine this way reaches 0.96 of the rate of the one with clones.
+//!
+//! ```text
+//!   0        written            read                length
+//!   │ passed on │ moved out of, or │ not yet read      │
+//!   │           │ dropped: a hole  │                   │
+//! ```
+//! While the function runs, the vector says that it is empty, so that whatever happens no event is dropped
+//! twice. At the end, and also when the function panics, the [`Gap`] closes the hole and restores the length.
+
+#![expect(unsafe_code, reason = "measured; each block says why it is sound")]
+
+use std::mem::needs_drop;
+use std::ptr;
+
+/// Passes each event through `f`, which gives back an event and whether it stays; how many stay. Their
+/// order is kept. What does not stay is dropped.
+///
+/// If `f` panics, the event at hand is gone; those before it that stay and those behind it are left in the
+/// vector, in order.
+#[inline]
+pub(crate) fn sift<T>(events: &mut Vec<T>, mut f: impl FnMut(T) -> (T, bool)) -> usize {
+    let mut gap = Gap::open(events);
+    while gap.read < gap.length {
+        // SAFETY: `read < length`, and slots from `read` on have not been read. Since `read` is advanced
+        // before anything can panic, this slot is not read or dropped again.
+        let event = unsafe { ptr::read(gap.slot(gap.read)) };
+        gap.read += 1;
+        let (event, stays) = f(event);
+        if needs_drop::<T>() && !stays {
+            drop(event);
+            continue;
+        }
+        // SAFETY: `written < read <= length`, so the slot is in the hole: no live value is overwritten.
+        unsafe { ptr::write(gap.slot(gap.written), event) };
+        // No branch for what has nothing to drop: which events stay is hard to guess for a processor.
+        gap.written += usize::from(stays);
+    }
+    gap.written
+}
+
+/// A vector with a hole.
+struct Gap<'a, T> {
+    events: &'a mut Vec<T>,
+    length: usize,
+    read: usize,
+    written: usize,
+}
+
+impl<'a, T> Gap<'a, T> {
+    fn open(events: &'a mut Vec<T>) -> Self {
+        let length = events.len();
+        // SAFETY: 0 is within the capacity, and no element has to be initialized for it.
+        unsafe { events.set_len(0) };
+        Self { events, length, read: 0, written: 0 }
+    }
+
+    #[inline]
+    fn slot(&mut self, index: usize) -> *mut T {
+        debug_assert!(index < self.length, "slot {index} of {}", self.length);
+        // SAFETY: `index < length <= capacity`, so the pointer stays within the allocation, which nobody
+        // else changes while this value borrows the vector.
+        unsafe { self.events.as_mut_ptr().add(index) }
+    }
+}
+
+impl<T> Drop for Gap<'_, T> {
+    fn drop(&mut self) {
+        let unread = self.length - self.read;
+        if unread > 0 && self.written < self.read {
+            let (from, to) = (self.slot(self.read), self.slot(self.written));
+            // SAFETY: slots from `read` to `length` hold events that were not read; they are moved down
+            // within the allocation, and `copy` allows the two ranges to overlap.
+            unsafe { ptr::copy(from, to, unread) };
+        }
+        // SAFETY: slots up to `written` were written, and the `unread` ones behind them were moved there or
+        // lie there already: all of them hold events, and no slot counts twice.
+        unsafe { self.events.set_len(self.written + unread) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// An event that can be counted: how many are alive.
+    type Counted = (u32, Arc<()>);
+
+    fn counted(count: u32) -> (Vec<Counted>, Arc<()>) {
+        let alive = Arc::new(());
+        ((0..count).map(|n| (n, Arc::clone(&alive))).collect(), alive)
+    }
+
+    fn numbers(events: &[Counted]) -> Vec<u32> {
+        events.iter().map(|(n, _)| *n).collect()
+    }
+
+    #[test]
+    fn what_stays_keeps_its_order_and_what_does_not_is_dropped_once() {
+        for keep in
+            [|_| true, |_| false, |n| n % 3 == 0, |n| n < 5, |n| n >= 5] as [fn(u32) -> bool; 5]
+        {
+            let (mut events, alive) = counted(20);
+            let stay = sift(&mut events, |(n, token)| ((n, token), keep(n)));
+            assert_eq!(numbers(&events), (0..20).filter(|n| keep(*n)).collect::<Vec<_>>());
+            assert_eq!((stay, Arc::strong_count(&alive) - 1), (events.len(), events.len()));
+        }
+    }
+
+    #[test]
+    fn events_are_replaced_where_they_lie() {
+        let mut events: Vec<u64> = (0..1_000).collect();
+        let memory = events.as_ptr();
+        assert_eq!(sift(&mut events, |n| (n * 2, n % 10 != 0)), 900);
+        assert_eq!(events.as_ptr(), memory);
+        assert!(events.iter().copied().eq((0..1_000).filter(|n| n % 10 != 0).map(|n| n * 2)));
+    }
+
+    #[test]
+    fn a_panic_anywhere_loses_the_event_at_hand_and_no_other() {
+        for panics_at in 0..10 {
+            let (mut events, alive) = counted(10);
+            let unwound = catch_unwind(AssertUnwindSafe(|| {
+                sift(&mut events, |(n, token)| {
+                    assert!(n != panics_at, "on purpose");
+                    ((n + 100, token), n % 2 == 0)
+                })
+            }));
+            assert!(unwound.is_err());
+            let before = (0..panics_at).filter(|n| n % 2 == 0).map(|n| n + 100);
+            assert_eq!(numbers(&events), before.chain(panics_at + 1..10).collect::<Vec<_>>());
+            assert_eq!(Arc::strong_count(&alive) - 1, events.len());
+        }
+    }
+
+    #[test]
+    fn a_destructor_that_panics_loses_no_other_event() {
+        struct Grumpy(u32, Arc<AtomicU32>);
+        impl Drop for Grumpy {
+            fn drop(&mut self) {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                assert!(self.0 != 3, "on purpose");
+            }
+        }
+        let dropped = Arc::new(AtomicU32::new(0));
+        let mut events: Vec<Grumpy> = (0..6).map(|n| Grumpy(n, Arc::clone(&dropped))).collect();
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            sift(&mut events, |event| {
+                let stays = event.0 < 2;
+                (event, stays)
+            })
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(events.iter().map(|event| event.0).collect::<Vec<_>>(), [0, 1, 4, 5]);
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn events_without_a_size_are_sifted_as_well() {
+        let mut events = vec![(); 7];
+        let mut seen = 0;
+        let stay = sift(&mut events, |()| {
+            seen += 1;
+            ((), seen % 2 == 0)
+        });
+        assert_eq!((stay, events.len()), (3, 3));
+    }
+}
