@@ -1,5 +1,6 @@
 //! [C1]–[C10]: the acknowledger, replays, tokens, dead letters.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -221,6 +222,50 @@ fn an_output_that_stands_for_several_inputs_fails_and_finishes_for_all_of_them()
         "all members of a failed group come again"
     );
     assert_eq!(metrics.sum("numbers", |m| m.unacknowledged), 0);
+}
+
+#[test]
+fn an_event_that_fails_takes_back_an_output_that_stood_for_others_and_they_come_again() {
+    /// Holds every even event, and lets an output of the odd one after it stand for it. Some odd ones fail
+    /// behind that output, once; the first time in the middle of a batch.
+    struct Pairs {
+        held: Option<(u64, Token)>,
+        faults: Faults<u64>,
+    }
+    impl Operator for Pairs {
+        type In = u64;
+        type Out = (u64, u64);
+        fn apply(&mut self, n: u64, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+            let Some((other, token)) = self.held.take() else {
+                self.held = Some((n, out.defer()));
+                return Ok(());
+            };
+            out.emit_anchored((other, n), [token]);
+            if self.faults.strike(&n) { Err("once".into()) } else { Ok(()) }
+        }
+        fn finish(&mut self, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+            if let Some((other, token)) = self.held.take() {
+                out.emit_anchored((other, u64::MAX), [token]);
+            }
+            Ok(())
+        }
+    }
+    let faults = Faults::once([3_u64, 11, 501]);
+    let seen = Collected::new();
+    let job = Job::new("pairs");
+    job.from_iter("numbers", || 0..1_000_u64)
+        .operator("pairs", move || Pairs { held: None, faults: faults.clone() })
+        .sink("seen", seen.factory());
+    let metrics = job.run(patient()).unwrap().metrics;
+    let shown: BTreeSet<u64> = seen.events().into_iter().flat_map(|(a, b)| [a, b]).collect();
+    assert!((0..1_000).all(|n| shown.contains(&n)), "an event was lost");
+    assert_eq!(metrics.sum("pairs", |m| m.failed), 3);
+    assert!(
+        metrics.sum("numbers", |m| m.replayed) >= 6,
+        "the failed ones and those they stood for"
+    );
+    assert_eq!(metrics.sum("numbers", |m| m.unacknowledged), 0);
+    assert_eq!(metrics.sum("numbers", |m| m.dead_lettered), 0);
 }
 
 #[test]

@@ -182,30 +182,34 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
                 strike: self.strike.take(),
             };
             let pass = catch_unwind(AssertUnwindSafe(|| component.apply_each(&mut events, round)));
-            let failing = !matches!(pass, Ok(Pass::Exhausted | Pass::Full));
-            let went_well = tally.consumed - before - usize::from(failing);
-            let roots = batch.roots.get(before..before + went_well).unwrap_or(&[]);
+            let (full, failed_with) = match pass {
+                Ok(Pass::Exhausted) => (false, None),
+                Ok(Pass::Full) => (true, None),
+                Ok(Pass::Failed(error)) => (false, Some((Cause::error(error), false))),
+                Err(payload) => (false, Some((Cause::panic(payload), true))),
+            };
+            if let Some((cause, _)) = &failed_with {
+                self.collector.take_back(cause);
+            }
+            let well = tally.consumed - usize::from(failed_with.is_some());
+            let roots = batch.roots.get(before..well).unwrap_or(&[]);
             if C::IS_SINK {
-                self.unflushed += went_well as u64;
+                self.unflushed += (well - before) as u64;
                 context.ledger.finish(roots);
             } else if !batch.roots.is_empty() {
-                let change = |root, delta| context.ledger.change(root, delta);
-                self.collector.settle(roots, change);
+                self.collector.settle(roots, |root, delta| context.ledger.change(root, delta));
             }
-            let (cause, panicked) = match pass {
-                Ok(Pass::Exhausted) => break,
-                Ok(Pass::Full) => {
-                    self.hand_on(born, context);
-                    if self.stage_blocked() {
-                        break;
-                    }
-                    continue;
+            let Some((cause, panicked)) = failed_with else {
+                if !full {
+                    break;
                 }
-                Ok(Pass::Failed(error)) => (Cause::error(error), false),
-                Err(payload) => (Cause::panic(payload), true),
+                self.hand_on(born, context);
+                if self.stage_blocked() {
+                    break;
+                }
+                continue;
             };
             failed += 1;
-            self.collector.take_back(&cause);
             let root = batch.roots.get(tally.consumed - 1).copied().unwrap_or(Root::NONE);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
             self.event_failed(root, failure.clone(), context);
