@@ -26,15 +26,17 @@ fn sound() -> (MemoryDisk, PartName, Vec<PathBuf>) {
     let disk = MemoryDisk::new();
     let (store, name) = (open(&disk), PartName::new("source", 0));
     let execution = store.begin_execution().expect("it begins");
-    let part = store.write_part(execution, CheckpointId(1), &name, b"state").expect("written");
+    let mut parts = vec![store.write_part(execution, CheckpointId(1), &name, b"state").expect("written")];
+    let together = [0, 1].map(|instance| (PartName::new("counter", instance), b"7".to_vec()));
+    parts.extend(store.write_parts(execution, CheckpointId(1), &together).expect("written"));
     let manifest = Manifest {
         execution,
         checkpoint: CheckpointId(1),
         job: "count".to_owned(),
         cut: "aligned".to_owned(),
-        parallelism: vec![("source".to_owned(), 1)],
+        parallelism: vec![("source".to_owned(), 1), ("counter".to_owned(), 2)],
         taken_unix_ms: 0,
-        parts: vec![part],
+        parts,
     };
     store.commit(&manifest).expect("complete");
     store.write_position(execution, &name, b"position").expect("written");
@@ -65,7 +67,9 @@ fuzz_target!(|input: (u8, bool, Vec<u8>)| {
     let _ = looker.survey();
     assert!(!matches!(looker.read_position(&name), Ok(None)), "the position is taken for none");
     for manifest in looker.list().unwrap_or_default() {
-        let _ = looker.read_part(&manifest, &name);
+        for part in &manifest.parts {
+            let _ = looker.read_part(&manifest, &part.name);
+        }
     }
     let owner = open(&disk);
     if owner.begin_execution().is_ok() {

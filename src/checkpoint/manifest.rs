@@ -64,7 +64,8 @@ pub struct PartName {
     pub instance: usize,
 }
 
-/// What [`write_part`](super::CheckpointStore::write_part) gives and the manifest keeps of a part.
+/// What [`write_part`](super::CheckpointStore::write_part) and [`write_parts`](super::CheckpointStore::write_parts) give and the
+/// manifest keeps of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartRecord {
     /// Whose part it is.
@@ -73,7 +74,8 @@ pub struct PartRecord {
     pub bytes: u64,
     /// CRC-32 (ISO-HDLC) over what the store wrote for the part, identity included.
     pub checksum: u32,
-    /// Where it lies within the checkpoint: the store's own word, for a directory the name of the file.
+    /// Where it lies within the checkpoint: the store's own word. For a directory it is the name of the file, followed by
+    /// offset and length, as in `name@128+77`, if the part is not alone in it.
     pub file: String,
 }
 

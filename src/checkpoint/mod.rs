@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! hot path                 another thread                      disk
-//! state by value  ──►  Snapshot::encode  ──►  CheckpointStore::write_part   (fsync)
-//!                                             CheckpointStore::commit       (rename = it exists)
+//! state by value  ──►  Snapshot::encode  ──►  CheckpointStore::write_part, write_parts   (fsync)
+//!                                             CheckpointStore::commit                    (rename = it exists)
 //! restart         ◄──  decode            ◄──  CheckpointStore::latest, read_part
 //! ```
 //!

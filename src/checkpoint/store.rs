@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! begin_execution ─► latest ─► read_part …                                   once per execution
-//!                    write_part … ─► commit ─► retain      or   abandon      once per checkpoint
+//!                    write_part …, write_parts ─► commit ─► retain           once per checkpoint
+//!                                               or abandon
 //!                    write_position                                          once per batch, sources that ask for it
 //! ```
 //!
@@ -99,6 +100,52 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
         name: &PartName,
         bytes: &[u8],
     ) -> Result<PartRecord, StoreError>;
+
+    /// Writes several parts of a checkpoint that is being taken, as [`write_part`](Self::write_part) does for each. On return
+    /// the bytes of all survive a power failure; each counts only once a committed manifest holds its record.
+    ///
+    /// The engine hands over the small parts of a checkpoint so, all together right before `commit`, and earlier what would
+    /// be too much to keep. A store to which a part of its own is dear (a file, a synchronization, a request) writes them as
+    /// one; as it is given here the method calls `write_part` for each.
+    ///
+    /// Returns a record for each part, in their order.
+    ///
+    /// ```
+    /// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName};
+    /// use streamwork::CheckpointId;
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let store = DirectoryStore::open(directory.path()).unwrap();
+    /// let (execution, checkpoint) = (store.begin_execution().unwrap(), CheckpointId(1));
+    /// let [first, second] = [0, 1].map(|instance| PartName::new("counter", instance));
+    /// let states = [(first, b"42".to_vec()), (second.clone(), b"7".to_vec())];
+    /// let manifest = Manifest {
+    ///     execution,
+    ///     checkpoint,
+    ///     job: "count".to_owned(),
+    ///     cut: "aligned".to_owned(),
+    ///     parallelism: vec![("counter".to_owned(), 2)],
+    ///     taken_unix_ms: 0,
+    ///     parts: store.write_parts(execution, checkpoint, &states).unwrap(),
+    /// };
+    /// store.commit(&manifest).unwrap();
+    /// assert_eq!(store.read_part(&manifest, &second).unwrap().unwrap(), b"7");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_part`](Self::write_part). Some of the parts may have been written then.
+    fn write_parts(
+        &self,
+        execution: ExecutionId,
+        checkpoint: CheckpointId,
+        parts: &[(PartName, Vec<u8>)],
+    ) -> Result<Vec<PartRecord>, StoreError> {
+        let write = |(name, bytes): &(PartName, Vec<u8>)| {
+            self.write_part(execution, checkpoint, name, bytes)
+        };
+        parts.iter().map(write).collect()
+    }
 
     /// Makes a checkpoint complete. On `Ok` it and all its parts survive a power failure.
     ///

@@ -1,7 +1,8 @@
 //! Encodes state and writes checkpoints, apart from the instances, so that none waits for a disk.
 //!
 //! The writer does what it is told, in order: parts, then the manifest, then the clean-up. It keeps the last
-//! parts of instances that have ended, which belong to every later checkpoint.
+//! parts of instances that have ended, which belong to every later checkpoint, and the small parts of a
+//! checkpoint until its manifest is due: the store gets them together, and they are durable before it is.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +14,7 @@ use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, Snapsho
 use crate::clock::Clock;
 use crate::error::Cause;
 use crate::executor::instance::Parts;
+use crate::executor::small_parts::{EncodedPart, SmallParts};
 use crate::id::{CheckpointId, ExecutionId};
 
 /// What is to be written.
@@ -32,6 +34,7 @@ pub(crate) enum Task {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Written {
+    /// The parts of an instance are stored, or are kept to be stored before the manifest.
     Parts {
         checkpoint: CheckpointId,
         instance: usize,
@@ -64,7 +67,8 @@ pub(crate) struct CheckpointWriter {
     parallelism: Vec<(String, u64)>,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
-    last_parts: BTreeMap<usize, Vec<(PartName, Vec<u8>)>>,
+    last_parts: BTreeMap<usize, Vec<EncodedPart>>,
+    small: SmallParts,
 }
 
 impl CheckpointWriter {
@@ -86,6 +90,7 @@ impl CheckpointWriter {
             records: BTreeMap::new(),
             answered: BTreeMap::new(),
             last_parts: BTreeMap::new(),
+            small: SmallParts::default(),
         }
     }
 
@@ -118,9 +123,8 @@ impl CheckpointWriter {
             Task::Parts { checkpoint, instance, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
                 for part in parts {
-                    let stored = encode(part)
-                        .and_then(|(name, bytes)| self.store_part(checkpoint, name, &bytes));
-                    if let Err(reason) = stored {
+                    let taken = encode(part).and_then(|part| self.keep_or_store(checkpoint, part));
+                    if let Err(reason) = taken {
                         return Some(Written::Failed { checkpoint, reason });
                     }
                 }
@@ -157,16 +161,41 @@ impl CheckpointWriter {
         }
     }
 
-    fn store_part(&mut self, of: CheckpointId, name: PartName, bytes: &[u8]) -> Result<(), String> {
+    fn keep_or_store(&mut self, of: CheckpointId, part: EncodedPart) -> Result<(), String> {
+        let (name, bytes) = part;
+        if SmallParts::is_small(&bytes) {
+            let is_full = self.small.keep(of, (name, bytes));
+            return if is_full { self.store_small_parts(of) } else { Ok(()) };
+        }
         let record = self
             .store
-            .write_part(self.execution, of, &name, bytes)
+            .write_part(self.execution, of, &name, &bytes)
             .map_err(|error| with_causes(&error))?;
         self.records.entry(of).or_default().insert(name, record);
         Ok(())
     }
 
-    fn commit(&mut self, checkpoint: CheckpointId) -> Result<(), Uncommitted> {
+    fn store_small_parts(&mut self, of: CheckpointId) -> Result<(), String> {
+        let parts = self.small.take(of);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let stored = self
+            .store
+            .write_parts(self.execution, of, &parts)
+            .map_err(|error| with_causes(&error))?;
+        if stored.len() != parts.len() {
+            // A manifest without some of them would be taken for that of instances that have no state.
+            let (stored, parts) = (stored.len(), parts.len());
+            return Err(format!("the checkpoint store has records of {stored} of {parts} parts"));
+        }
+        let names = parts.into_iter().map(|(name, _)| name);
+        self.records.entry(of).or_default().extend(names.zip(stored));
+        Ok(())
+    }
+
+    /// Stores what is missing of a checkpoint: the last parts of those who have ended, and all that was kept.
+    fn complete(&mut self, checkpoint: CheckpointId) -> Result<(), String> {
         let answered = self.answered.get(&checkpoint).cloned().unwrap_or_default();
         let missing: Vec<_> = self
             .last_parts
@@ -174,9 +203,17 @@ impl CheckpointWriter {
             .filter(|(instance, _)| !answered.contains(instance))
             .flat_map(|(_, parts)| parts.iter().cloned())
             .collect();
-        for (name, bytes) in missing {
-            self.store_part(checkpoint, name, &bytes).map_err(Uncommitted::No)?;
+        for part in missing {
+            self.keep_or_store(checkpoint, part)?;
         }
+        self.store_small_parts(checkpoint)
+    }
+
+    fn commit(&mut self, checkpoint: CheckpointId) -> Result<(), Uncommitted> {
+        // A store that panics here was not asked to commit yet, so nothing is in doubt.
+        catch_unwind(AssertUnwindSafe(|| self.complete(checkpoint)))
+            .unwrap_or_else(|payload| Err(Cause::panic(payload).to_string()))
+            .map_err(Uncommitted::No)?;
         let parts = self.records.get(&checkpoint).into_iter().flatten();
         let manifest = Manifest {
             execution: self.execution,
@@ -202,6 +239,7 @@ impl CheckpointWriter {
     fn forget(&mut self, checkpoint: CheckpointId) {
         self.records.retain(|of, _| *of > checkpoint);
         self.answered.retain(|of, _| *of > checkpoint);
+        self.small.forget(checkpoint);
     }
 }
 
@@ -243,4 +281,244 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::checkpoint::{DirectoryStore, Recovered, encoded};
+    use crate::clock::MonotonicClock;
+
+    const SMALL: usize = 10;
+    const LARGE: usize = 5_000;
+
+    /// What becomes of the next part that the store gets.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Fate {
+        Written,
+        Refused,
+        Panic,
+    }
+
+    /// A store that does not know how to write parts together, and notes in which order it gets what.
+    #[derive(Debug)]
+    struct Noting {
+        store: DirectoryStore,
+        noted: Mutex<Vec<String>>,
+        fate: Mutex<Fate>,
+    }
+
+    impl CheckpointStore for Noting {
+        fn begin_execution(&self) -> Result<ExecutionId, StoreError> {
+            self.store.begin_execution()
+        }
+        fn latest(&self) -> Result<Option<Recovered>, StoreError> {
+            self.store.latest()
+        }
+        fn read_part(&self, of: &Manifest, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+            self.store.read_part(of, name)
+        }
+        fn write_part(
+            &self,
+            execution: ExecutionId,
+            checkpoint: CheckpointId,
+            name: &PartName,
+            bytes: &[u8],
+        ) -> Result<PartRecord, StoreError> {
+            match *self.fate.lock() {
+                Fate::Written => {}
+                Fate::Refused => return Err(StoreError::NotBegun),
+                Fate::Panic => panic!("no part is wanted"),
+            }
+            self.noted.lock().push(name.to_string());
+            self.store.write_part(execution, checkpoint, name, bytes)
+        }
+        fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
+            self.noted.lock().push("commit".to_owned());
+            self.store.commit(manifest)
+        }
+        fn abandon(&self, of: ExecutionId, checkpoint: CheckpointId) -> Result<(), StoreError> {
+            self.store.abandon(of, checkpoint)
+        }
+        fn retain(
+            &self,
+            keep: usize,
+            in_use: Option<CheckpointId>,
+        ) -> Result<Vec<CheckpointId>, StoreError> {
+            self.store.retain(keep, in_use)
+        }
+        fn write_position(
+            &self,
+            execution: ExecutionId,
+            name: &PartName,
+            bytes: &[u8],
+        ) -> Result<(), StoreError> {
+            self.store.write_position(execution, name, bytes)
+        }
+        fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+            self.store.read_position(name)
+        }
+        fn list(&self) -> Result<Vec<Manifest>, StoreError> {
+            self.store.list()
+        }
+        fn stored_bytes(&self) -> Result<u64, StoreError> {
+            self.store.stored_bytes()
+        }
+        fn release(&self) {
+            self.store.release();
+        }
+    }
+
+    /// A writer in a directory, and the store that it writes to.
+    struct Scene<S> {
+        directory: tempfile::TempDir,
+        store: Arc<S>,
+        writer: CheckpointWriter,
+    }
+
+    impl<S: CheckpointStore + 'static> Scene<S> {
+        fn new(of: impl FnOnce(DirectoryStore) -> S) -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let store = Arc::new(of(DirectoryStore::open(directory.path()).expect("it opens")));
+            let execution = store.begin_execution().expect("it begins");
+            let (same, clock) = (Arc::clone(&store), Arc::new(MonotonicClock::default()));
+            let job = "count".to_owned();
+            let writer = CheckpointWriter::new(same, clock, execution, job, "aligned", Vec::new());
+            Self { directory, store, writer }
+        }
+
+        fn parts(&mut self, checkpoint: u64, instance: usize, bytes: usize) -> Written {
+            let (checkpoint, parts) = (CheckpointId(checkpoint), parts(instance, bytes));
+            let task = Task::Parts { checkpoint, instance, parts };
+            self.writer.answer(task).expect("parts are answered")
+        }
+
+        fn commit(&mut self, checkpoint: u64) -> Written {
+            let task = Task::Commit { checkpoint: CheckpointId(checkpoint) };
+            self.writer.answer(task).expect("a commit is answered")
+        }
+
+        fn abandon(&mut self, checkpoint: u64) {
+            let task = Task::Abandon { checkpoint: CheckpointId(checkpoint) };
+            assert!(self.writer.answer(task).is_none());
+        }
+
+        /// The instances that the newest checkpoint has a part of, each of which must be readable.
+        fn newest(&self) -> Vec<usize> {
+            let manifest = self.store.latest().expect("readable").expect("complete").manifest;
+            let names: Vec<_> = manifest.parts.iter().map(|part| part.name.clone()).collect();
+            for name in &names {
+                let state =
+                    self.store.read_part(&manifest, name).expect("readable").expect("there");
+                assert!(state.iter().all(|byte| usize::from(*byte) == name.instance), "{name}");
+            }
+            names.iter().map(|name| name.instance).collect()
+        }
+
+        /// The files of a checkpoint of the first execution, by their extensions.
+        fn files(&self, checkpoint: u64) -> Vec<String> {
+            let path = self.directory.path().join(format!("chk-{checkpoint:020}-x1"));
+            let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+            let mut extensions: Vec<_> = entries
+                .map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned())
+                .map(|name| name.rsplit('.').next().unwrap_or_default().to_owned())
+                .collect();
+            extensions.sort();
+            extensions
+        }
+    }
+
+    fn noting() -> Scene<Noting> {
+        let (noted, fate) = (Mutex::default(), Mutex::new(Fate::Written));
+        Scene::new(|store| Noting { store, noted, fate })
+    }
+
+    fn parts(instance: usize, bytes: usize) -> Parts {
+        let state = vec![u8::try_from(instance).expect("few instances"); bytes];
+        vec![(PartName::new("counter", instance), encoded(state))]
+    }
+
+    #[test]
+    fn small_parts_are_stored_when_the_manifest_is_due_and_before_it_and_a_large_one_at_once() {
+        let mut scene = noting();
+        for (instance, bytes) in [(0, SMALL), (1, LARGE), (2, SMALL)] {
+            let written = scene.parts(1, instance, bytes);
+            assert!(matches!(written, Written::Parts { instance: of, .. } if of == instance));
+        }
+        assert_eq!(*scene.store.noted.lock(), ["counter[1]"]);
+        assert!(matches!(scene.commit(1), Written::Committed { .. }));
+        let noted = ["counter[1]", "counter[0]", "counter[2]", "commit"];
+        assert_eq!(*scene.store.noted.lock(), noted);
+        assert_eq!(scene.newest(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_hundred_small_parts_are_one_file() {
+        let mut scene = Scene::new(|store| store);
+        (0..100).for_each(|instance| drop(scene.parts(1, instance, SMALL)));
+        assert!(scene.files(1).is_empty(), "{:?}", scene.files(1));
+        assert!(matches!(scene.commit(1), Written::Committed { .. }));
+        assert_eq!(scene.files(1), ["MANIFEST", "parts"]);
+        assert_eq!(scene.newest().len(), 100);
+    }
+
+    #[test]
+    fn last_parts_of_instances_that_have_ended_go_along_with_the_small_or_by_themselves() {
+        let mut scene = Scene::new(|store| store);
+        for (instance, bytes) in [(0, SMALL), (1, LARGE)] {
+            let task = Task::LastParts { instance, parts: parts(instance, bytes) };
+            assert!(matches!(scene.writer.answer(task), Some(Written::LastParts { .. })));
+        }
+        for checkpoint in [1, 2] {
+            drop(scene.parts(checkpoint, 2, SMALL));
+            assert!(matches!(scene.commit(checkpoint), Written::Committed { .. }));
+            assert_eq!(scene.files(checkpoint), ["MANIFEST", "part", "parts"]);
+            assert_eq!(scene.newest(), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn more_small_parts_than_may_be_kept_are_stored_before_the_manifest_is_due() {
+        let mut scene = Scene::new(|store| store);
+        let many = (0..2_500).map(|instance| {
+            let state = encoded(vec![0; 4096]);
+            (PartName::new("counter", instance), state)
+        });
+        let (checkpoint, parts) = (CheckpointId(1), many.collect());
+        let written = scene.writer.answer(Task::Parts { checkpoint, instance: 0, parts });
+        assert!(matches!(written, Some(Written::Parts { .. })), "{written:?}");
+        assert_eq!(scene.files(1), ["parts", "parts"]);
+        assert!(matches!(scene.commit(1), Written::Committed { .. }));
+        assert_eq!(scene.files(1), ["MANIFEST", "parts", "parts", "parts"]);
+        let manifest = scene.store.latest().expect("readable").expect("complete").manifest;
+        assert_eq!(manifest.parts.len(), 2_500);
+    }
+
+    #[test]
+    fn a_checkpoint_whose_small_parts_fail_is_certainly_not_complete_and_the_next_can_be() {
+        for fate in [Fate::Refused, Fate::Panic] {
+            let mut scene = noting();
+            drop(scene.parts(1, 0, SMALL));
+            *scene.store.fate.lock() = fate;
+            let failed = scene.commit(1);
+            assert!(matches!(failed, Written::Failed { .. }), "{fate:?}: {failed:?}");
+            assert!(scene.store.noted.lock().is_empty(), "{fate:?}");
+            scene.abandon(1);
+            *scene.store.fate.lock() = Fate::Written;
+            drop(scene.parts(2, 1, SMALL));
+            assert!(matches!(scene.commit(2), Written::Committed { .. }), "{fate:?}");
+            assert_eq!(scene.newest(), [1], "{fate:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_kept_of_a_checkpoint_that_is_abandoned_is_in_none() {
+        let mut scene = noting();
+        drop(scene.parts(1, 0, SMALL));
+        scene.abandon(1);
+        assert!(matches!(scene.commit(1), Written::Committed { .. }));
+        assert_eq!(*scene.store.noted.lock(), ["commit"]);
+    }
 }

@@ -29,39 +29,45 @@ fn state(checkpoint: u64, name: &PartName) -> Vec<u8> {
     format!("{name} at {checkpoint} ").repeat(20).into_bytes()
 }
 
-/// A store with two checkpoints and three positions, and its files.
+/// A store with three checkpoints, one of parts that share a file, and three positions; and its files.
 fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
     let disk = MemoryDisk::new();
     let store = open(&disk);
     let execution = store.begin_execution().expect("it begins");
     let names = [source(), PartName::new("counter", 0), PartName::new("counter", 1)];
-    let complete = |checkpoint| {
-        let write = |name: &PartName| {
-            store.write_part(execution, CheckpointId(checkpoint), name, &state(checkpoint, name))
+    let complete = |checkpoint, together| {
+        let id = CheckpointId(checkpoint);
+        let write =
+            |name: &PartName| store.write_part(execution, id, name, &state(checkpoint, name));
+        let states = names.clone().map(|name| (name.clone(), state(checkpoint, &name)));
+        let parts = match together {
+            true => store.write_parts(execution, id, &states),
+            false => names.iter().map(write).collect(),
         };
         let manifest = Manifest {
             execution,
-            checkpoint: CheckpointId(checkpoint),
+            checkpoint: id,
             job: "count".to_owned(),
             cut: "aligned".to_owned(),
             parallelism: vec![("source".to_owned(), 1), ("counter".to_owned(), 2)],
             taken_unix_ms: 1_700_000_000_000,
-            parts: names.iter().map(write).collect::<Result<_, _>>().expect("written"),
+            parts: parts.expect("written"),
         };
         store.commit(&manifest).expect("complete");
         manifest
     };
-    let manifests = vec![complete(1), complete(2)];
+    let manifests = vec![complete(1, false), complete(2, false), complete(3, true)];
     for position in ["first", "second", "third"] {
         store.write_position(execution, &source(), position.as_bytes()).expect("written");
     }
     drop(store);
     let mut files = vec![Path::new(ROOT).join("EXECUTION")];
-    for directory in ["positions", "chk-00000000000000000001-x1", "chk-00000000000000000002-x1"] {
+    let checkpoints = [1, 2, 3].map(|checkpoint| format!("chk-{checkpoint:020}-x1"));
+    for directory in ["positions".to_owned()].iter().chain(&checkpoints) {
         let directory = Path::new(ROOT).join(directory);
         files.extend(disk.names(&directory).iter().map(|name| directory.join(name)));
     }
-    assert_eq!(files.len(), 10);
+    assert_eq!(files.len(), 12);
     (disk, manifests, files)
 }
 

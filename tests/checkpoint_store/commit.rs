@@ -80,6 +80,8 @@ fn what_comes_for_a_checkpoint_older_than_a_complete_one_changes_nothing() {
     for checkpoint in [1, 2] {
         let refused = write_parts(&store, execution, checkpoint).unwrap_err();
         assert!(matches!(refused, StoreError::TooLate { .. }), "{refused}");
+        let refused = write_parts_together(&store, execution, checkpoint).unwrap_err();
+        assert!(matches!(refused, StoreError::TooLate { .. }), "{refused}");
     }
     assert!(matches!(store.commit(&late), Err(StoreError::TooLate { .. })));
     assert_eq!(store.list().unwrap(), [second]);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Checkpoint 1 is whole and 2 is not: 1 is used, 2 is reported, set aside and still there, byte for byte.
-fn assert_falls_back(disk: &MemoryDisk, manifests: &[Manifest], what: &str) {
+pub(crate) fn assert_falls_back(disk: &MemoryDisk, manifests: &[Manifest], what: &str) {
     let looked_at = open(disk).latest().unwrap().expect(what);
     let store = open(disk);
     store.begin_execution().unwrap();

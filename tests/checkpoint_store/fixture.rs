@@ -57,6 +57,18 @@ pub(crate) fn write_parts(
     Ok(manifest)
 }
 
+/// As [`write_parts`] in one call, for which a directory has one file.
+pub(crate) fn write_parts_together(
+    store: &DirectoryStore,
+    execution: ExecutionId,
+    checkpoint: u64,
+) -> Result<Manifest, StoreError> {
+    let mut manifest = manifest_without_parts(execution, checkpoint);
+    let states = names().map(|name| (name.clone(), state(execution, checkpoint, &name)));
+    manifest.parts = store.write_parts(execution, CheckpointId(checkpoint), &states)?;
+    Ok(manifest)
+}
+
 /// Writes and commits a checkpoint.
 pub(crate) fn complete(
     store: &DirectoryStore,
@@ -79,6 +91,23 @@ pub(crate) fn disk_with(checkpoints: impl IntoIterator<Item = u64>) -> (MemoryDi
     (disk, manifests)
 }
 
+/// As [`disk_with`], where parts were written together.
+pub(crate) fn disk_with_parts_together(
+    checkpoints: impl IntoIterator<Item = u64>,
+) -> (MemoryDisk, Vec<Manifest>) {
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    let execution = store.begin_execution().unwrap();
+    let complete = |checkpoint| {
+        let manifest = write_parts_together(&store, execution, checkpoint).unwrap();
+        store.commit(&manifest).unwrap();
+        manifest
+    };
+    let manifests = checkpoints.into_iter().map(complete).collect();
+    drop(store);
+    (disk, manifests)
+}
+
 pub(crate) fn directory(manifest: &Manifest) -> String {
     let (checkpoint, execution) = (manifest.checkpoint.0, manifest.execution);
     format!("chk-{checkpoint:020}-x{execution}")
@@ -89,7 +118,8 @@ pub(crate) fn manifest_path(manifest: &Manifest) -> std::path::PathBuf {
 }
 
 pub(crate) fn part_path(manifest: &Manifest, part: usize) -> std::path::PathBuf {
-    Path::new(ROOT).join(directory(manifest)).join(&manifest.parts[part].file)
+    let file = manifest.parts[part].file.split('@').next().unwrap();
+    Path::new(ROOT).join(directory(manifest)).join(file)
 }
 
 /// Every part of a checkpoint is there and holds what was written.

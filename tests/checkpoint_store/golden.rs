@@ -60,6 +60,41 @@ fn files(disk: &MemoryDisk, manifest: &Manifest) -> [(&'static str, std::path::P
     ]
 }
 
+/// What version 1 wrote where parts shared a file.
+fn disk_with_a_shared_file() -> (MemoryDisk, Manifest) {
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    let execution = store.begin_execution().unwrap();
+    let manifest = write_parts_together(&store, execution, 8).unwrap();
+    store.commit(&manifest).unwrap();
+    (disk, manifest)
+}
+
+fn shared_files(manifest: &Manifest) -> [(&'static str, std::path::PathBuf); 2] {
+    [("manifest-parts-v1.hex", manifest_path(manifest)), ("parts-v1.hex", part_path(manifest, 0))]
+}
+
+#[test]
+fn parts_that_share_a_file_are_written_today_as_in_version_1() {
+    let (disk, manifest) = disk_with_a_shared_file();
+    for (name, path) in shared_files(&manifest) {
+        assert_golden(name, &disk.get(path));
+    }
+}
+
+#[test]
+fn parts_that_share_a_file_of_version_1_are_restored() {
+    let (disk, written) = disk_with_a_shared_file();
+    for (name, path) in shared_files(&written) {
+        disk.put(path, &golden(name));
+    }
+    let store = open(&disk);
+    store.begin_execution().unwrap();
+    let manifest = store.latest().unwrap().unwrap().manifest;
+    assert_eq!(manifest.checkpoint, CheckpointId(8));
+    assert_parts_hold(&store, &manifest);
+}
+
 #[test]
 fn what_is_written_today_is_version_1() {
     let (disk, manifest) = disk_of_today();

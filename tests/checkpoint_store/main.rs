@@ -14,3 +14,4 @@ mod overtaken;
 mod ownership;
 mod positions;
 mod retention;
+mod together;

@@ -77,6 +77,8 @@ fn nothing_is_written_before_an_execution_begins_or_after_release() {
     for _ in 0..2 {
         let outcomes = [
             store.write_part(execution, checkpoint, name, b"").map(drop),
+            store.write_parts(execution, checkpoint, &[]).map(drop),
+            store.write_parts(execution, checkpoint, &[(name.clone(), Vec::new())]).map(drop),
             store.commit(&manifests[0]),
             store.abandon(execution, checkpoint),
             store.retain(2, None).map(drop),
@@ -101,6 +103,8 @@ fn a_late_answer_of_the_execution_before_changes_nothing() {
     let name = &names()[0];
     let outcomes = [
         store.write_part(old, CheckpointId(3), name, b"").map(drop),
+        store.write_parts(old, CheckpointId(3), &[]).map(drop),
+        store.write_parts(old, CheckpointId(3), &[(name.clone(), Vec::new())]).map(drop),
         store.commit(&late),
         store.write_position(old, name, b"late"),
     ];
@@ -110,6 +114,7 @@ fn a_late_answer_of_the_execution_before_changes_nothing() {
             "{outcome:?}"
         );
     }
+    assert!(disk.names(ROOT).iter().all(|name| !name.starts_with("chk-00000000000000000003")));
     assert_eq!(store.latest().unwrap().unwrap().manifest, first);
     assert_eq!(store.read_position(name).unwrap(), None);
 }

@@ -115,6 +115,19 @@ fn flip_in_the_middle(path: &Path) {
     fs::write(path, bytes).expect("written");
 }
 
+/// Flips a bit in the middle of a component's part of the newest checkpoint, which shares its file with others.
+fn flip_in_part(directory: &Path, component: &str) {
+    let newest = DirectoryStore::open(directory).expect("opens").list().expect("read").remove(0);
+    let part = newest.parts.iter().find(|part| part.name.component == component);
+    let (file, range) = part.expect("it has a part").file.split_once('@').expect("a small one");
+    let (start, bytes) = range.split_once('+').expect("a range");
+    let [start, bytes] = [start, bytes].map(|number| number.parse::<usize>().expect("a number"));
+    let path = checkpoints(directory).pop().expect("there is one").join(file);
+    let mut content = fs::read(&path).expect("read");
+    content[start + bytes / 2] ^= 1;
+    fs::write(path, content).expect("written");
+}
+
 fn part_of(checkpoint: &Path, component: &str) -> PathBuf {
     let entries = fs::read_dir(checkpoint).expect("listed");
     let mut paths = entries.map(|entry| entry.expect("one").path());
@@ -151,8 +164,7 @@ fn a_sound_directory_is_listed_with_its_parts_and_the_start_that_follows() {
 fn a_damaged_newest_checkpoint_is_named_with_what_a_start_would_do_and_is_removed_only_on_demand() {
     let directory = tempfile::tempdir().expect("a directory");
     two_runs(directory.path());
-    let newest = checkpoints(directory.path()).pop().expect("there are two");
-    flip_in_the_middle(&part_of(&newest, "note"));
+    flip_in_part(directory.path(), "note");
     // One that was begun and never finished, newer than all others.
     let orphan = directory.path().join("chk-00000000000000000099-x2");
     fs::create_dir(&orphan).expect("created");

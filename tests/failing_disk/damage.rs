@@ -1,6 +1,7 @@
 //! Row 5: a job starts on a directory whose newest checkpoint was damaged: it uses the one before, and
 //! its result is right; or it is refused by type, when none is left. Unreadable is never none.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use crate::memory_disk::Outside as _;
 use parking_lot::Mutex;
 use streamwork::checkpoint::{
-    CheckpointStore, Condition, DirectoryStore, Disk, Manifest, StoreError,
+    CheckpointStore, Condition, DirectoryStore, Disk, Manifest, PartRecord, StoreError,
 };
 use streamwork::testkit::Collected;
 use streamwork::{
@@ -83,8 +84,16 @@ fn directory(manifest: &Manifest) -> PathBuf {
 }
 
 fn files(manifest: &Manifest) -> Vec<PathBuf> {
-    let parts = manifest.parts.iter().map(|part| part.file.clone());
-    parts.chain(["MANIFEST".to_owned()]).map(|file| directory(manifest).join(file)).collect()
+    // A part that shares its file is named with its place in it.
+    let file = |part: &PartRecord| part.file.split('@').next().expect("a name").to_owned();
+    let files: BTreeSet<_> = manifest.parts.iter().map(file).collect();
+    assert_eq!(
+        files.len(),
+        2,
+        "one part is large and has a file of its own, one shares one: {files:?}"
+    );
+    let files = files.into_iter().chain(["MANIFEST".to_owned()]);
+    files.map(|file| directory(manifest).join(file)).collect()
 }
 
 /// The job goes on from the older one, and its result is right.

@@ -12,9 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use streamwork::checkpoint::DirectoryStore;
-use streamwork::{AtMostOnce, ExactlyOnce, Guarantee, Job, TransactionalFiles};
+use streamwork::{
+    AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, StatefulOperator,
+    TransactionalFiles,
+};
 
-use crate::child::{Append, acknowledged, line, numbers_counted};
+use crate::child::{Append, Counted, acknowledged, line, numbers_counted};
 use crate::oracle::Seen;
 use crate::step_disk::{Census, StepDisk, StepFiles, Steps};
 use crate::tier;
@@ -56,7 +59,8 @@ fn run(semantics: &str, directory: &Path, steps: &Arc<Steps>) {
     };
     let out = directory.join("out");
     let job = Job::new("steps");
-    let counted = numbers_counted(&job, semantics, EVENTS, None);
+    let counted =
+        numbers_counted(&job, semantics, EVENTS, None).stateful("ballast", Ballast::default);
     if semantics == "exactly-once" {
         let encode = |counted: &_, file: &mut Vec<u8>| file.extend(line(*counted).into_bytes());
         let files = TransactionalFiles::factory(&out, encode);
@@ -67,6 +71,27 @@ fn run(semantics: &str, directory: &Path, steps: &Arc<Steps>) {
         counted.sink("out", move || Append::new(out.clone())).own_thread();
     }
     job.run(guarantee).expect("the job runs to its end");
+}
+
+/// Passes everything on and has a state that is too large to share a file with others.
+#[derive(Default)]
+struct Ballast(Vec<u8>);
+
+impl StatefulOperator for Ballast {
+    type In = Counted;
+    type Out = Counted;
+    type State = Vec<u8>;
+    fn setup(&mut self, _: &Instance, state: Option<Vec<u8>>) -> Result<(), BoxError> {
+        self.0 = state.unwrap_or_else(|| vec![7; 10_000]);
+        Ok(())
+    }
+    fn apply(&mut self, event: Counted, out: &mut Collector<Counted>) -> Result<(), BoxError> {
+        out.emit(event);
+        Ok(())
+    }
+    fn state(&self) -> Vec<u8> {
+        self.0.clone()
+    }
 }
 
 /// Processes in one directory, one after another.
@@ -202,7 +227,7 @@ fn pairs(semantics: &'static str, first: &Census, second: &Census, seed: u64, su
 }
 
 /// What every store with checkpoints goes through.
-const CHECKPOINT_STEPS: [&str; 34] = [
+const CHECKPOINT_STEPS: [&str; 42] = [
     "before taking the lock",
     "after taking the lock",
     "before creating the execution id",
@@ -221,6 +246,12 @@ const CHECKPOINT_STEPS: [&str; 34] = [
     "after writing a part",
     "before syncing a part",
     "after syncing a part",
+    "before creating the small parts",
+    "before writing the small parts",
+    "in the middle of writing the small parts",
+    "after writing the small parts",
+    "before syncing the small parts",
+    "after syncing the small parts",
     "before creating the manifest",
     "before writing the manifest",
     "in the middle of writing the manifest",
@@ -235,6 +266,8 @@ const CHECKPOINT_STEPS: [&str; 34] = [
     "after removing the manifest",
     "before removing a part",
     "after removing a part",
+    "before removing the small parts",
+    "after removing the small parts",
     "before removing a checkpoint",
     "after removing a checkpoint",
 ];

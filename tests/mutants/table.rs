@@ -92,6 +92,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: EXACTLY_ONCE,
     },
     Mutant {
+        name: "leave the small parts out of the checkpoint",
+        file: "src/executor/checkpoint_writer.rs",
+        whole: "        self.store_small_parts(checkpoint)\n    }\n",
+        broken: "        Ok(())\n    }\n",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
         name: "take a checkpoint that was answered before an end for the last",
         file: "src/checkpoint/coordinator.rs",
         whole: "        self.phase = Phase::Sealing { checkpoint, last: false };\n        vec![Action::Commit { checkpoint, last: false }]",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    super::{disk::DiskEntry, manifest::Manifest, store_error::StoreError},
+    super::{manifest::Manifest, store_error::StoreError},
     files::Files,
     layout::{self, Attempt},
     part,
@@ -42,8 +42,7 @@ fn check_parts_written(
 ) -> Result<(), StoreError> {
     let entries = files.list(&attempt.path(files.root()))?;
     for record in &manifest.parts {
-        let bytes = part::file_bytes(attempt, record)?;
-        if !entries.iter().any(|entry| file_is(entry, &record.file, bytes)) {
+        if !part::is_among(&entries, attempt, record)? {
             return Err(StoreError::PartNotWritten {
                 checkpoint: manifest.checkpoint,
                 part: record.name.clone(),
@@ -51,10 +50,6 @@ fn check_parts_written(
         }
     }
     Ok(())
-}
-
-fn file_is(entry: &DiskEntry, name: &str, bytes: u64) -> bool {
-    !entry.is_dir && entry.name == name && entry.bytes == bytes
 }
 
 /// After a failure at the commit point: takes the manifest away again, durably, so that "it failed" is true. If that fails

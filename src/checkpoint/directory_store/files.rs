@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -38,6 +39,15 @@ impl Files {
     /// The content of a file, or `None` if there is no such file.
     pub(super) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         found(self.disk.read(path)).map_err(failed("read", path))
+    }
+
+    /// What a file holds within a range, as far as it goes, or `None` if there is no such file.
+    pub(super) fn read_range(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        found(self.disk.read_range(path, range)).map_err(failed("read", path))
     }
 
     pub(super) fn list(&self, path: &Path) -> Result<Vec<DiskEntry>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Write},
+    ops::Range,
     path::{Component, Path, PathBuf},
 };
 
@@ -59,8 +60,56 @@ impl fmt::Display for Attempt {
     }
 }
 
+/// Where a part lies within the directory of its checkpoint; what the manifest says of it in one word.
+///
+/// ```text
+/// counter-9a3b…-0.part            a file of its own
+/// counter-9a3b…-0.parts@128+77    the 77 bytes from byte 128 on, in a file that several parts share
+/// ```
+///
+/// No file that a part is written to has an `@` in its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    /// The name of the file.
+    pub(super) file: &'a str,
+    /// The bytes in it, or `None` for all of them.
+    pub(super) range: Option<Range<u64>>,
+}
+
+impl<'a> Place<'a> {
+    /// Reads what a manifest says; `None` for any word that is not exactly one given by `to_string`, or that would lead out of
+    /// the checkpoint's directory.
+    pub(super) fn parse(word: &'a str) -> Option<Self> {
+        let place = match word.split_once('@') {
+            None => Self { file: word, range: None },
+            Some((file, range)) => {
+                let (start, bytes) = range.split_once('+')?;
+                let (start, bytes) = (start.parse().ok()?, bytes.parse().ok()?);
+                Self { file, range: Some(start..u64::checked_add(start, bytes)?) }
+            }
+        };
+        (is_plain(place.file) && place.to_string() == word).then_some(place)
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, range } = self;
+        match range {
+            None => f.write_str(file),
+            Some(Range { start, end }) => write!(f, "{file}@{start}+{}", end - start),
+        }
+    }
+}
+
 pub(super) fn part_file(name: &PartName) -> String {
     format!("{}.part", stem(name))
+}
+
+/// The file that several parts share, called after the first of them: parts that are written at the same time for one
+/// checkpoint, by several calls, so go to several files.
+pub(super) fn shared_file(first: &PartName) -> String {
+    format!("{}.parts", stem(first))
 }
 
 pub(super) fn position_file(name: &PartName) -> String {
@@ -75,7 +124,7 @@ pub(super) fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Whether a file name that was read from a manifest stays within the checkpoint's directory.
-pub(super) fn is_plain(file: &str) -> bool {
+fn is_plain(file: &str) -> bool {
     let mut components = Path::new(file).components();
     matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
 }
@@ -109,3 +158,71 @@ const SET_ASIDE: &str = "damaged-";
 
 /// With the hash, the instance and the extension this stays far below the 255 bytes that file systems allow.
 const READABLE_BYTES: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_comes_back_from_its_word() {
+        for (word, file, range) in [
+            ("counter-00-0.part", "counter-00-0.part", None),
+            ("counter-00-0.parts@0+77", "counter-00-0.parts", Some(0..77)),
+            ("counter-00-0.parts@128+0", "counter-00-0.parts", Some(128..128)),
+            ("x@18446744073709551614+1", "x", Some(u64::MAX - 1..u64::MAX)),
+        ] {
+            let place = Place { file, range };
+            assert_eq!(place.to_string(), word);
+            assert_eq!(Place::parse(word), Some(place));
+        }
+    }
+
+    #[test]
+    fn a_word_that_no_store_has_written_is_no_place() {
+        for word in [
+            "",
+            "@",
+            "@0+1",
+            "x@",
+            "x@0",
+            "x@0+",
+            "x@+1",
+            "x@0+1+1",
+            "x@0+1@0+1",
+            "x@00+1",
+            "x@0+01",
+            "x@+0+1",
+            "x@0++1",
+            "x@-1+2",
+            "x@0-1",
+            "x@ 0+1",
+            "x@0+1 ",
+            "x@0x0+1",
+            "x@18446744073709551616+1",
+            "x@18446744073709551615+1",
+            "..",
+            "../x",
+            "/x",
+            "x/y",
+            "..@0+1",
+            "../x@0+1",
+            "/x@0+1",
+            "x/y@0+1",
+            ".@0+1",
+        ] {
+            assert_eq!(Place::parse(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn no_file_that_parts_are_written_to_looks_like_a_place_in_another() {
+        for component in ["a@0+1", "@", "a.parts@0+1", ""] {
+            let name = PartName::new(component, 0);
+            for file in [part_file(&name), shared_file(&name)] {
+                let whole = Place { file: &file, range: None };
+                assert_eq!(Place::parse(&file), Some(whole));
+            }
+            assert_ne!(part_file(&name), shared_file(&name));
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //! EXECUTION                                   the newest execution id
 //! chk-00000000000000000007-x3/                checkpoint 7 as execution 3 took it
 //!     counter-9a3b…-0.part                    one instance's state, under its own header and checksum
+//!     source-51d0…-0.parts                    several instances' states, each as in a file of its own
 //!     MANIFEST                                its appearance by rename makes the checkpoint complete
 //! damaged-1-chk-00000000000000000006-x3/      set aside, for a person to look at
 //! positions/counter-9a3b…-0.pos               write-ahead positions of a source instance
@@ -184,7 +185,7 @@ impl CheckpointStore for DirectoryStore {
             return Ok(None);
         };
         part::read(&self.files, Attempt::of(manifest), record)?.map(Some).map_err(|source| {
-            StoreError::unreadable(self.directory_of(manifest).join(&record.file), source)
+            StoreError::unreadable(part::path(&self.directory_of(manifest), record), source)
         })
     }
 
@@ -199,6 +200,19 @@ impl CheckpointStore for DirectoryStore {
         admission.admit_checkpoint(checkpoint)?;
         let attempt = Attempt { execution, checkpoint };
         part::write(&self.files, attempt, name, bytes)
+    }
+
+    /// All of them in one file, which is written and synchronized once.
+    fn write_parts(
+        &self,
+        execution: ExecutionId,
+        checkpoint: CheckpointId,
+        parts: &[(PartName, Vec<u8>)],
+    ) -> Result<Vec<PartRecord>, StoreError> {
+        let admission = self.admit(execution)?;
+        admission.admit_checkpoint(checkpoint)?;
+        let attempt = Attempt { execution, checkpoint };
+        part::write_together(&self.files, attempt, parts)
     }
 
     fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {

@@ -1,51 +1,71 @@
-//! One instance's state as a file that knows whose it is, so that a part in another's place is found out.
+//! One instance's state under an envelope that knows whose it is, so that a part in another's place is found out.
 //!
 //! ```text
 //! body of the envelope:   length of identity (u64)  │  identity (execution, checkpoint, name)  │  state
+//! file of one part:       envelope
+//! file of several:        envelope  │  envelope  │  …      the manifest knows where each begins and ends
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
         codec::{self, CodecError},
+        disk::DiskEntry,
         envelope::{self, FormatError, Kind},
         manifest::{PartName, PartRecord},
         store_error::StoreError,
     },
     files::Files,
-    layout::{self, Attempt},
+    layout::{self, Attempt, Place},
 };
 use crate::id::{CheckpointId, ExecutionId};
 
-/// Writes a part; its content is durable on return, its name once the checkpoint is committed.
+/// Writes a part into a file of its own; its content is durable on return, its name once the checkpoint is committed.
 pub(super) fn write(
     files: &Files,
     attempt: Attempt,
     name: &PartName,
     state: &[u8],
 ) -> Result<PartRecord, StoreError> {
-    let prefix = prefix(attempt, name)?;
-    let head = envelope::head(&KIND, (prefix.len() + state.len()) as u64);
-    let mut checksum = crc32fast::Hasher::new();
-    for piece in [&head[..], &prefix, state] {
-        checksum.update(piece);
-    }
-    let checksum = checksum.finalize();
-    let record = PartRecord {
-        name: name.clone(),
-        bytes: state.len() as u64,
-        checksum,
-        file: layout::part_file(name),
-    };
+    let Frame { before, checksum } = Frame::around(attempt, name, state)?;
+    let record = record(name, state, checksum, layout::part_file(name));
 
     let directory = attempt.path(files.root());
     files.create_dir(&directory)?;
     let path = directory.join(&record.file);
-    files.write_synced(&path, &[&head, &prefix, state, &checksum.to_le_bytes()])?;
+    files.write_synced(&path, &[&before, state, &checksum.to_le_bytes()])?;
     Ok(record)
+}
+
+/// As [`write`] for several parts, which share a file and its synchronization. Each is in it as it would be in its own.
+pub(super) fn write_together(
+    files: &Files,
+    attempt: Attempt,
+    parts: &[(PartName, Vec<u8>)],
+) -> Result<Vec<PartRecord>, StoreError> {
+    let Some((first, _)) = parts.first() else {
+        return Ok(Vec::new());
+    };
+    let file = layout::shared_file(first);
+    let mut content = Vec::new();
+    let mut records = Vec::with_capacity(parts.len());
+    for (name, state) in parts {
+        let Frame { before, checksum } = Frame::around(attempt, name, state)?;
+        let start = content.len() as u64;
+        for piece in [&before[..], state, &checksum.to_le_bytes()] {
+            content.extend_from_slice(piece);
+        }
+        let place = Place { file: &file, range: Some(start..content.len() as u64) };
+        records.push(record(name, state, checksum, place.to_string()));
+    }
+
+    let directory = attempt.path(files.root());
+    files.create_dir(&directory)?;
+    files.write_synced(&directory.join(&file), &[&content])?;
+    Ok(records)
 }
 
 /// Reads and verifies a part. The outer error is the disk's, the inner one the file's.
@@ -64,19 +84,45 @@ pub(super) fn read_in(
     attempt: Attempt,
     record: &PartRecord,
 ) -> Result<Result<Vec<u8>, FormatError>, StoreError> {
-    if !layout::is_plain(&record.file) {
+    let Some(Place { file, range }) = Place::parse(&record.file) else {
         return Ok(Err(missing(record)));
-    }
-    let path = directory.join(&record.file);
-    Ok(match files.read(&path)? {
+    };
+    let path = directory.join(file);
+    let found = match &range {
+        None => files.read(&path)?,
+        Some(range) => files.read_range(&path, range.clone())?,
+    };
+    Ok(match found {
         None => Err(missing(record)),
-        Some(file) => state(attempt, record, file),
+        // The file ends within the range: what there is of it is not believed, whatever it says of itself.
+        Some(bytes) if range.is_some_and(|range| range.end - range.start != bytes.len() as u64) => {
+            Err(FormatError::Length { what: KIND.what })
+        }
+        Some(bytes) => state(attempt, record, bytes),
     })
 }
 
-/// The length of a part's file, which is known before it is looked at.
-pub(super) fn file_bytes(attempt: Attempt, record: &PartRecord) -> Result<u64, CodecError> {
-    Ok(prefix(attempt, &record.name)?.len() as u64 + record.bytes + envelope::OVERHEAD_BYTES)
+/// The file in which a part lies, for messages.
+pub(super) fn path(directory: &Path, record: &PartRecord) -> PathBuf {
+    directory.join(Place::parse(&record.file).map_or(&*record.file, |place| place.file))
+}
+
+/// Whether a part is there as far as its length tells, which is known before it is looked at.
+pub(super) fn is_among(
+    entries: &[DiskEntry],
+    attempt: Attempt,
+    record: &PartRecord,
+) -> Result<bool, CodecError> {
+    let prefix = prefix(attempt, &record.name)?;
+    let bytes = record.bytes.checked_add(prefix.len() as u64 + envelope::OVERHEAD_BYTES);
+    let Some(Place { file, range }) = Place::parse(&record.file) else {
+        return Ok(false);
+    };
+    let holds = |entry: &DiskEntry| match &range {
+        None => Some(entry.bytes) == bytes,
+        Some(range) => Some(range.end - range.start) == bytes && range.end <= entry.bytes,
+    };
+    Ok(entries.iter().any(|entry| !entry.is_dir && entry.name == file && holds(entry)))
 }
 
 fn state(attempt: Attempt, record: &PartRecord, mut file: Vec<u8>) -> Result<Vec<u8>, FormatError> {
@@ -96,7 +142,7 @@ fn state(attempt: Attempt, record: &PartRecord, mut file: Vec<u8>) -> Result<Vec
     if state.len() as u64 != record.bytes {
         return Err(wrong_length);
     }
-    // The envelope's checksum is in the file's last four bytes; the manifest must have seen the same.
+    // The envelope's checksum is in the last four bytes; the manifest must have seen the same.
     let checksum_at = file.len() - record.checksum.to_le_bytes().len();
     if file[checksum_at..] != record.checksum.to_le_bytes() {
         return Err(FormatError::Checksum { what: KIND.what });
@@ -105,6 +151,28 @@ fn state(attempt: Attempt, record: &PartRecord, mut file: Vec<u8>) -> Result<Vec
     file.truncate(checksum_at);
     file.drain(..state_at);
     Ok(file)
+}
+
+fn record(name: &PartName, state: &[u8], checksum: u32, file: String) -> PartRecord {
+    PartRecord { name: name.clone(), bytes: state.len() as u64, checksum, file }
+}
+
+/// What is written around a state.
+struct Frame {
+    before: Vec<u8>,
+    checksum: u32,
+}
+
+impl Frame {
+    fn around(attempt: Attempt, name: &PartName, state: &[u8]) -> Result<Self, CodecError> {
+        let prefix = prefix(attempt, name)?;
+        let mut before = envelope::head(&KIND, (prefix.len() + state.len()) as u64).to_vec();
+        before.extend_from_slice(&prefix);
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&before);
+        checksum.update(state);
+        Ok(Self { before, checksum: checksum.finalize() })
+    }
 }
 
 fn prefix(attempt: Attempt, name: &PartName) -> Result<Vec<u8>, CodecError> {

@@ -123,7 +123,7 @@ pub(super) fn verify_in(
         other => return Ok(other),
     };
     for record in &manifest.parts {
-        let path = directory.join(&record.file);
+        let path = part::path(directory, record);
         if let Err(reason) = known(&path, part::read_in(files, directory, attempt, record)?)? {
             // The owner removes the manifest first, so a part that went with it is not missing.
             let manifest = files.list_if_any(directory)?;
