@@ -78,6 +78,10 @@ pub struct Collector<T> {
     pub(crate) copies: u32,
     pub(crate) room: usize,
     current: Current,
+    /// The roots of the events at hand, where events are tracked: of those in `ends`, and of those after them.
+    inputs: Vec<Root>,
+    /// Events that were deferred, since this was last asked.
+    deferred: usize,
     /// Where the outputs of each event end, of those that are not settled; where events are tracked.
     ends: Vec<usize>,
     /// Outputs that stand for other events: where they are, and under which root.
@@ -106,9 +110,10 @@ struct Extraordinary {
 /// The event at hand. Written for every event, so most of it is written only when an event does
 /// something out of the ordinary: a channel, a timer, a token.
 struct Current {
-    root: Root,
     first_output: usize,
     extraordinary: bool,
+    /// Whether the last event was, among those that were taken in together.
+    last_was: bool,
     ordinal: u64,
     first_timer: usize,
     anchored: usize,
@@ -128,15 +133,17 @@ impl<T> Collector<T> {
             copies,
             room: 0,
             current: Current {
-                root: Root::NONE,
                 first_output: 0,
                 extraordinary: false,
+                last_was: false,
                 ordinal: 0,
                 first_timer: 0,
                 anchored: 0,
                 side_deliveries: 0,
                 deferred: false,
             },
+            inputs: Vec::new(),
+            deferred: 0,
             ends: Vec::new(),
             anchors: Vec::new(),
             extraordinary: Vec::new(),
@@ -184,6 +191,7 @@ impl<T> Collector<T> {
     /// Emits an event on a channel. If the job does not read the channel, the event goes nowhere.
     pub fn emit_to<E: Event>(&mut self, channel: Channel<E>, event: E) {
         self.begin_extraordinary();
+        let root = self.root();
         let Some(side) = self.sides.iter_mut().find(|side| side.name() == channel.name) else {
             return;
         };
@@ -195,7 +203,7 @@ impl<T> Collector<T> {
             }
             batch.events.push(event);
             if self.desk.tracked {
-                batch.roots.push(self.current.root);
+                batch.roots.push(root);
                 self.current.side_deliveries += i64::from(batch.copies);
             }
         }
@@ -215,7 +223,7 @@ impl<T> Collector<T> {
         self.current.deferred = true;
         let desk = &self.desk;
         Token::new(
-            self.current.root,
+            self.root(),
             Arc::clone(&desk.answers),
             Arc::clone(&desk.counters),
             desk.instance.clone(),
@@ -262,11 +270,16 @@ impl<T> Collector<T> {
         self.current.first_output = self.events.len();
     }
 
-    /// Opens the account of the next event, under this root.
-    #[inline]
-    pub(crate) fn begin_tracked(&mut self, root: Root) {
-        self.current.root = root;
-        self.begin();
+    /// These are the roots of the events that come next; of none where nobody counts.
+    pub(crate) fn take_in(&mut self, roots: &[Root]) {
+        self.current.last_was = false;
+        self.inputs.clear();
+        self.inputs.extend_from_slice(roots);
+    }
+
+    /// The root of the event at hand.
+    fn root(&self) -> Root {
+        self.inputs.get(self.ends.len()).copied().unwrap_or(Root::NONE)
     }
 
     /// Opens the account of events that emit one output each, and none if they fail.
@@ -288,49 +301,61 @@ impl<T> Collector<T> {
         }
     }
 
-    /// Closes the account of an event that went well; whether it was deferred.
+    /// Closes the account of an event that went well.
     #[inline]
-    pub(crate) fn end(&mut self) -> bool {
-        self.current.extraordinary && self.end_extraordinary()
+    pub(crate) fn end(&mut self) {
+        if self.current.extraordinary {
+            self.end_extraordinary();
+        }
     }
 
-    /// Closes the account of a tracked event that went well; whether it was deferred.
+    /// Notes where the outputs of a tracked event end whose account is closed.
     #[inline]
-    pub(crate) fn end_tracked(&mut self) -> bool {
-        let deferred = self.end();
+    pub(crate) fn end_tracked(&mut self) {
         self.ends.push(self.events.len());
-        deferred
+    }
+
+    /// Opens the account of the only event that was taken in once more: it fails in the end.
+    pub(crate) fn reopen(&mut self) {
+        self.ends.clear();
+        self.extraordinary.clear();
+        self.current.extraordinary = self.current.last_was;
+        self.deferred -= usize::from(self.current.last_was && self.current.deferred);
+    }
+
+    /// How many events were deferred since this was last asked.
+    pub(crate) fn take_deferred(&mut self) -> usize {
+        std::mem::take(&mut self.deferred)
     }
 
     #[cold]
-    fn end_extraordinary(&mut self) -> bool {
+    fn end_extraordinary(&mut self) {
         let Current { anchored, side_deliveries, deferred, .. } = self.current;
-        self.current.extraordinary = false;
+        (self.current.extraordinary, self.current.last_was) = (false, true);
+        self.deferred += usize::from(deferred);
         if self.desk.tracked {
             let event = self.ends.len();
             self.extraordinary.push(Extraordinary { event, anchored, side_deliveries });
         }
-        deferred
     }
 
     /// Settles the accounts of tracked events that were closed: gives every output its root, and tells
     /// `change` by how much the deliveries outstanding under each of these roots have changed.
-    pub(crate) fn settle(&mut self, roots: &[Root], mut change: impl FnMut(Root, i64)) {
-        assert_eq!(roots.len(), self.ends.len(), "each event that was closed has a root");
+    pub(crate) fn settle(&mut self, mut change: impl FnMut(Root, i64)) {
         let first = self.roots.len();
         let ends = self.ends.iter().enumerate();
         let one_each = ends.fold(true, |all, (at, end)| all & (*end == first + at + 1));
         if one_each && self.copies == 1 && self.extraordinary.is_empty() {
-            self.roots.extend_from_slice(roots);
+            self.roots.extend_from_slice(&self.inputs[..self.ends.len()]);
         } else {
-            self.settle_each(roots, &mut change);
+            self.settle_each(&mut change);
         }
         self.ends.clear();
     }
 
-    fn settle_each(&mut self, roots: &[Root], change: &mut impl FnMut(Root, i64)) {
+    fn settle_each(&mut self, change: &mut impl FnMut(Root, i64)) {
         let mut extraordinary = self.extraordinary.drain(..).peekable();
-        for (event, (root, end)) in roots.iter().zip(&self.ends).enumerate() {
+        for (event, (root, end)) in self.inputs.iter().zip(&self.ends).enumerate() {
             let made = end - self.roots.len();
             let odd = extraordinary.next_if(|odd| odd.event == event);
             let (anchored, sides) = odd.map_or((0, 0), |odd| (odd.anchored, odd.side_deliveries));
@@ -362,9 +387,10 @@ impl<T> Collector<T> {
         if !std::mem::take(&mut self.current.extraordinary) {
             return;
         }
+        let current = self.root();
         let others = self.anchors.iter().position(|(at, _)| *at >= first);
         for (_, root) in self.anchors.drain(others.unwrap_or(self.anchors.len())..) {
-            if root != self.current.root && !root.is_none() {
+            if root != current && !root.is_none() {
                 let instance = self.desk.instance.clone();
                 let failure = Failure { instance, callback: "apply", cause: cause.clone() };
                 self.desk.answers.fail(root, failure);

@@ -11,8 +11,6 @@ use crate::api::collector::Collector;
 use crate::channel::frame::Batch;
 use crate::error::BoxError;
 use crate::executor::component::Component;
-use crate::executor::injected::Strike;
-use crate::id::Root;
 
 /// Full batches of outputs after which the loop hands on before it takes the next event.
 const BATCHES: usize = 4;
@@ -24,62 +22,33 @@ pub(crate) enum Pass {
     Failed(BoxError),
 }
 
-/// How far the loop over one batch has come. Kept outside of it, where a panic leaves it.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Events that the component was called for.
-    pub(crate) consumed: usize,
-    /// Those that it deferred.
-    pub(crate) deferred: usize,
-}
-
-/// What the loop needs beside events and component.
-pub(crate) struct Round<'a, Out> {
-    pub(crate) out: &'a mut Collector<Out>,
-    pub(crate) tally: &'a mut Tally,
-    /// One for each event of the whole batch where events are tracked, else none. For a sink too: what
-    /// it has taken is reported for the batch.
-    pub(crate) roots: &'a [Root],
-    /// A failure that is to happen at the next event, which is then the last of this round.
-    pub(crate) strike: Option<Strike>,
-}
-
-/// Applies the component to one event after the other. The accounts of tracked events are closed here and
-/// settled by the caller, for many in one go.
+/// Applies the component to one event after the other, where events have roots if they are `tracked`. The
+/// accounts of tracked events are closed here and settled by the caller, for many in one go. A sink has no
+/// accounts: what it has taken is reported for the batch.
+///
+/// Every instruction counts: a processor looks some hundreds of them ahead, and the fewer an event takes,
+/// the more look-ups of state are on their way to memory at the same time.
 #[inline]
 pub(crate) fn apply_each<C: Component>(
     component: &mut C,
     events: &mut Drain<'_, C::In>,
-    round: Round<'_, C::Out>,
+    out: &mut Collector<C::Out>,
+    tracked: bool,
 ) -> Pass {
-    let Round { out, tally, roots, strike } = round;
-    let tracked = !roots.is_empty();
     for event in events {
         if !C::IS_SINK {
-            if tracked {
-                out.begin_tracked(roots[tally.consumed]);
-            } else {
-                out.begin();
-            }
+            out.begin();
         }
-        tally.consumed += 1;
-        let instead = strike.filter(|strike| !strike.after);
-        let result = match instead {
-            None => component.apply(event, out),
-            Some(strike) => Err(strike.fail()),
-        };
-        let result = match strike.filter(|strike| strike.after && result.is_ok()) {
-            None => result,
-            Some(strike) => Err(strike.fail()),
-        };
-        if let Err(error) = result {
+        if let Err(error) = component.apply(event, out) {
             return Pass::Failed(error);
         }
         if C::IS_SINK {
             continue;
         }
-        let deferred = if tracked { out.end_tracked() } else { out.end() };
-        tally.deferred += usize::from(deferred);
+        out.end();
+        if tracked {
+            out.end_tracked();
+        }
         if out.events.len() >= BATCHES * Batch::<C::Out>::FULL {
             return Pass::Full;
         }

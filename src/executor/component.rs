@@ -15,7 +15,7 @@ use crate::checkpoint::{CodecError, decode, encode};
 use crate::checkpoint::{Snapshot, snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
-use crate::executor::apply_loop::{Pass, Round, apply_each};
+use crate::executor::apply_loop::{Pass, apply_each};
 use crate::id::CheckpointId;
 
 /// Timers as they are stored: nanoseconds that were left, and the tag.
@@ -38,9 +38,10 @@ pub(crate) trait Component: Sized {
     fn apply_each(
         &mut self,
         events: &mut Drain<'_, Self::In>,
-        round: Round<'_, Self::Out>,
+        out: &mut Collector<Self::Out>,
+        tracked: bool,
     ) -> Pass {
-        apply_each(self, events, round)
+        apply_each(self, events, out, tracked)
     }
 
     /// Whether it can be applied to a whole batch where it lies. `In` and `Out` are one type then.

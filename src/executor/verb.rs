@@ -14,7 +14,7 @@ use crate::api::instance::Instance;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
-use crate::executor::apply_loop::{Pass, Round, apply_each};
+use crate::executor::apply_loop::{Pass, apply_each};
 use crate::executor::component::{Component, Timers};
 use crate::executor::sift::sift;
 
@@ -44,17 +44,17 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
         Ok(())
     }
 
-    fn apply_each(&mut self, events: &mut Drain<'_, In>, round: Round<'_, Out>) -> Pass {
-        if !round.roots.is_empty() || round.strike.is_some() {
-            return apply_each(self, events, round);
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, In>,
+        out: &mut Collector<Out>,
+        tracked: bool,
+    ) -> Pass {
+        if tracked {
+            return apply_each(self, events, out, tracked);
         }
-        let Round { out, tally, .. } = round;
         out.begin_one_to_one();
-        let f = &*self.f;
-        out.events.extend(events.map(|event| {
-            tally.consumed += 1;
-            f(event)
-        }));
+        out.events.extend(events.map(&*self.f));
         Pass::Exhausted
     }
 

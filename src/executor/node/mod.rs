@@ -9,6 +9,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec::Drain;
 
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
@@ -19,7 +20,7 @@ use crate::checkpoint::encoded;
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
-use crate::executor::apply_loop::{Pass, Round, Tally};
+use crate::executor::apply_loop::Pass;
 use crate::executor::component::{Component, Timers, as_nanos};
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::rebuild::Rebuild;
@@ -172,16 +173,16 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
     fn run_each(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         let born = batch.born;
         let mut events = batch.events.drain(..);
-        let (mut tally, mut failed) = (Tally::default(), 0);
+        let (total, mut consumed, mut failed) = (events.len(), 0, 0);
         while let Some(component) = &mut self.component {
-            let before = tally.consumed;
-            let round = Round {
-                out: &mut self.collector,
-                tally: &mut tally,
-                roots: &batch.roots,
-                strike: self.strike.take(),
-            };
-            let pass = catch_unwind(AssertUnwindSafe(|| component.apply_each(&mut events, round)));
+            let (before, out, strike) = (consumed, &mut self.collector, self.strike.take());
+            let tracked = !batch.roots.is_empty() && !C::IS_SINK;
+            out.take_in(if tracked { &batch.roots[consumed..] } else { &[] });
+            let pass = catch_unwind(AssertUnwindSafe(|| match strike {
+                None => component.apply_each(&mut events, out, tracked),
+                Some(strike) => struck(component, &mut events, out, tracked, strike),
+            }));
+            consumed = total - events.len();
             let (full, failed_with) = match pass {
                 Ok(Pass::Exhausted) => (false, None),
                 Ok(Pass::Full) => (true, None),
@@ -191,13 +192,13 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
             if let Some((cause, _)) = &failed_with {
                 self.collector.take_back(cause);
             }
-            let well = tally.consumed - usize::from(failed_with.is_some());
-            let roots = batch.roots.get(before..well).unwrap_or(&[]);
+            let well = consumed - usize::from(failed_with.is_some());
+            if tracked {
+                self.collector.settle(|root, delta| context.ledger.change(root, delta));
+            }
             if C::IS_SINK {
                 self.unflushed += (well - before) as u64;
-                context.ledger.finish(roots);
-            } else if !batch.roots.is_empty() {
-                self.collector.settle(roots, |root, delta| context.ledger.change(root, delta));
+                context.ledger.finish(batch.roots.get(before..well).unwrap_or(&[]));
             }
             let Some((cause, panicked)) = failed_with else {
                 if !full {
@@ -210,7 +211,7 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
                 continue;
             };
             failed += 1;
-            let root = batch.roots.get(tally.consumed - 1).copied().unwrap_or(Root::NONE);
+            let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
             self.event_failed(root, failure.clone(), context);
             if panicked {
@@ -223,15 +224,16 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
         self.pending.events.extend(&mut events);
         drop(events);
         if !self.pending.is_empty() {
-            self.pending.roots.extend(batch.roots.drain(..).skip(tally.consumed));
+            self.pending.roots.extend(batch.roots.drain(..).skip(consumed));
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
-        self.counters.processed.add(tally.consumed as u64);
+        self.counters.processed.add(consumed as u64);
         if C::IS_SINK {
             self.end_batch(born, context);
         } else {
-            self.counters.delivered.add((tally.consumed - failed - tally.deferred) as u64);
+            let deferred = self.collector.take_deferred();
+            self.counters.delivered.add((consumed - failed - deferred) as u64);
         }
         self.hand_on(born, context);
     }
@@ -294,7 +296,8 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
     ) {
         let Some(component) = &mut self.component else { return };
         let collector = &mut self.collector;
-        collector.begin_tracked(Root::NONE);
+        collector.take_in(&[]);
+        collector.begin();
         let (name, injected) = (&self.instance.name, &self.injected);
         let call = || injected.call(name, callback, || call(component, collector));
         let (cause, panicked) = match catch_unwind(AssertUnwindSafe(call)) {
@@ -395,6 +398,29 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
 
     fn stage_blocked(&self) -> bool {
         self.next.blocked() || self.sides.iter().any(|side| side.readers_ref().blocked())
+    }
+}
+
+/// One event that is made to fail: before the component has it, or after.
+fn struck<C: Component>(
+    component: &mut C,
+    events: &mut Drain<'_, C::In>,
+    out: &mut Collector<C::Out>,
+    tracked: bool,
+    strike: Strike,
+) -> Pass {
+    if !strike.after {
+        out.begin();
+        drop(events.next());
+        return Pass::Failed(strike.fail());
+    }
+    // It is alone in its batch.
+    match component.apply_each(events, out, tracked) {
+        Pass::Failed(error) => Pass::Failed(error),
+        Pass::Exhausted | Pass::Full => {
+            out.reopen();
+            Pass::Failed(strike.fail())
+        }
     }
 }
 
