@@ -226,6 +226,17 @@ mod tests {
         (kept, acknowledger, batch.roots[0])
     }
 
+    /// A source's side with room for no more than the four events that are out, and its waker.
+    fn four_events_out() -> (Kept<u64>, Arc<Acknowledger>, Vec<Root>, Waker) {
+        let (clock, waker) = (Arc::new(MonotonicClock::default()), Waker::default());
+        let acknowledger = Acknowledger::new(vec![waker.clone()], 1, clock);
+        let options = ReplayOptions { events_max: 4, ..ReplayOptions::default() };
+        let mut kept = Kept::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
+        let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
+        kept.admit(&mut batch, 1, Timestamp(0));
+        (kept, acknowledger, batch.roots, waker)
+    }
+
     #[test]
     fn a_source_is_not_at_rest_before_it_has_taken_in_the_last_answer() {
         let (mut kept, acknowledger, root) = one_event_out();
@@ -250,18 +261,12 @@ mod tests {
 
     #[test]
     fn a_full_source_waits_until_half_of_what_is_out_is_done() {
-        let clock = Arc::new(MonotonicClock::default());
-        let waker = Waker::default();
-        let acknowledger = Acknowledger::new(vec![waker.clone()], 1, clock);
-        let options = ReplayOptions { events_max: 4, ..ReplayOptions::default() };
-        let mut kept = Kept::<u64>::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
-        let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
-        kept.admit(&mut batch, 1, Timestamp(0));
+        let (mut kept, acknowledger, roots, waker) = four_events_out();
         assert!(kept.room() == 0 && kept.await_answer());
         let done = |root| Entries { finished: vec![root], ..Entries::default() };
-        acknowledger.report(&mut done(batch.roots[0]));
+        acknowledger.report(&mut done(roots[0]));
         assert!(!waker.take_notice());
-        acknowledger.report(&mut done(batch.roots[1]));
+        acknowledger.report(&mut done(roots[1]));
         assert!(waker.take_notice());
         kept.settle(Timestamp(0), &mut Vec::new());
         assert_eq!(kept.room(), 2);
@@ -269,19 +274,13 @@ mod tests {
 
     #[test]
     fn a_full_source_is_woken_when_nothing_more_comes_by_itself() {
-        let clock = Arc::new(MonotonicClock::default());
-        let waker = Waker::default();
-        let acknowledger = Acknowledger::new(vec![waker.clone()], 1, clock);
-        let options = ReplayOptions { events_max: 4, ..ReplayOptions::default() };
-        let mut kept = Kept::<u64>::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
-        let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
-        kept.admit(&mut batch, 1, Timestamp(0));
+        let (mut kept, acknowledger, roots, waker) = four_events_out();
         assert!(kept.await_answer());
         // An operator waits for one more event before it answers for the three that it holds.
         let desk = acknowledger.desk(0);
-        batch.roots[1..].iter().for_each(|root| desk.hold(*root));
+        roots[1..].iter().for_each(|root| desk.hold(*root));
         assert!(!waker.take_notice());
-        acknowledger.report(&mut Entries { finished: vec![batch.roots[0]], ..Entries::default() });
+        acknowledger.report(&mut Entries { finished: vec![roots[0]], ..Entries::default() });
         assert!(waker.take_notice());
         kept.settle(Timestamp(0), &mut Vec::new());
         assert_eq!(kept.room(), 1);
