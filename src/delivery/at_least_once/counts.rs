@@ -73,8 +73,7 @@ impl Counts {
         } else {
             let (mut counted, mut done) = (0, 0);
             for event in events {
-                let slot = self.index(event).and_then(|index| self.slots.get_mut(index));
-                if let Some(slot) = slot.filter(|slot| is_live(**slot)) {
+                if let Some(slot) = self.live_slot(event) {
                     *slot -= 1;
                     counted += 1;
                     done += usize::from(*slot == DONE);
@@ -89,15 +88,16 @@ impl Counts {
     /// The deliveries outstanding under an event have changed by so many. [`advance`](Self::advance)
     /// follows after many of these.
     pub(crate) fn change(&mut self, event: u64, delta: i64, now: Timestamp) {
-        let Some(index) = self.index(event) else { return };
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| is_live(**slot)) else { return };
+        let Some(slot) = self.live_slot(event) else { return };
         let count = u32::try_from(i64::from(*slot) + delta).ok().filter(|n| *n != COMES_AGAIN);
         *slot = count.expect("an event is acknowledged no more often than it was delivered");
+        let done = *slot == DONE;
         self.outstanding = self.outstanding.wrapping_add_signed(delta);
-        if let Some(times) = &mut self.progress {
+        let index = self.index(event);
+        if let (Some(times), Some(index)) = (&mut self.progress, index) {
             times[index] = now;
         }
-        if self.slots[index] == DONE {
+        if done {
             self.unfinished -= 1;
             self.forget_tokens(event);
         }
@@ -115,12 +115,9 @@ impl Counts {
 
     /// Ends the first attempt of an event that is not done; `false` if it is over already.
     pub(crate) fn fail(&mut self, event: u64) -> bool {
-        let Some(index) = self.index(event) else { return false };
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| is_live(**slot)) else {
-            return false;
-        };
-        self.outstanding -= u64::from(*slot);
-        *slot = COMES_AGAIN;
+        let Some(slot) = self.live_slot(event) else { return false };
+        let outstanding = std::mem::replace(slot, COMES_AGAIN);
+        self.outstanding -= u64::from(outstanding);
         self.forget_tokens(event);
         true
     }
@@ -178,6 +175,13 @@ impl Counts {
             return;
         }
         self.held -= self.held_by.remove(&event).unwrap_or(0);
+    }
+
+    /// The count of an event whose first attempt is under way.
+    #[inline]
+    fn live_slot(&mut self, event: u64) -> Option<&mut u32> {
+        let index = self.index(event)?;
+        self.slots.get_mut(index).filter(|slot| is_live(**slot))
     }
 
     #[inline]
