@@ -1,7 +1,7 @@
 //! [`Collector`]: what a component emits into, and how it defers, sets timers and uses channels.
 //!
 //! Emitting is a push into a vector. Everything else an event needs (its root, its deliveries) is
-//! settled once per event by the stage's loop, and only where events are tracked.
+//! settled by the stage's loop, and only where events are tracked.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -209,11 +209,17 @@ impl<T> Collector<T> {
         }
     }
 
-    /// How many more events are welcome before the call returns. A hint for sources; emitting more
-    /// is allowed and is kept.
+    /// How many more events are welcome before the call returns. A hint, for sources above all; emitting
+    /// more is allowed and is kept.
     #[inline]
     pub fn room(&self) -> usize {
         self.room.saturating_sub(self.events.len())
+    }
+
+    /// Whether what was emitted must be handed on before more is taken in.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.events.len() >= self.room
     }
 
     /// Takes over the answer for the event at hand: returning `Ok(())` no longer suffices to

@@ -1,8 +1,10 @@
 //! Floor 1: what a user implements. Each trait's documentation is its contract: who calls what,
 //! when, how often, on which thread, and what an error means.
 //!
-//! Nothing here runs anything: the engine is on the floors above.
+//! Nothing here runs anything: the engine is on the floors above. Only its innermost loop is here, since it
+//! has to be where `apply` is.
 
+pub(crate) mod apply_loop;
 pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod event;

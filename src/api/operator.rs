@@ -1,5 +1,8 @@
 //! [`Operator`] and [`StatefulOperator`]: what happens to events.
 
+use std::vec::Drain;
+
+use crate::api::apply_loop::{Pass, apply_each};
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
@@ -64,6 +67,17 @@ pub trait Operator: 'static {
     /// # Errors
     /// An error fails this event, and this event only.
     fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
+
+    // The engine's loop. Without `#[inline]`: so it is made next to `apply`, which becomes part of it.
+    #[doc(hidden)]
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, Self::In>,
+        out: &mut Collector<Self::Out>,
+        tracked: bool,
+    ) -> Pass {
+        apply_each(events, out, tracked, |event, out| self.apply(event, out))
+    }
 
     /// A timer set by [`Collector::set_timer`] is due.
     ///
@@ -162,6 +176,17 @@ pub trait StatefulOperator: 'static {
     /// An error fails this event, and this event only. Leave the state as it was before: the event
     /// may come again.
     fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
+
+    // The engine's loop. Without `#[inline]`: so it is made next to `apply`, which becomes part of it.
+    #[doc(hidden)]
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, Self::In>,
+        out: &mut Collector<Self::Out>,
+        tracked: bool,
+    ) -> Pass {
+        apply_each(events, out, tracked, |event, out| self.apply(event, out))
+    }
 
     /// All that must survive a failure. Called between events, on the instance's thread; encoding
     /// happens elsewhere. After a panic in `apply` it is called once more on the old value, to

@@ -9,6 +9,9 @@
 //! | idempotent | written again, to no effect: the same key gets the same value |
 //! | transactional | what was not committed is discarded, what was is not repeated |
 
+use std::vec::Drain;
+
+use crate::api::apply_loop::{Pass, write_each};
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::state::State;
@@ -69,6 +72,12 @@ pub trait Sink: 'static {
     /// An error fails this event.
     fn write(&mut self, event: Self::In) -> Result<(), BoxError>;
 
+    // The engine's loop. Without `#[inline]`: so it is made next to `write`, which becomes part of it.
+    #[doc(hidden)]
+    fn write_each(&mut self, events: &mut Drain<'_, Self::In>) -> Pass {
+        write_each(events, |event| self.write(event))
+    }
+
     /// Makes what was written since the last call final.
     ///
     /// # Errors
@@ -123,6 +132,12 @@ pub trait TransactionalSink: 'static {
     /// # Errors
     /// An error fails this event.
     fn write(&mut self, event: Self::In) -> Result<(), BoxError>;
+
+    // The engine's loop. Without `#[inline]`: so it is made next to `write`, which becomes part of it.
+    #[doc(hidden)]
+    fn write_each(&mut self, events: &mut Drain<'_, Self::In>) -> Pass {
+        write_each(events, |event| self.write(event))
+    }
 
     /// Makes everything since the last call durable but invisible, and says how to find it. `None`
     /// if nothing was written.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 use std::vec::Drain;
 
+use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
@@ -15,7 +16,6 @@ use crate::checkpoint::{CodecError, decode, encode};
 use crate::checkpoint::{Snapshot, snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
-use crate::executor::apply_loop::{Pass, apply_each};
 use crate::id::CheckpointId;
 
 /// Timers as they are stored: nanoseconds that were left, and the tag.
@@ -31,18 +31,14 @@ pub(crate) trait Component: Sized {
 
     /// Starts from encoded state; the timers that were part of it.
     fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError>;
-    fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
 
     /// Applies itself to one event after the other.
-    #[inline]
     fn apply_each(
         &mut self,
         events: &mut Drain<'_, Self::In>,
         out: &mut Collector<Self::Out>,
         tracked: bool,
-    ) -> Pass {
-        apply_each(self, events, out, tracked)
-    }
+    ) -> Pass;
 
     /// Whether it can be applied to a whole batch where it lies. `In` and `Out` are one type then.
     fn in_place() -> bool {
@@ -88,9 +84,13 @@ impl<O: Operator> Component for Stateless<O> {
     fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
         self.0.setup(instance).map(|()| Timers::new())
     }
-    #[inline]
-    fn apply(&mut self, event: O::In, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
-        self.0.apply(event, out)
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, O::In>,
+        out: &mut Collector<O::Out>,
+        tracked: bool,
+    ) -> Pass {
+        self.0.apply_each(events, out, tracked)
     }
     fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
         self.0.on_timer(tag, out)
@@ -117,9 +117,13 @@ impl<O: StatefulOperator> Component for Stateful<O> {
         };
         self.0.setup(instance, state).map(|()| timers)
     }
-    #[inline]
-    fn apply(&mut self, event: O::In, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
-        self.0.apply(event, out)
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, O::In>,
+        out: &mut Collector<O::Out>,
+        tracked: bool,
+    ) -> Pass {
+        self.0.apply_each(events, out, tracked)
     }
     fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
         self.0.on_timer(tag, out)
@@ -146,9 +150,13 @@ impl<S: Sink> Component for Plain<S> {
     fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
         self.0.setup(instance).map(|()| Timers::new())
     }
-    #[inline]
-    fn apply(&mut self, event: S::In, _: &mut Collector<()>) -> Result<(), BoxError> {
-        self.0.write(event)
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, S::In>,
+        _: &mut Collector<()>,
+        _: bool,
+    ) -> Pass {
+        self.0.write_each(events)
     }
     fn end_batch(&mut self) -> Result<(), BoxError> {
         self.0.flush()
@@ -192,9 +200,13 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         Ok(Timers::new())
     }
 
-    #[inline]
-    fn apply(&mut self, event: S::In, _: &mut Collector<()>) -> Result<(), BoxError> {
-        self.sink.write(event)
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, S::In>,
+        _: &mut Collector<()>,
+        _: bool,
+    ) -> Pass {
+        self.sink.write_each(events)
     }
 
     fn end_batch(&mut self) -> Result<(), BoxError> {

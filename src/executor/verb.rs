@@ -8,13 +8,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::vec::Drain;
 
+use crate::api::apply_loop::{Pass, apply_each};
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
-use crate::executor::apply_loop::{Pass, apply_each};
 use crate::executor::component::{Component, Timers};
 use crate::executor::sift::sift;
 
@@ -38,12 +38,6 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
         Ok(Timers::new())
     }
 
-    #[inline]
-    fn apply(&mut self, event: In, out: &mut Collector<Out>) -> Result<(), BoxError> {
-        out.emit((self.f)(event));
-        Ok(())
-    }
-
     fn apply_each(
         &mut self,
         events: &mut Drain<'_, In>,
@@ -51,7 +45,10 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
         tracked: bool,
     ) -> Pass {
         if tracked {
-            return apply_each(self, events, out, tracked);
+            return apply_each(events, out, tracked, |event, out| {
+                out.emit((self.f)(event));
+                Ok(())
+            });
         }
         out.begin_one_to_one();
         out.events.extend(events.map(&*self.f));
@@ -98,12 +95,18 @@ impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
         Ok(Timers::new())
     }
 
-    #[inline]
-    fn apply(&mut self, event: T, out: &mut Collector<T>) -> Result<(), BoxError> {
-        if (self.f)(&event) {
-            out.emit(event);
-        }
-        Ok(())
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, T>,
+        out: &mut Collector<T>,
+        tracked: bool,
+    ) -> Pass {
+        apply_each(events, out, tracked, |event, out| {
+            if (self.f)(&event) {
+                out.emit(event);
+            }
+            Ok(())
+        })
     }
 
     fn in_place() -> bool {
@@ -154,11 +157,17 @@ impl<F: Fn(&T) + 'static, T: Event> Component for Inspect<F, T> {
         Ok(Timers::new())
     }
 
-    #[inline]
-    fn apply(&mut self, event: T, out: &mut Collector<T>) -> Result<(), BoxError> {
-        (self.f)(&event);
-        out.emit(event);
-        Ok(())
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, T>,
+        out: &mut Collector<T>,
+        tracked: bool,
+    ) -> Pass {
+        apply_each(events, out, tracked, |event, out| {
+            (self.f)(&event);
+            out.emit(event);
+            Ok(())
+        })
     }
 
     fn in_place() -> bool {

@@ -190,7 +190,7 @@ where
         let state = site.execution.state_of(&site.instance.name)?;
         let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
         let now = execution.clock.now();
-        let node = Node::start(place, move || factory(&execution), state, now)?;
+        let node = Node::start(place, Box::new(move || factory(&execution)), state, now)?;
         let push: Box<dyn Push<C::In>> = Box::new(node);
         Ok(Box::new(push) as AnyPush)
     };
@@ -254,8 +254,12 @@ fn source<C: SourceComponent + 'static>(
             injected: execution.injected.clone(),
         };
         let factory = Arc::clone(&factory);
-        let source =
-            SourceInstance::start(execution.base(site.number), parts, move || factory(), state)?;
+        let source = SourceInstance::start(
+            execution.base(site.number),
+            parts,
+            Box::new(move || factory()),
+            state,
+        )?;
         Ok(Box::new(source) as Box<dyn Step>)
     };
     SourceMaker { rewindable: C::REWINDABLE, instance: Arc::new(instance) }

@@ -9,7 +9,7 @@ use crate::executor::component::{Component, salvage};
 use crate::executor::node::Node;
 use crate::id::Root;
 
-impl<C: Component, F: Fn() -> C> Node<C, F> {
+impl<C: Component> Node<C> {
     /// One event failed.
     pub(super) fn event_failed(&mut self, root: Root, failure: Failure, context: &mut Context) {
         self.counters.failed.add(1);

@@ -10,7 +10,7 @@ use crate::executor::component::Component;
 use crate::executor::node::Node;
 use crate::id::Root;
 
-impl<C: Component, F: Fn() -> C> Node<C, F> {
+impl<C: Component> Node<C> {
     /// Runs the batch as far as it goes; the rest becomes pending. What lies before an event that
     /// panics goes on, and the new value of the component takes up what lies behind it.
     pub(super) fn run_in_place(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {

@@ -9,8 +9,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec::Drain;
 
+use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
 use crate::channel::frame::{Batch, Control, End};
@@ -20,7 +20,6 @@ use crate::checkpoint::encoded;
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
-use crate::executor::apply_loop::Pass;
 use crate::executor::component::{Component, Timers, as_nanos};
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::rebuild::Rebuild;
@@ -30,6 +29,9 @@ use crate::metrics::Counters;
 
 mod failure;
 mod in_place;
+
+/// Full batches of outputs after which the loop hands on before it takes the next event.
+const BATCHES: usize = 4;
 
 /// What a failure leads to at this place.
 pub(crate) struct Consequences {
@@ -48,9 +50,10 @@ pub(crate) struct Place<T> {
     pub(crate) injected: Injected,
 }
 
-pub(crate) struct Node<C: Component, F> {
+/// One type per component, whatever made it: then what the loop calls is called from a single place.
+pub(crate) struct Node<C: Component> {
     instance: Instance,
-    factory: F,
+    factory: Box<dyn Fn() -> C>,
     /// `None` while it is down.
     component: Option<C>,
     retry_at: Timestamp,
@@ -75,14 +78,14 @@ pub(crate) struct Node<C: Component, F> {
     reported: usize,
 }
 
-impl<C: Component, F: Fn() -> C> Node<C, F> {
+impl<C: Component> Node<C> {
     /// Builds the component and sets it up, from this encoded state.
     ///
     /// # Errors
     /// What the factory or `setup` said.
     pub(crate) fn start(
         place: Place<C::Out>,
-        factory: F,
+        factory: Box<dyn Fn() -> C>,
         state: Option<Vec<u8>>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
@@ -108,6 +111,7 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
             unflushed: 0,
             reported: 0,
         };
+        node.collector.room = BATCHES * Batch::<C::Out>::FULL;
         node.build(now)?;
         Ok(node)
     }
@@ -178,9 +182,21 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
             let (before, out, strike) = (consumed, &mut self.collector, self.strike.take());
             let tracked = !batch.roots.is_empty() && !C::IS_SINK;
             out.take_in(if tracked { &batch.roots[consumed..] } else { &[] });
-            let pass = catch_unwind(AssertUnwindSafe(|| match strike {
-                None => component.apply_each(&mut events, out, tracked),
-                Some(strike) => struck(component, &mut events, out, tracked, strike),
+            let pass = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(strike) = strike.filter(|strike| !strike.after) {
+                    out.begin();
+                    drop(events.next());
+                    return Pass::Failed(strike.fail());
+                }
+                match (component.apply_each(&mut events, out, tracked), strike) {
+                    (Pass::Failed(error), _) => Pass::Failed(error),
+                    (pass, None) => pass,
+                    (_, Some(strike)) => {
+                        // It is alone in its batch.
+                        out.reopen();
+                        Pass::Failed(strike.fail())
+                    }
+                }
             }));
             consumed = total - events.len();
             let (full, failed_with) = match pass {
@@ -401,30 +417,7 @@ impl<C: Component, F: Fn() -> C> Node<C, F> {
     }
 }
 
-/// One event that is made to fail: before the component has it, or after.
-fn struck<C: Component>(
-    component: &mut C,
-    events: &mut Drain<'_, C::In>,
-    out: &mut Collector<C::Out>,
-    tracked: bool,
-    strike: Strike,
-) -> Pass {
-    if !strike.after {
-        out.begin();
-        drop(events.next());
-        return Pass::Failed(strike.fail());
-    }
-    // It is alone in its batch.
-    match component.apply_each(events, out, tracked) {
-        Pass::Failed(error) => Pass::Failed(error),
-        Pass::Exhausted | Pass::Full => {
-            out.reopen();
-            Pass::Failed(strike.fail())
-        }
-    }
-}
-
-impl<C: Component, F: Fn() -> C> Push<C::In> for Node<C, F> {
+impl<C: Component> Push<C::In> for Node<C> {
     fn push(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.counters.received.add(batch.len() as u64);
         if self.component.is_none() || !self.pending.is_empty() || !self.waiting.is_empty() {

@@ -52,11 +52,11 @@ pub(crate) struct SourceParts<T> {
     pub(crate) injected: Injected,
 }
 
-pub(crate) struct SourceInstance<C: SourceComponent, F> {
+pub(crate) struct SourceInstance<C: SourceComponent> {
     base: Base,
     parts: SourceParts<C::Out>,
     counters: Arc<Counters>,
-    factory: F,
+    factory: Box<dyn Fn() -> C>,
     component: Option<C>,
     /// The state before the running call, where it may be needed to build the source anew.
     before: Option<C::State>,
@@ -85,7 +85,7 @@ enum Phase {
     Ended,
 }
 
-impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
+impl<C: SourceComponent> SourceInstance<C> {
     /// Builds the source and sets it up.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
     pub(crate) fn start(
         base: Base,
         parts: SourceParts<C::Out>,
-        factory: F,
+        factory: Box<dyn Fn() -> C>,
         state: Option<C::State>,
     ) -> Result<Self, Failure> {
         let counters = Arc::clone(&parts.collector.desk.counters);
@@ -395,7 +395,7 @@ impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
     }
 }
 
-impl<C: SourceComponent, F: Fn() -> C> Step for SourceInstance<C, F> {
+impl<C: SourceComponent> Step for SourceInstance<C> {
     fn step(&mut self) -> Progress {
         if self.base.mailbox.cancelled() {
             return Progress::Done;

@@ -12,7 +12,7 @@ use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::SourceInstance;
 use crate::id::CheckpointId;
 
-impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
+impl<C: SourceComponent> SourceInstance<C> {
     /// Hands over the position up to which all is done, and then the state of what is fused to this
     /// source.
     pub(super) fn save(&mut self, checkpoint: CheckpointId) {

@@ -9,7 +9,7 @@ use crate::executor::component::encode_position;
 use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::SourceInstance;
 
-impl<C: SourceComponent, F: Fn() -> C> SourceInstance<C, F> {
+impl<C: SourceComponent> SourceInstance<C> {
     pub(super) fn build(&mut self) -> Result<(), Failure> {
         let (factory, instance, state) = (&self.factory, &self.parts.instance, self.before.take());
         let injected = &self.parts.injected;

@@ -105,8 +105,12 @@ impl<In: Event, Out: Event + PartialEq + Debug> OperatorHarness<In, Out> {
         Self::around(move || Stateless(factory()))
     }
 
-    fn around<C: Component<In = In, Out = Out>>(factory: impl Fn() -> C + 'static) -> Self {
-        Self { inputs: Vec::new(), run: Box::new(move |inputs, way| run(&factory, inputs, way)) }
+    fn around<C: Component<In = In, Out = Out> + 'static>(
+        factory: impl Fn() -> C + 'static,
+    ) -> Self {
+        let factory = Rc::new(factory);
+        let run = move |inputs: &[Input<In>], way| run(&factory, inputs, way);
+        Self { inputs: Vec::new(), run: Box::new(run) }
     }
 
     /// Then comes this event.
@@ -165,8 +169,8 @@ impl Clock for ManualClock {
     }
 }
 
-fn run<C: Component>(
-    factory: &dyn Fn() -> C,
+fn run<C: Component + 'static>(
+    factory: &Rc<impl Fn() -> C + 'static>,
     inputs: &[Input<C::In>],
     way: Way,
 ) -> Result<Vec<C::Out>, BoxError>
@@ -177,7 +181,10 @@ where
     let clock = Arc::new(ManualClock::default());
     let mut context = Context::new(Arc::clone(&clock) as Arc<dyn Clock>, Ledger::default());
     let emitted = Rc::new(RefCell::new(Vec::new()));
-    let start = |state, now| Node::start(place::<C>(&emitted), factory, state, now);
+    let start = |state, now| {
+        let factory = Rc::clone(factory);
+        Node::start(place::<C>(&emitted), Box::new(move || factory()), state, now)
+    };
     let mut node = start(None, context.now)?;
     let mut batch = Batch::default();
     for (number, input) in inputs.iter().enumerate() {
