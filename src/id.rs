@@ -85,6 +85,13 @@ impl Root {
         self.0 & ((1 << Self::SEQUENCE_BITS) - 1)
     }
 
+    /// How far behind that root it is in the sequence of one tracker; farther than any sequence that is
+    /// under way if it is before it, or another's.
+    #[inline]
+    pub(crate) fn places_behind(self, first: Self) -> usize {
+        usize::try_from(self.0.wrapping_sub(first.0)).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn is_none(self) -> bool {
         self == Self::NONE
     }

@@ -40,7 +40,6 @@ struct SourceDesk {
 }
 
 /// What is known of one source instance's events.
-#[derive(Default)]
 pub(crate) struct Book {
     pub(crate) first: Counts,
     /// Replays, each for an event of `first`.
@@ -75,9 +74,9 @@ enum Place {
 impl Acknowledger {
     /// For source instances with these wakers, and this many instances that may form groups.
     pub(crate) fn new(sources: Vec<Waker>, instances: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let desk = |waker| SourceDesk { book: Mutex::default(), waker };
+        let desk = |(source, waker)| SourceDesk { book: Mutex::new(Book::new(source)), waker };
         Arc::new(Self {
-            sources: sources.into_iter().map(desk).collect(),
+            sources: sources.into_iter().enumerate().map(desk).collect(),
             groups: (0..instances).map(|_| Mutex::default()).collect(),
             clock,
             closed: AtomicBool::new(false),
@@ -180,19 +179,16 @@ impl Acknowledger {
 
     /// Counts deliveries that are done, those that follow each other under one source in one go.
     fn finish(&self, mut roots: &[Root], now: Timestamp) {
-        while let Some(root) = roots.first() {
-            let tracker = root.tracker();
-            let Place::First(source) = self.place(tracker) else {
-                self.apply(*root, Report::Change(-1));
-                roots = &roots[1..];
-                continue;
-            };
-            let same = roots.iter().take_while(|root| root.tracker() == tracker).count();
-            let (these, rest) = roots.split_at(same);
-            self.enter(source, |book| {
-                book.first.finish(these.iter().map(|root| root.sequence()), now);
-            });
-            roots = rest;
+        while let Some((root, others)) = roots.split_first() {
+            match self.place(root.tracker()) {
+                Place::First(source) => {
+                    self.enter(source, |book| roots = book.first.finish(roots, now));
+                }
+                _ => {
+                    self.apply(*root, Report::Change(-1));
+                    roots = others;
+                }
+            }
         }
     }
 }
@@ -204,6 +200,16 @@ enum Report {
 }
 
 impl Book {
+    /// Of the source instance of this number.
+    fn new(source: usize) -> Self {
+        Self {
+            first: Counts::new(source),
+            again: Tracker::default(),
+            failed: Vec::new(),
+            awaited: None,
+        }
+    }
+
     fn enter_first(&mut self, event: u64, report: Report, now: Timestamp) {
         match report {
             Report::Change(delta) => {

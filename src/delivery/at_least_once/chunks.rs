@@ -36,6 +36,11 @@ impl<T: Clone> Chunks<T> {
         self.end
     }
 
+    /// Events that it has.
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.front().map_or(0, |chunk| (self.end - chunk.first) as usize)
+    }
+
     /// Copies these to the end.
     pub(crate) fn extend(&mut self, events: &[T]) {
         let fits = |chunk: &&mut Chunk<T>| chunk.events.len() + events.len() <= Batch::<T>::FULL;

@@ -10,14 +10,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::clock::Timestamp;
+use crate::id::Root;
 
 /// The event is done.
 const DONE: u32 = 0;
 /// The first attempt is over and the event is not done.
 const COMES_AGAIN: u32 = u32::MAX;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counts {
+    /// The tracker that the roots of these events name.
+    tracker: usize,
     front: u64,
     /// For each event from the front on: its outstanding deliveries, or one of the two above.
     slots: VecDeque<u32>,
@@ -33,6 +36,20 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// For the source instance whose roots name this tracker.
+    pub(crate) fn new(tracker: usize) -> Self {
+        Self {
+            tracker,
+            front: 0,
+            slots: VecDeque::new(),
+            unfinished: 0,
+            outstanding: 0,
+            held: 0,
+            held_by: BTreeMap::new(),
+            progress: None,
+        }
+    }
+
     /// Notes when each event was last heard of, for [`expire`](Self::expire).
     pub(crate) fn keep_times(&mut self) {
         self.progress.get_or_insert_default();
@@ -66,23 +83,47 @@ impl Counts {
         first
     }
 
-    /// One delivery under each of these is done. The most frequent call of all.
-    pub(crate) fn finish(&mut self, events: impl Iterator<Item = u64>, now: Timestamp) {
-        if self.progress.is_some() || !self.held_by.is_empty() {
-            events.for_each(|event| self.change(event, -1, now));
+    /// One delivery under each of these roots is done, up to the first that is another source's; from that
+    /// one on they are given back. The most frequent call of all.
+    pub(crate) fn finish<'a>(&mut self, roots: &'a [Root], now: Timestamp) -> &'a [Root] {
+        let finished = if self.progress.is_some() || !self.held_by.is_empty() {
+            let tracker = self.tracker;
+            let own = roots.iter().take_while(|root| root.tracker() == tracker);
+            own.map(|root| self.change(root.sequence(), -1, now)).count()
         } else {
-            let (mut counted, mut done) = (0, 0);
-            for event in events {
-                if let Some(slot) = self.live_slot(event) {
+            self.finish_plain(roots)
+        };
+        self.advance();
+        &roots[finished..]
+    }
+
+    /// Where nobody asks for times and tokens.
+    fn finish_plain(&mut self, roots: &[Root]) -> usize {
+        let (mut done, mut late, mut finished) = (0, 0, roots.len());
+        let front = Root::new(self.tracker, self.front);
+        let (head, tail) = self.slots.as_mut_slices();
+        for (at, root) in roots.iter().enumerate() {
+            // One difference says whose it is and where its slot is.
+            let index = root.places_behind(front);
+            let slot = match head.get_mut(index) {
+                None => tail.get_mut(index.wrapping_sub(head.len())),
+                slot => slot,
+            };
+            match slot.filter(|slot| is_live(**slot)) {
+                Some(slot) => {
                     *slot -= 1;
-                    counted += 1;
                     done += usize::from(*slot == DONE);
                 }
+                None if root.tracker() == self.tracker => late += 1,
+                None => {
+                    finished = at;
+                    break;
+                }
             }
-            self.outstanding -= counted;
-            self.unfinished -= done;
         }
-        self.advance();
+        self.outstanding -= (finished - late) as u64;
+        self.unfinished -= done;
+        finished
     }
 
     /// The deliveries outstanding under an event have changed by so many. [`advance`](Self::advance)
@@ -93,8 +134,8 @@ impl Counts {
         *slot = count.expect("an event is acknowledged no more often than it was delivered");
         let done = *slot == DONE;
         self.outstanding = self.outstanding.wrapping_add_signed(delta);
-        let index = self.index(event);
-        if let (Some(times), Some(index)) = (&mut self.progress, index) {
+        let index = index(event, self.front);
+        if let Some(times) = &mut self.progress {
             times[index] = now;
         }
         if done {
@@ -105,7 +146,7 @@ impl Counts {
 
     /// Moves the front behind all that is done.
     pub(crate) fn advance(&mut self) {
-        let done = self.slots.iter().take_while(|slot| **slot == DONE).count();
+        let done = self.slots.iter().position(|slot| *slot != DONE).unwrap_or(self.slots.len());
         self.slots.drain(..done);
         if let Some(times) = &mut self.progress {
             times.drain(..done);
@@ -124,8 +165,8 @@ impl Counts {
 
     /// A replay of the event is done, or the event is given up.
     pub(crate) fn done_again(&mut self, event: u64) {
-        let Some(index) = self.index(event) else { return };
-        if let Some(slot) = self.slots.get_mut(index).filter(|slot| **slot == COMES_AGAIN) {
+        let slot = self.slots.get_mut(index(event, self.front));
+        if let Some(slot) = slot.filter(|slot| **slot == COMES_AGAIN) {
             *slot = DONE;
             self.unfinished -= 1;
             self.advance();
@@ -142,13 +183,12 @@ impl Counts {
 
     /// Whether this event is done.
     pub(crate) fn is_done(&self, event: u64) -> bool {
-        event < self.front
-            || self.index(event).and_then(|index| self.slots.get(index)) == Some(&DONE)
+        event < self.front || self.slots.get(index(event, self.front)) == Some(&DONE)
     }
 
     /// A delivery of the event went into a token (+1) or left it (−1).
     pub(crate) fn hold(&mut self, event: u64, delta: i64) {
-        let live = self.index(event).and_then(|index| self.slots.get(index));
+        let live = self.slots.get(index(event, self.front));
         if live.is_some_and(|slot| is_live(*slot)) {
             self.held += delta;
             *self.held_by.entry(event).or_default() += delta;
@@ -180,14 +220,14 @@ impl Counts {
     /// The count of an event whose first attempt is under way.
     #[inline]
     fn live_slot(&mut self, event: u64) -> Option<&mut u32> {
-        let index = self.index(event)?;
-        self.slots.get_mut(index).filter(|slot| is_live(**slot))
+        self.slots.get_mut(index(event, self.front)).filter(|slot| is_live(**slot))
     }
+}
 
-    #[inline]
-    fn index(&self, event: u64) -> Option<usize> {
-        usize::try_from(event.checked_sub(self.front)?).ok()
-    }
+/// Where the slot of an event is; beyond all of them for an event below the front.
+#[inline]
+fn index(event: u64, front: u64) -> usize {
+    usize::try_from(event.wrapping_sub(front)).unwrap_or(usize::MAX)
 }
 
 #[inline]
@@ -202,18 +242,37 @@ mod tests {
     const NOW: Timestamp = Timestamp(0);
 
     fn three_events(copies: u32) -> Counts {
-        let mut counts = Counts::default();
+        let mut counts = Counts::new(7);
         assert_eq!(counts.open(3, copies, NOW), 0);
         counts
+    }
+
+    fn finish<const N: usize>(counts: &mut Counts, events: [u64; N]) {
+        let roots = events.map(|event| Root::new(7, event));
+        assert!(counts.finish(&roots, NOW).is_empty());
+    }
+
+    #[test]
+    fn roots_of_others_are_given_back_from_the_first_on() {
+        for others in [6, 8, 60_000] {
+            let mut counts = three_events(1);
+            let other = Root::new(others, 1);
+            let roots = [Root::new(7, 0), Root::new(7, 2), other, Root::new(7, 1)];
+            assert_eq!(counts.finish(&roots, NOW), [other, Root::new(7, 1)]);
+            assert_eq!((counts.front(), counts.unfinished()), (1, 1));
+            assert_eq!(counts.finish(&[Root::NONE], NOW), [Root::NONE]);
+            // Late ones are its own, wherever they are.
+            assert_eq!(counts.finish(&[Root::new(7, 0), Root::new(7, 9), other], NOW), [other]);
+            assert_eq!((counts.front(), counts.unfinished()), (1, 1));
+        }
     }
 
     #[test]
     fn the_front_waits_for_the_lowest_event_and_then_passes_all_that_is_done() {
         let mut counts = three_events(1);
-        counts.finish([1, 2].into_iter(), NOW);
+        finish(&mut counts, [1, 2]);
         assert_eq!((counts.front(), counts.unfinished()), (0, 1));
-        counts.finish([0].into_iter(), NOW);
-        counts.advance();
+        finish(&mut counts, [0]);
         assert_eq!((counts.front(), counts.unfinished()), (3, 0));
         assert_eq!(counts.open(1, 1, NOW), 3);
     }
@@ -225,7 +284,7 @@ mod tests {
         counts.change(0, -2, NOW);
         counts.advance();
         assert!(!counts.is_done(0));
-        counts.finish([0].into_iter(), NOW);
+        finish(&mut counts, [0]);
         assert!(counts.is_done(0));
     }
 
@@ -234,14 +293,14 @@ mod tests {
         let mut counts = three_events(1);
         assert!(counts.fail(0));
         assert!(!counts.fail(0));
-        counts.finish([0].into_iter(), NOW);
+        finish(&mut counts, [0]);
         counts.change(0, 5, NOW);
         counts.advance();
         assert_eq!((counts.front(), counts.unfinished()), (0, 3));
         counts.done_again(0);
         assert_eq!((counts.front(), counts.unfinished()), (1, 2));
         counts.done_again(0);
-        counts.finish([0].into_iter(), NOW);
+        finish(&mut counts, [0]);
         assert_eq!((counts.front(), counts.unfinished()), (1, 2));
     }
 
@@ -249,8 +308,8 @@ mod tests {
     fn deliveries_in_tokens_of_an_event_that_failed_count_no_more() {
         let mut counts = three_events(1);
         counts.hold(1, 1);
-        counts.finish([0].into_iter(), NOW);
-        counts.finish([2].into_iter(), NOW);
+        finish(&mut counts, [0]);
+        finish(&mut counts, [2]);
         assert!(counts.all_held());
         assert!(counts.fail(1));
         counts.hold(1, -1);
@@ -261,11 +320,11 @@ mod tests {
     #[test]
     fn a_rewind_reopens_what_was_done_behind_the_front() {
         let mut counts = three_events(1);
-        counts.finish([0].into_iter(), NOW);
-        counts.finish([2].into_iter(), NOW);
+        finish(&mut counts, [0]);
+        finish(&mut counts, [2]);
         counts.advance();
         counts.rewind();
-        counts.finish([1].into_iter(), NOW);
+        finish(&mut counts, [1]);
         counts.advance();
         assert_eq!((counts.front(), counts.unfinished()), (1, 2));
     }

@@ -111,14 +111,15 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         self.buffer.keep(&batch.events, (self.bytes_of)(&batch.events));
         let mut book = self.acknowledger.book(self.source);
         let first = book.first.open(events, copies, self.acknowledger.now());
+        book.take_answers(&mut self.answers);
         drop(book);
+        self.advance();
         if copies == 0 {
             // Nothing reads them: they are done, and go nowhere.
             batch.clear();
         } else {
             batch.roots.extend(Root::range(self.source, first, events));
         }
-        self.take_answers();
         Admission::Emit
     }
 
@@ -126,8 +127,9 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         let known = self.answers.front;
         self.take_answers();
         self.expire(now);
-        let any = self.answers.front > known || !self.answers.failed.is_empty();
+        let any_done = self.answers.front > known;
         let failed = std::mem::take(&mut self.answers.failed);
+        let any_failed = !failed.is_empty();
         for (entry, failure) in failed {
             match self.buffer.failed(entry, failure, now) {
                 Some(Consequence::GiveUp(letter)) => {
@@ -138,14 +140,15 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
                 Some(Consequence::Replay) | None => {}
             }
         }
-        if any {
+        if any_failed {
+            // Of what was given up.
             self.take_answers();
         }
-        if self.buffer.is_heavy() {
+        if self.buffer.is_heavy() && self.buffer.len() > self.answers.unfinished {
             let book = self.acknowledger.book(self.source);
             self.buffer.reclaim(|entry| book.first.is_done(entry), self.bytes_of);
         }
-        any
+        any_done || any_failed
     }
 
     fn replays(&mut self, copies: u32, now: Timestamp, batch: &mut Batch<T>) {

@@ -104,6 +104,11 @@ impl<T: Clone> ReplayBuffer<T> {
         self.bytes >= self.options.bytes_max
     }
 
+    /// Events that it has.
+    pub(crate) fn len(&self) -> usize {
+        self.stragglers.len() + self.events.len()
+    }
+
     /// Keeps events that weigh so much together.
     pub(crate) fn keep(&mut self, events: &[T], bytes: usize) {
         self.events.extend(events);
@@ -300,8 +305,9 @@ mod tests {
         let mut buffer = buffer(ReplayOrder::FailedLast);
         buffer.keep(&['d'], 97);
         assert_eq!(buffer.room(), 0);
+        assert_eq!(buffer.len(), 4);
         buffer.reclaim(|entry| entry != 1, |events| events.len());
-        assert_eq!((buffer.bytes, buffer.end()), (1, 4));
+        assert_eq!((buffer.bytes, buffer.end(), buffer.len()), (1, 4, 1));
         buffer.release(1);
         assert_eq!(buffer.room(), 1);
         assert!(matches!(buffer.failed(1, failure(), LATER), Some(Consequence::Replay)));
