@@ -16,8 +16,8 @@ use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// One instance, driven from outside: by a thread of its own or by a simulation.
 pub(crate) trait Step {
-    /// Does a bounded piece of work, never waits.
-    fn step(&mut self) -> Progress;
+    /// Does a bounded piece of work at this moment, never waits.
+    fn step(&mut self, now: Timestamp) -> Progress;
 }
 
 /// What a step came to.

@@ -3,7 +3,7 @@
 use crate::channel::frame::{Control, End, Frame};
 use crate::channel::inbox::Inbox;
 use crate::channel::push::{Local, Push};
-use crate::clock::earlier;
+use crate::clock::{Timestamp, earlier};
 use crate::delivery::checkpointed::gate::{Gate, GateVerdict};
 use crate::executor::instance::{Base, Command, Progress, Report, Step};
 use crate::id::CheckpointId;
@@ -165,11 +165,11 @@ impl<T> OperatorInstance<T> {
 }
 
 impl<T> Step for OperatorInstance<T> {
-    fn step(&mut self) -> Progress {
+    fn step(&mut self, now: Timestamp) -> Progress {
         if self.base.mailbox.cancelled() {
             return Progress::Done;
         }
-        self.base.context.now = self.base.context.clock.now();
+        self.base.context.now = now;
         for command in self.base.mailbox.take() {
             self.obey(command);
         }

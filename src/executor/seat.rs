@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Cause, Failure};
 use crate::executor::blueprint::BuildInstance;
 use crate::executor::instance::{Mailbox, Progress, Report, Reporter, Step};
@@ -42,9 +42,9 @@ impl Occupant {
     }
 
     /// One step of its life. The last one reports that the instance is gone.
-    pub(crate) fn step(&mut self) -> Progress {
+    pub(crate) fn step(&mut self, now: Timestamp) -> Progress {
         // Whatever escapes is a defect of ours; it is reported, never silent.
-        let stepped = catch_unwind(AssertUnwindSafe(|| self.live()));
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.live(now)));
         let progress = stepped.unwrap_or_else(|payload| {
             let (instance, cause) = (self.name.clone(), Cause::panic(payload));
             self.reporter.send(Report::Failed(Failure { instance, callback: "engine", cause }));
@@ -56,9 +56,9 @@ impl Occupant {
         progress
     }
 
-    fn live(&mut self) -> Progress {
+    fn live(&mut self, now: Timestamp) -> Progress {
         if let Life::Living(step) = &mut self.life {
-            return step.step();
+            return step.step(now);
         }
         let Life::Unborn(build) = std::mem::replace(&mut self.life, Life::Over) else {
             return Progress::Done;

@@ -97,7 +97,7 @@ fn drive(seat: Seat) {
     let mut patience = Patience::default();
     loop {
         counters.working_since.set(began.0);
-        let progress = occupant.step();
+        let progress = occupant.step(began);
         let ended = clock.now();
         let (deadline, waited) = match progress {
             Progress::Moved => {

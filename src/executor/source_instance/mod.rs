@@ -396,11 +396,11 @@ impl<C: SourceComponent> SourceInstance<C> {
 }
 
 impl<C: SourceComponent> Step for SourceInstance<C> {
-    fn step(&mut self) -> Progress {
+    fn step(&mut self, now: Timestamp) -> Progress {
         if self.base.mailbox.cancelled() {
             return Progress::Done;
         }
-        self.base.context.now = self.base.context.clock.now();
+        self.base.context.now = now;
         for command in self.base.mailbox.take() {
             self.obey(command);
         }

@@ -235,7 +235,7 @@ impl SimulatedHost {
 
     fn step(&mut self, number: usize) {
         let actor = &mut self.actors[number];
-        let progress = actor.occupant.step();
+        let progress = actor.occupant.step(self.shared.now());
         if progress == Progress::Moved || progress == Progress::Done {
             self.quiet = 0;
         }
