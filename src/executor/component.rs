@@ -29,8 +29,10 @@ pub(crate) trait Component: Sized {
     /// Whether it ends streams: its events count as delivered when `end_batch` has succeeded.
     const IS_SINK: bool = false;
 
-    /// Starts from encoded state; the timers that were part of it.
-    fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError>;
+    /// Starts from encoded state; the timers that were part of it. By default it has none.
+    fn setup(&mut self, _: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
+        Ok(Timers::new())
+    }
 
     /// Applies itself to one event after the other.
     fn apply_each(

@@ -11,11 +11,10 @@ use std::vec::Drain;
 use crate::api::apply_loop::{Pass, apply_each};
 use crate::api::collector::Collector;
 use crate::api::event::Event;
-use crate::api::instance::Instance;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::error::BoxError;
-use crate::executor::component::{Component, Timers};
+use crate::executor::component::Component;
 use crate::executor::sift::sift;
 
 /// Each event becomes another.
@@ -33,10 +32,6 @@ impl<F, In, Out> Map<F, In, Out> {
 impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In, Out> {
     type In = In;
     type Out = Out;
-
-    fn setup(&mut self, _: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
-        Ok(Timers::new())
-    }
 
     fn apply_each(
         &mut self,
@@ -90,10 +85,6 @@ impl<F, T> Filter<F, T> {
 impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
     type In = T;
     type Out = T;
-
-    fn setup(&mut self, _: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
-        Ok(Timers::new())
-    }
 
     fn apply_each(
         &mut self,
@@ -152,10 +143,6 @@ impl<F, T> Inspect<F, T> {
 impl<F: Fn(&T) + 'static, T: Event> Component for Inspect<F, T> {
     type In = T;
     type Out = T;
-
-    fn setup(&mut self, _: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
-        Ok(Timers::new())
-    }
 
     fn apply_each(
         &mut self,

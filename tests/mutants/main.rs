@@ -11,6 +11,7 @@ mod tier;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -117,6 +118,7 @@ impl Copy {
             .cargo(mutant)
             .args(["--quiet", "--", test])
             .env("STREAMWORK_TIER", tier)
+            .process_group(0)
             .spawn()
             .expect("cargo can be started");
         let began = Instant::now();
@@ -125,7 +127,10 @@ impl Copy {
                 return if status.success() { Verdict::Passed } else { Verdict::Failed };
             }
             if began.elapsed() > Duration::from_secs(120) {
-                let _ = child.kill();
+                // Not only cargo: the test that hangs is a process of its own.
+                let group = format!("-{}", child.id());
+                let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+                assert!(killed.expect("kill can be started").success(), "the test goes on");
                 let _ = child.wait();
                 return Verdict::TookTooLong;
             }
@@ -141,11 +146,10 @@ impl Copy {
             Some(binary) => command.args(["--test", binary]),
             None => command.arg("--lib"),
         };
-        // The crate's own build directory: what it depends on is there already. What the command
-        // says is of no interest, it is meant to fail.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in there");
+        // A build directory of its own: in the crate's a broken engine would lie under the names of the
+        // whole one. What the command says is of no interest, it is meant to fail.
         command
-            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants-built"))
             .env("RUST_BACKTRACE", "0")
             .env_remove("STREAMWORK_REPORT")
             .stdout(Stdio::null())

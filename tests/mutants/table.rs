@@ -143,8 +143,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "let the front pass an event that comes again",
         file: "src/delivery/at_least_once/counts.rs",
-        whole: "take_while(|slot| **slot == DONE)",
-        broken: "take_while(|slot| !is_live(**slot))",
+        whole: "position(|slot| *slot != DONE)",
+        broken: "position(|slot| is_live(*slot))",
         killed_by: ACKNOWLEDGED,
     },
     Mutant {
