@@ -13,7 +13,6 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
-use crate::error::BoxError;
 use crate::executor::component::Component;
 use crate::executor::sift::sift;
 
