@@ -13,6 +13,14 @@ use crate::channel::queue::QueueSender;
 use crate::clock::Timestamp;
 use crate::metrics::Counters;
 
+/// Receivers up to which batches are as large as they may be. With more of them each batch is smaller, so
+/// that those which a sender fills by turns take no more room together: most of the caches is theirs.
+const WIDE: usize = 8;
+
+/// Events of a batch to one of many receivers at least, where a full one has so many: each batch costs its
+/// receiver as much as some ten events.
+const WIDE_LEAST: usize = 128;
+
 /// What an edge does with a batch when the receiver's queue is full.
 ///
 /// The dropping policies are refused under guarantees that may not lose events.
@@ -36,6 +44,8 @@ pub(crate) struct Outbox<T> {
 struct Lane<T> {
     queue: QueueSender<T>,
     open: Batch<T>,
+    /// It is sent when it has so many events.
+    full: usize,
     waiting: VecDeque<Frame<T>>,
     overflow: Overflow,
     counters: Arc<Counters>,
@@ -48,8 +58,13 @@ impl<T: Clone> Outbox<T> {
         queues: Vec<(QueueSender<T>, Arc<Counters>)>,
         overflow: Overflow,
     ) -> Self {
+        let full = match partition {
+            Partition::One(_) | Partition::All => Batch::<T>::FULL,
+            Partition::RoundRobin { .. } | Partition::Key(_) => full_of::<T>(queues.len()),
+        };
         let lanes = queues.into_iter().map(|(queue, counters)| Lane {
             open: Batch::default(),
+            full,
             waiting: VecDeque::new(),
             queue,
             overflow,
@@ -81,6 +96,12 @@ impl<T: Clone> Outbox<T> {
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
         empty.for_each(|lane| lane.open.born = Timestamp(u64::MAX));
     }
+}
+
+/// Events of a full batch where a sender deals them out to so many.
+fn full_of<T>(receivers: usize) -> usize {
+    let most = Batch::<T>::FULL;
+    (most * WIDE / receivers.max(WIDE)).max(most.min(WIDE_LEAST))
 }
 
 impl<T: Clone> Push<T> for Outbox<T> {
@@ -139,7 +160,7 @@ impl<T: Clone> Lane<T> {
             self.ship(context);
         }
         self.open.append(batch);
-        if self.open.len() >= Batch::<T>::FULL {
+        if self.open.len() >= self.full {
             self.ship(context);
         }
     }
@@ -148,7 +169,7 @@ impl<T: Clone> Lane<T> {
         self.open.events.extend_from_slice(&batch.events);
         self.open.roots.extend_from_slice(&batch.roots);
         self.open.born = self.open.born.min(batch.born);
-        if self.open.len() >= Batch::<T>::FULL {
+        if self.open.len() >= self.full {
             self.ship(context);
         }
     }
@@ -156,7 +177,7 @@ impl<T: Clone> Lane<T> {
     /// Sends the open batch if it is full; the next one may begin with an event that was `born` then.
     #[inline]
     fn ship_full(&mut self, born: Timestamp, context: &mut Context) {
-        if self.open.events.len() >= Batch::<T>::FULL {
+        if self.open.events.len() >= self.full {
             self.ship(context);
             self.open.born = born;
         }
@@ -205,5 +226,47 @@ impl<T: Clone> Lane<T> {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::waker::Waker;
+    use crate::channel::ledger::Ledger;
+    use crate::channel::queue::queue;
+    use crate::clock::MonotonicClock;
+
+    /// How many events are in the batches that each receiver has got.
+    fn dealt(receivers: usize, events: usize) -> Vec<Vec<usize>> {
+        let pairs = (0..receivers).map(|_| queue::<u64>(8, Waker::default(), Waker::default()));
+        let (to, from): (Vec<_>, Vec<_>) = pairs.unzip();
+        let to = to.into_iter().map(|to| (to, Arc::default())).collect();
+        let mut outbox = Outbox::new(Partition::RoundRobin { next: 0 }, to, Overflow::Block);
+        let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
+        let mut batch = Batch { events: (0..events as u64).collect(), ..Batch::default() };
+        outbox.push(&mut batch, &mut context);
+        let frames = from.iter().map(|from| std::iter::from_fn(|| from.try_recv()));
+        let sizes = frames.map(|frames| {
+            frames.map(|frame| match frame {
+                Frame::Batch(batch) => batch.len(),
+                Frame::Control(control) => panic!("nobody sent {control:?}"),
+            })
+        });
+        sizes.map(Iterator::collect).collect()
+    }
+
+    #[test]
+    fn batches_are_smaller_where_there_are_many_receivers() {
+        assert_eq!(dealt(2, 2 * 1_024), vec![vec![1_024]; 2]);
+        assert_eq!(dealt(16, 16 * 1_024), vec![vec![512; 2]; 16]);
+        assert_eq!(dealt(64, 64 * 300), vec![vec![128; 2]; 64]);
+    }
+
+    #[test]
+    fn a_full_batch_of_large_events_is_no_larger_for_many_receivers() {
+        assert_eq!(full_of::<[u8; 4_096]>(2), 16);
+        assert_eq!(full_of::<[u8; 4_096]>(64), 16);
+        assert_eq!(full_of::<[u8; 128]>(64), 128);
     }
 }
