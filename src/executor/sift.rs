@@ -1,4 +1,5 @@
-//! [`sift`]: every event of a vector through a function, where it lies. The one file with `unsafe` in it.
+//! [`sift`] and [`keep`]: every event of a vector through a function, where it lies. The one file with `unsafe`
+//! in it.
 //!
 //! A slot of a vector cannot be emptied and filled again in safe Rust without a value in between. Safe ways
 //! were measured for a map and a filter of 32-byte events, beside one hand-written loop of 4.0 ns an event:
@@ -39,6 +40,36 @@ pub(crate) fn sift<T>(events: &mut Vec<T>, mut f: impl FnMut(T) -> (T, bool)) ->
         // SAFETY: `written < read <= length`, so the slot is in the hole: no live value is overwritten.
         unsafe { ptr::write(gap.slot(gap.written), event) };
         // No branch for what has nothing to drop: which events stay is hard to guess for a processor.
+        gap.written += usize::from(stays);
+    }
+    gap.written
+}
+
+/// Passes each event by `stays`, and drops those for which that is false; how many stay. As [`sift`], also if
+/// `stays` panics.
+///
+/// What has nothing to drop is copied from slot to slot as bytes and never becomes a value in between, which
+/// the compiler would take apart into fields: a third less time for events of 32 bytes.
+#[inline]
+pub(crate) fn keep<T>(events: &mut Vec<T>, mut stays: impl FnMut(&T) -> bool) -> usize {
+    if needs_drop::<T>() {
+        return sift(events, |event| {
+            let stays = stays(&event);
+            (event, stays)
+        });
+    }
+    let mut gap = Gap::open(events);
+    while gap.read < gap.length {
+        let from = gap.slot(gap.read);
+        gap.read += 1;
+        // SAFETY: slots from `read` on have not been read and hold events; this one is behind all that were
+        // written. Nothing changes it while it is looked at.
+        let stays = stays(unsafe { &*from });
+        let to = gap.slot(gap.written);
+        // SAFETY: `written < read`, so both slots are within the allocation, and no slot that still counts is
+        // overwritten: they are the same one, or `to` is in the hole. No value is doubled, since the slot
+        // that was read does not count any more, and nothing is dropped.
+        unsafe { ptr::copy(from, to, 1) };
         gap.written += usize::from(stays);
     }
     gap.written
@@ -139,6 +170,42 @@ mod tests {
             let before = (0..panics_at).filter(|n| n % 2 == 0).map(|n| n + 100);
             assert_eq!(numbers(&events), before.chain(panics_at + 1..10).collect::<Vec<_>>());
             assert_eq!(Arc::strong_count(&alive) - 1, events.len());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_the_same_whether_it_has_a_destructor_or_not() {
+        for stays in
+            [|_| true, |_| false, |n| n % 3 == 0, |n| n < 5, |n| n >= 5] as [fn(u32) -> bool; 5]
+        {
+            let (mut counted, alive) = counted(20);
+            let mut plain: Vec<u32> = (0..20).collect();
+            assert_eq!(keep(&mut counted, |(n, _)| stays(*n)), keep(&mut plain, |n| stays(*n)));
+            assert_eq!(plain, (0..20).filter(|n| stays(*n)).collect::<Vec<_>>());
+            assert_eq!(numbers(&counted), plain);
+            assert_eq!(Arc::strong_count(&alive) - 1, plain.len());
+        }
+    }
+
+    #[test]
+    fn a_panic_while_one_is_looked_at_loses_that_event_and_no_other() {
+        fn kept<T>(mut events: Vec<T>, number: impl Fn(&T) -> u32, panics_at: u32) -> Vec<u32> {
+            let unwound = catch_unwind(AssertUnwindSafe(|| {
+                keep(&mut events, |event| {
+                    assert!(number(event) != panics_at, "on purpose");
+                    number(event).is_multiple_of(2)
+                })
+            }));
+            assert!(unwound.is_err());
+            events.iter().map(number).collect()
+        }
+        for panics_at in 0..10 {
+            let before = (0..panics_at).filter(|n| n % 2 == 0);
+            let left: Vec<u32> = before.chain(panics_at + 1..10).collect();
+            let (counted, alive) = counted(10);
+            assert_eq!(kept(counted, |(n, _)| *n, panics_at), left);
+            assert_eq!(Arc::strong_count(&alive), 1);
+            assert_eq!(kept((0..10).collect(), |n| *n, panics_at), left);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::api::event::Event;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::executor::component::Component;
-use crate::executor::sift::sift;
+use crate::executor::sift::{keep, sift};
 
 /// Each event becomes another.
 pub(crate) struct Map<F, In, Out> {
@@ -106,22 +106,21 @@ impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
     fn sweep(&mut self, batch: &mut Batch<T>, handled: &mut usize, ledger: &mut Ledger) {
         let f = &*self.f;
         if batch.roots.is_empty() {
-            sift(&mut batch.events, |event| {
+            keep(&mut batch.events, |event| {
                 *handled += 1;
-                let stays = f(&event);
-                (event, stays)
+                f(event)
             });
             return;
         }
         let (roots, mut written) = (&mut batch.roots, 0);
-        sift(&mut batch.events, |event| {
+        keep(&mut batch.events, |event| {
             let root = roots[*handled];
             *handled += 1;
-            let stays = f(&event);
+            let stays = f(event);
             roots[written] = root;
             written += usize::from(stays);
             ledger.change(root, if stays { 0 } else { -1 });
-            (event, stays)
+            stays
         });
         roots.truncate(written);
     }
@@ -162,10 +161,10 @@ impl<F: Fn(&T) + 'static, T: Event> Component for Inspect<F, T> {
 
     fn sweep(&mut self, batch: &mut Batch<T>, handled: &mut usize, _: &mut Ledger) {
         let f = &*self.f;
-        sift(&mut batch.events, |event| {
+        keep(&mut batch.events, |event| {
             *handled += 1;
-            f(&event);
-            (event, true)
+            f(event);
+            true
         });
     }
 }
