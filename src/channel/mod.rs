@@ -10,6 +10,7 @@ pub(crate) mod frame;
 pub(crate) mod inbox;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod moves;
 pub(crate) mod outbox;
 pub(crate) mod partition;
 pub(crate) mod push;

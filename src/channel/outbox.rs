@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::channel::frame::{Batch, Control, Frame};
+use crate::channel::moves::Moves;
 use crate::channel::partition::Partition;
 use crate::channel::push::{Context, Local, Push};
 use crate::channel::queue::QueueSender;
@@ -77,17 +78,17 @@ impl<T: Clone> Outbox<T> {
         self.partition.targets(&batch.events, self.lanes.len(), &mut self.targets);
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
-        let events = batch.events.drain(..).zip(&self.targets);
+        let mut events = Moves::out_of(&mut batch.events);
         if batch.roots.is_empty() {
-            for (event, target) in events {
+            for target in &self.targets {
                 let lane = &mut lanes[*target as usize];
-                lane.open.events.push(event);
+                events.next_to(&mut lane.open.events);
                 lane.ship_full(batch.born, context);
             }
         } else {
-            for ((event, target), root) in events.zip(&batch.roots) {
+            for (target, root) in self.targets.iter().zip(&batch.roots) {
                 let lane = &mut lanes[*target as usize];
-                lane.open.events.push(event);
+                events.next_to(&mut lane.open.events);
                 lane.open.roots.push(*root);
                 lane.ship_full(batch.born, context);
             }

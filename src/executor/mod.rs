@@ -20,7 +20,6 @@ pub(crate) mod operator_instance;
 pub(crate) mod rebuild;
 pub(crate) mod seat;
 pub(crate) mod side_port;
-pub(crate) mod sift;
 pub(crate) mod small_parts;
 pub(crate) mod source_component;
 pub(crate) mod source_instance;

@@ -13,8 +13,8 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
+use crate::channel::moves::{keep, sift};
 use crate::executor::component::Component;
-use crate::executor::sift::{keep, sift};
 
 /// Each event becomes another.
 pub(crate) struct Map<F, In, Out> {

@@ -1,10 +1,13 @@
-//! [`sift`] and [`keep`]: every event of a vector through a function, where it lies. The one file with `unsafe`
-//! in it.
+//! How events move: [`sift`] and [`keep`], through a function and where they lie, and [`Moves`], from one vector
+//! to the ends of several. The one file with `unsafe` in it.
 //!
 //! A slot of a vector cannot be emptied and filled again in safe Rust without a value in between. Safe ways
 //! were measured for a map and a filter of 32-byte events, beside one hand-written loop of 4.0 ns an event:
 //! into another vector 6.1 ns, with swaps 5.8 ns, with clones 4.6 ns. Clones are not ours to make: an event
 //! may count them. In the engine this way reaches 0.96 of the rate of the one with clones.
+//!
+//! A drain and a push would do what [`Moves`] does. Then an event is on its way through the stack while the
+//! vector may have to grow, and a job that counts by key is 7 % slower.
 //!
 //! ```text
 //!   0        written            read                length
@@ -73,6 +76,39 @@ pub(crate) fn keep<T>(events: &mut Vec<T>, mut stays: impl FnMut(&T) -> bool) ->
         gap.written += usize::from(stays);
     }
     gap.written
+}
+
+/// Moves events out of a vector, one after the other, each to the end of another vector. Those that were not
+/// moved stay in it.
+pub(crate) struct Moves<'a, T>(Gap<'a, T>);
+
+impl<'a, T> Moves<'a, T> {
+    pub(crate) fn out_of(events: &'a mut Vec<T>) -> Self {
+        Self(Gap::open(events))
+    }
+
+    /// Moves the next event.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline]
+    pub(crate) fn next_to(&mut self, to: &mut Vec<T>) {
+        let Gap { read, length, .. } = self.0;
+        assert!(read < length, "all {length} events were moved");
+        if to.len() == to.capacity() {
+            to.reserve(1);
+        }
+        let from = self.0.slot(read);
+        // Nothing panics from here on.
+        self.0.read += 1;
+        // SAFETY: `read < length`, and slots from `read` on have not been read, so there is an event. `to` has
+        // room for one more and is another vector, since both are borrowed to be changed. The slot that was
+        // read does not count any more, so the event is in one place only.
+        unsafe {
+            ptr::copy_nonoverlapping(from, to.as_mut_ptr().add(to.len()), 1);
+            to.set_len(to.len() + 1);
+        }
+    }
 }
 
 /// A vector with a hole.
@@ -207,6 +243,34 @@ mod tests {
             assert_eq!(Arc::strong_count(&alive), 1);
             assert_eq!(kept((0..10).collect(), |n| *n, panics_at), left);
         }
+    }
+
+    #[test]
+    fn events_that_are_moved_are_in_one_vector_and_those_that_are_not_stay_in_order() {
+        for moved in [0, 1, 7, 10] {
+            let (mut events, alive) = counted(10);
+            let mut to = [Vec::new(), Vec::new()];
+            let mut moves = Moves::out_of(&mut events);
+            (0..moved).for_each(|n| moves.next_to(&mut to[n % 2]));
+            drop(moves);
+            let of = |odd| (0..moved as u32).filter(|n| n % 2 == odd).collect::<Vec<_>>();
+            assert_eq!([numbers(&to[0]), numbers(&to[1])], [of(0), of(1)]);
+            assert_eq!(numbers(&events), (moved as u32..10).collect::<Vec<_>>());
+            drop(events);
+            assert_eq!(Arc::strong_count(&alive) - 1, moved);
+        }
+    }
+
+    #[test]
+    fn more_events_than_there_are_cannot_be_moved() {
+        let (mut events, alive) = counted(2);
+        let mut to = Vec::new();
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let mut moves = Moves::out_of(&mut events);
+            (0..3).for_each(|_| moves.next_to(&mut to));
+        }));
+        assert!(unwound.is_err());
+        assert_eq!((numbers(&to), events.len(), Arc::strong_count(&alive)), (vec![0, 1], 0, 3));
     }
 
     #[test]
