@@ -78,15 +78,18 @@ pub struct Collector<T> {
     pub(crate) copies: u32,
     pub(crate) room: usize,
     current: Current,
-    /// The roots of the events at hand, where events are tracked: of those in `ends`, and of those after them.
+    /// The roots of the events at hand, where events are tracked: of those that are closed, and of those
+    /// after them.
     inputs: Vec<Root>,
     /// Events that were deferred, since this was last asked.
     deferred: usize,
-    /// Where the outputs of each event end, of those that are not settled; where events are tracked.
+    /// Whether a tracked event that is not settled emitted none or several. Most operators emit one.
+    uneven: bool,
+    /// Then: where the outputs of each event end, of those that are closed and not settled.
     ends: Vec<usize>,
     /// Outputs that stand for other events: where they are, and under which root.
     anchors: Vec<(usize, Root)>,
-    /// Events among those in `ends` that did something out of the ordinary.
+    /// Events among the closed ones that did something out of the ordinary.
     extraordinary: Vec<Extraordinary>,
 }
 
@@ -101,7 +104,7 @@ pub(crate) struct Desk {
 
 /// What an event did beside emitting on the main output.
 struct Extraordinary {
-    /// Its place in `ends`.
+    /// Its place among the closed ones.
     event: usize,
     anchored: usize,
     side_deliveries: i64,
@@ -144,6 +147,7 @@ impl<T> Collector<T> {
             },
             inputs: Vec::new(),
             deferred: 0,
+            uneven: false,
             ends: Vec::new(),
             anchors: Vec::new(),
             extraordinary: Vec::new(),
@@ -283,9 +287,18 @@ impl<T> Collector<T> {
         self.inputs.extend_from_slice(roots);
     }
 
+    /// Tracked events that were closed before the one at hand, and are not settled.
+    fn closed(&self) -> usize {
+        match self.uneven {
+            true => self.ends.len(),
+            // One output each, and those that are settled have their roots.
+            false => self.current.first_output.saturating_sub(self.roots.len()),
+        }
+    }
+
     /// The root of the event at hand.
     fn root(&self) -> Root {
-        self.inputs.get(self.ends.len()).copied().unwrap_or(Root::NONE)
+        self.inputs.get(self.closed()).copied().unwrap_or(Root::NONE)
     }
 
     /// Opens the account of events that emit one output each, and none if they fail.
@@ -315,15 +328,35 @@ impl<T> Collector<T> {
         }
     }
 
-    /// Notes where the outputs of a tracked event end whose account is closed.
+    /// Notes where the outputs of a tracked event end whose account is closed: nothing to note as long as
+    /// each has one.
     #[inline]
     pub(crate) fn end_tracked(&mut self) {
+        if self.uneven || self.events.len() != self.current.first_output + 1 {
+            self.end_uneven();
+        }
+    }
+
+    fn end_uneven(&mut self) {
+        self.note_ends(self.current.first_output);
         self.ends.push(self.events.len());
+    }
+
+    /// Notes where the outputs of all events end whose outputs are before this one.
+    fn note_ends(&mut self, end: usize) {
+        if !std::mem::replace(&mut self.uneven, true) {
+            self.ends.extend(self.roots.len() + 1..=end);
+        }
+    }
+
+    fn forget_ends(&mut self) {
+        self.uneven = false;
+        self.ends.clear();
     }
 
     /// Opens the account of the only event that was taken in once more: it fails in the end.
     pub(crate) fn reopen(&mut self) {
-        self.ends.clear();
+        self.forget_ends();
         self.extraordinary.clear();
         self.current.extraordinary = self.current.last_was;
         self.deferred -= usize::from(self.current.last_was && self.current.deferred);
@@ -340,7 +373,7 @@ impl<T> Collector<T> {
         (self.current.extraordinary, self.current.last_was) = (false, true);
         self.deferred += usize::from(deferred);
         if self.desk.tracked {
-            let event = self.ends.len();
+            let event = self.closed();
             self.extraordinary.push(Extraordinary { event, anchored, side_deliveries });
         }
     }
@@ -348,15 +381,14 @@ impl<T> Collector<T> {
     /// Settles the accounts of tracked events that were closed: gives every output its root, and tells
     /// `change` by how much the deliveries outstanding under each of these roots have changed.
     pub(crate) fn settle(&mut self, mut change: impl FnMut(Root, i64)) {
-        let first = self.roots.len();
-        let ends = self.ends.iter().enumerate();
-        let one_each = ends.fold(true, |all, (at, end)| all & (*end == first + at + 1));
-        if one_each && self.copies == 1 && self.extraordinary.is_empty() {
-            self.roots.extend_from_slice(&self.inputs[..self.ends.len()]);
+        if !self.uneven && self.copies == 1 && self.extraordinary.is_empty() {
+            let closed = self.events.len() - self.roots.len();
+            self.roots.extend_from_slice(&self.inputs[..closed]);
         } else {
+            self.note_ends(self.events.len());
             self.settle_each(&mut change);
         }
-        self.ends.clear();
+        self.forget_ends();
     }
 
     fn settle_each(&mut self, change: &mut impl FnMut(Root, i64)) {
