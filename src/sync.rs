@@ -36,6 +36,10 @@ mod scheduled {
     pub(crate) struct MutexGuard<'a, T>(Option<inner::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(inner::Mutex::new(value))
+        }
+
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().expect("nobody panics with the lock")))
         }
