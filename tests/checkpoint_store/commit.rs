@@ -195,24 +195,10 @@ fn component_names_of_any_kind_get_parts_of_their_own() {
 
 #[test]
 fn every_thread_can_write_its_part_of_one_checkpoint() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = DirectoryStore::open(directory.path()).unwrap();
-    let execution = store.begin_execution().unwrap();
-    let mut manifest = manifest_without_parts(execution, 1);
-    manifest.parts = std::thread::scope(|threads| {
-        let writers: Vec<_> = (0..8)
-            .map(|instance| {
-                let store = &store;
-                threads.spawn(move || {
-                    let name = PartName::new("counter", instance);
-                    store.write_part(execution, CheckpointId(1), &name, &[instance as u8; 1000])
-                })
-            })
-            .collect();
-        writers.into_iter().map(|writer| writer.join().unwrap().unwrap()).collect()
+    committed_by_threads(|store, execution, instance| {
+        let name = PartName::new("counter", instance);
+        store.write_part(execution, CheckpointId(1), &name, &[instance as u8; 1000]).map(|of| [of])
     });
-    store.commit(&manifest).unwrap();
-    assert_eq!(store.latest().unwrap().unwrap().manifest, manifest);
 }
 
 proptest! {

@@ -34,23 +34,32 @@ pub(crate) fn assert_falls_back(disk: &MemoryDisk, manifests: &[Manifest], what:
     assert!(again.set_aside.is_empty(), "{what}");
 }
 
-fn every_cut_and_flip(path_of: impl Fn(&Manifest) -> std::path::PathBuf) {
-    let (disk, manifests) = disk_with([1, 2]);
-    let path = path_of(&manifests[1]);
-    let whole = disk.get(&path);
+/// A file of checkpoint 2 may be cut anywhere, or have any bit flipped.
+pub(crate) fn assert_falls_back_from_every_cut_and_flip(
+    disk: &MemoryDisk,
+    manifests: &[Manifest],
+    path: &Path,
+) {
+    let whole = disk.get(path);
     for cut in 0..whole.len() {
         let disk = disk.fork();
-        disk.put(&path, &whole[..cut]);
-        assert_falls_back(&disk, &manifests, &format!("cut at byte {cut}"));
+        disk.put(path, &whole[..cut]);
+        assert_falls_back(&disk, manifests, &format!("cut at byte {cut}"));
     }
     for bit in 0..whole.len() * 8 {
         let disk = disk.fork();
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        disk.put(&path, &flipped);
-        assert_falls_back(&disk, &manifests, &format!("bit {bit} flipped"));
+        disk.put(path, &flipped);
+        assert_falls_back(&disk, manifests, &format!("bit {bit} flipped"));
     }
-    let longer = [&whole[..], b"\0"].concat();
+}
+
+fn every_cut_and_flip(path_of: impl Fn(&Manifest) -> std::path::PathBuf) {
+    let (disk, manifests) = disk_with([1, 2]);
+    let path = path_of(&manifests[1]);
+    assert_falls_back_from_every_cut_and_flip(&disk, &manifests, &path);
+    let longer = [&disk.get(&path)[..], b"\0"].concat();
     disk.put(&path, &longer);
     assert_falls_back(&disk, &manifests, "a byte too many");
 }

@@ -4,7 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use streamwork::{
     CheckpointId, ExecutionId,
-    checkpoint::{CheckpointStore, DirectoryStore, Disk, Manifest, PartName, StoreError},
+    checkpoint::{
+        CheckpointStore, DirectoryStore, Disk, Manifest, PartName, PartRecord, StoreError,
+    },
 };
 
 use crate::memory_disk::MemoryDisk;
@@ -39,6 +41,25 @@ pub(crate) fn manifest_without_parts(execution: ExecutionId, checkpoint: u64) ->
         taken_unix_ms: 1_700_000_000_000,
         parts: Vec::new(),
     }
+}
+
+/// Checkpoint 1, of which eight threads have each written what `write` does for its number; it comes back as it was committed.
+pub(crate) fn committed_by_threads<P: IntoIterator<Item = PartRecord> + Send>(
+    write: impl Fn(&DirectoryStore, ExecutionId, usize) -> Result<P, StoreError> + Sync,
+) -> Manifest {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::open(directory.path()).unwrap();
+    let execution = store.begin_execution().unwrap();
+    let mut manifest = manifest_without_parts(execution, 1);
+    manifest.parts = std::thread::scope(|threads| {
+        let (store, write) = (&store, &write);
+        let writers: Vec<_> =
+            (0..8).map(|number| threads.spawn(move || write(store, execution, number))).collect();
+        writers.into_iter().flat_map(|writer| writer.join().unwrap().unwrap()).collect()
+    });
+    store.commit(&manifest).unwrap();
+    assert_eq!(store.latest().unwrap().unwrap().manifest, manifest);
+    manifest
 }
 
 /// Writes the parts of a checkpoint, and gives the manifest to commit.

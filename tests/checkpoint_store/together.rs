@@ -11,7 +11,11 @@ use streamwork::{
     },
 };
 
-use crate::{damage::assert_falls_back, fixture::*, memory_disk::MemoryDisk};
+use crate::{
+    damage::{assert_falls_back, assert_falls_back_from_every_cut_and_flip},
+    fixture::*,
+    memory_disk::MemoryDisk,
+};
 
 #[test]
 fn parts_written_together_come_back_each_as_it_was_from_one_file() {
@@ -51,26 +55,12 @@ fn no_parts_are_no_file_and_no_records() {
 
 #[test]
 fn several_threads_can_write_parts_together_for_one_checkpoint() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = DirectoryStore::open(directory.path()).unwrap();
-    let execution = store.begin_execution().unwrap();
-    let mut manifest = manifest_without_parts(execution, 1);
-    manifest.parts = std::thread::scope(|threads| {
-        let writers: Vec<_> = (0..8)
-            .map(|eighth| {
-                let store = &store;
-                threads.spawn(move || {
-                    let parts: Vec<_> = (eighth * 10..eighth * 10 + 10)
-                        .map(|instance| (PartName::new("counter", instance), vec![instance as u8]))
-                        .collect();
-                    store.write_parts(execution, CheckpointId(1), &parts)
-                })
-            })
+    let manifest = committed_by_threads(|store, execution, eighth| {
+        let parts: Vec<_> = (eighth * 10..eighth * 10 + 10)
+            .map(|instance| (PartName::new("counter", instance), vec![instance as u8]))
             .collect();
-        writers.into_iter().flat_map(|writer| writer.join().unwrap().unwrap()).collect()
+        store.write_parts(execution, CheckpointId(1), &parts)
     });
-    store.commit(&manifest).unwrap();
-    assert_eq!(store.latest().unwrap().unwrap().manifest, manifest);
     assert_eq!(manifest.parts.len(), 80);
 }
 
@@ -79,19 +69,7 @@ fn a_shared_file_cut_anywhere_or_with_any_bit_flipped_falls_back_to_the_checkpoi
     let (disk, manifests) = disk_with_parts_together([1, 2]);
     let path = part_path(&manifests[1], 0);
     assert_eq!(path, part_path(&manifests[1], 1));
-    let whole = disk.get(&path);
-    for cut in 0..whole.len() {
-        let disk = disk.fork();
-        disk.put(&path, &whole[..cut]);
-        assert_falls_back(&disk, &manifests, &format!("cut at byte {cut}"));
-    }
-    for bit in 0..whole.len() * 8 {
-        let disk = disk.fork();
-        let mut flipped = whole.clone();
-        flipped[bit / 8] ^= 1 << (bit % 8);
-        disk.put(&path, &flipped);
-        assert_falls_back(&disk, &manifests, &format!("bit {bit} flipped"));
-    }
+    assert_falls_back_from_every_cut_and_flip(&disk, &manifests, &path);
     disk.remove_file(&path).unwrap();
     assert_falls_back(&disk, &manifests, "the shared file is missing");
 }
