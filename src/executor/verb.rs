@@ -1,4 +1,4 @@
-//! [`Map`], [`Filter`] and [`Inspect`]: the functions from an event to at most one that most jobs are
+//! [`Map`] and [`Filter`]: the functions from an event to at most one that most jobs are
 //! full of. Where they can, they are applied to a batch where it lies, so that a chain of them moves
 //! nothing: each is a loop of its own that the compiler sees as a whole, and no type of a chain has to
 //! be known to anybody.
@@ -69,7 +69,7 @@ fn same<A: 'static, B: 'static>(value: A) -> Option<B> {
     (&mut value as &mut dyn Any).downcast_mut::<Option<B>>().and_then(Option::take)
 }
 
-/// Keeps the events for which a function is true.
+/// Keeps the events for which a function is true; all of them where one only looks.
 pub(crate) struct Filter<F, T> {
     f: Arc<F>,
     types: PhantomData<fn(T)>,
@@ -123,48 +123,5 @@ impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
             stays
         });
         roots.truncate(written);
-    }
-}
-
-/// Looks at each event and passes it on.
-pub(crate) struct Inspect<F, T> {
-    f: Arc<F>,
-    types: PhantomData<fn(T)>,
-}
-
-impl<F, T> Inspect<F, T> {
-    pub(crate) fn new(f: Arc<F>) -> Self {
-        Self { f, types: PhantomData }
-    }
-}
-
-impl<F: Fn(&T) + 'static, T: Event> Component for Inspect<F, T> {
-    type In = T;
-    type Out = T;
-
-    fn apply_each(
-        &mut self,
-        events: &mut Drain<'_, T>,
-        out: &mut Collector<T>,
-        tracked: bool,
-    ) -> Pass {
-        apply_each(events, out, tracked, |event, out| {
-            (self.f)(&event);
-            out.emit(event);
-            Ok(())
-        })
-    }
-
-    fn in_place() -> bool {
-        true
-    }
-
-    fn sweep(&mut self, batch: &mut Batch<T>, handled: &mut usize, _: &mut Ledger) {
-        let f = &*self.f;
-        keep(&mut batch.events, |event| {
-            *handled += 1;
-            f(event);
-            true
-        });
     }
 }

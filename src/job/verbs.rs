@@ -9,7 +9,7 @@ use crate::api::event::Event;
 use crate::api::operator::Operator;
 use crate::api::sink::Sink;
 use crate::error::BoxError;
-use crate::executor::verb::{Filter, Inspect, Map};
+use crate::executor::verb::{Filter, Map};
 use crate::job::stream::{Placed, Stream};
 
 /// An operator that is a function from an event and a collector.
@@ -135,8 +135,11 @@ impl<T: Event> Stream<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inspect(&self, f: impl Fn(&T) + Send + Sync + 'static) -> Self {
-        let f = Arc::new(f);
-        self.add_operator(self.verb_name("inspect"), move || Inspect::new(Arc::clone(&f)))
+        let keeps_all = Arc::new(move |event: &T| {
+            f(event);
+            true
+        });
+        self.add_operator(self.verb_name("inspect"), move || Filter::new(Arc::clone(&keeps_all)))
     }
 
     /// Ends the stream in a function.
