@@ -158,35 +158,23 @@ impl Acknowledger {
         }
     }
 
-    /// Counts changes, those that follow each other under one source in one go.
-    fn change(&self, mut changes: &[(Root, i64)], now: Timestamp) {
-        while let Some((root, delta)) = changes.first() {
-            let tracker = root.tracker();
-            let Place::First(source) = self.place(tracker) else {
-                self.apply(*root, Report::Change(*delta));
-                changes = &changes[1..];
-                continue;
-            };
-            let same = changes.iter().take_while(|(root, _)| root.tracker() == tracker).count();
-            let (these, rest) = changes.split_at(same);
-            self.enter(source, |book| {
-                these.iter().for_each(|(root, by)| book.first.change(root.sequence(), *by, now));
-                book.first.advance();
-            });
-            changes = rest;
-        }
-    }
-
-    /// Counts deliveries that are done, those that follow each other under one source in one go.
-    fn finish(&self, mut roots: &[Root], now: Timestamp) {
-        while let Some((root, others)) = roots.split_first() {
+    /// Counts entries, each a change of a root's deliveries: those for first attempts by `count`, which takes
+    /// all that follow each other under one source in one go, and gives the others back.
+    fn count<'e, E>(
+        &self,
+        mut entries: &'e [E],
+        change: impl Fn(&E) -> (Root, i64),
+        count: impl Fn(&mut Counts, &'e [E]) -> &'e [E],
+    ) {
+        while let Some((entry, others)) = entries.split_first() {
+            let (root, delta) = change(entry);
             match self.place(root.tracker()) {
                 Place::First(source) => {
-                    self.enter(source, |book| roots = book.first.finish(roots, now));
+                    self.enter(source, |book| entries = count(&mut book.first, entries));
                 }
                 _ => {
-                    self.apply(*root, Report::Change(-1));
-                    roots = others;
+                    self.apply(root, Report::Change(delta));
+                    entries = others;
                 }
             }
         }
@@ -290,8 +278,8 @@ impl Book {
 impl Reports for Acknowledger {
     fn report(&self, entries: &mut Entries) {
         let now = self.now();
-        self.change(&entries.changes, now);
-        self.finish(&entries.finished, now);
+        self.count(&entries.changes, |entry| *entry, |first, these| first.change_each(these, now));
+        self.count(&entries.finished, |root| (*root, -1), |first, these| first.finish(these, now));
         entries.changes.clear();
         entries.finished.clear();
         for (root, failure) in entries.failures.drain(..) {

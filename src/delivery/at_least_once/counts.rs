@@ -126,6 +126,20 @@ impl Counts {
         finished
     }
 
+    /// The deliveries outstanding under these roots have changed by so many each, up to the first root that is
+    /// another source's; from that one on they are given back.
+    pub(crate) fn change_each<'a>(
+        &mut self,
+        changes: &'a [(Root, i64)],
+        now: Timestamp,
+    ) -> &'a [(Root, i64)] {
+        let own = changes.iter().take_while(|(root, _)| root.tracker() == self.tracker).count();
+        let (own, others) = changes.split_at(own);
+        own.iter().for_each(|(root, delta)| self.change(root.sequence(), *delta, now));
+        self.advance();
+        others
+    }
+
     /// The deliveries outstanding under an event have changed by so many. [`advance`](Self::advance)
     /// follows after many of these.
     pub(crate) fn change(&mut self, event: u64, delta: i64, now: Timestamp) {
