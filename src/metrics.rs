@@ -2,14 +2,18 @@
 //! as a snapshot. "Times processed" and "times delivered" are the field's two words: how often
 //! `apply` was called, and how often it succeeded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::id::InstanceName;
 
+mod account;
 mod histogram;
+pub use account::{AccountError, ComponentAccount};
+pub(crate) use account::{Edge, Loss};
 pub use histogram::{Histogram, LatencySummary};
 
 /// One number that only its instance writes and anybody reads.
@@ -41,8 +45,22 @@ pub(crate) struct Counters {
     pub(crate) processed: Count,
     pub(crate) delivered: Count,
     pub(crate) emitted: Count,
+    /// Events for which `apply` (or `write`, or `flush`) failed.
     pub(crate) failed: Count,
+    /// Calls of other callbacks that failed.
+    pub(crate) failed_calls: Count,
+    /// Events that failed and are given up.
     pub(crate) dropped: Count,
+    /// Events that never arrived: shed by a full edge, or lost on it by a restart.
+    pub(crate) dropped_on_the_way: Count,
+    /// Events that had arrived when a restart lost them.
+    pub(crate) lost: Count,
+    /// Events that had arrived when a restart threw them away, to be emitted again.
+    pub(crate) taken_back: Count,
+    /// Events that a restart threw away before they arrived, to be emitted again.
+    pub(crate) taken_back_on_the_way: Count,
+    /// Records of a source that could not become events: counted as emitted, and not sent.
+    pub(crate) rejected: Count,
     pub(crate) replayed: Count,
     pub(crate) dead_lettered: Count,
     pub(crate) restarts: Count,
@@ -58,12 +76,21 @@ pub(crate) struct Counters {
     pub(crate) latency: Histogram,
 }
 
+impl Counters {
+    /// Events that were sent on, each time that they were.
+    pub(crate) fn sent(&self) -> u64 {
+        (self.emitted.get() + self.replayed.get()).saturating_sub(self.rejected.get())
+    }
+}
+
 /// The counts of a whole job at one moment, in the order in which the components were added.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
     /// One entry per instance of each component.
     pub instances: Vec<InstanceMetrics>,
+    /// One entry per component: where the events are that were sent to it.
+    pub accounts: Vec<ComponentAccount>,
     /// Checkpoints completed since the job was started.
     pub checkpoints: u64,
     /// Checkpoints that were begun and given up.
@@ -84,12 +111,21 @@ pub struct InstanceMetrics {
     pub processed: u64,
     /// Times it succeeded; a deferred event counts when it is acknowledged.
     pub delivered: u64,
-    /// Events emitted, replays not counted.
+    /// Events emitted on the main output, replays not counted.
     pub emitted: u64,
-    /// Times it returned an error or panicked.
+    /// Times a callback returned an error or panicked.
     pub failed: u64,
-    /// Events given up: failed and not to be repeated, or shed by a full edge.
+    /// Events given up: failed and not to be repeated, shed by a full edge into this instance, or lost
+    /// by a restart that does not bring them again. What was on its way into a component when a
+    /// restart lost it counts at the component's first instance.
     pub dropped: u64,
+    /// Events that a restart threw away before they were done, or under at-least-once an attempt that
+    /// counts no more: they come again. Always 0 under at-most-once. What was on its way into a
+    /// component counts at its first instance.
+    pub taken_back: u64,
+    /// Events that have arrived and are not done: before `apply`, or in a token. An estimate while
+    /// the job runs.
+    pub held: u64,
     /// Events that a source emitted again.
     pub replayed: u64,
     /// Events of a source that failed too often.
@@ -138,24 +174,52 @@ impl Metrics {
 /// All counters of a job; lives as long as its handle, across executions.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
+    components: Vec<ComponentInstances>,
+    edges: Vec<Edge>,
     instances: Vec<(InstanceName, Arc<Counters>)>,
     by_name: HashMap<InstanceName, usize>,
+    /// What instances emitted on side outputs that are read: by the instance's place and the output.
+    channels: BTreeMap<(usize, &'static str), Arc<Count>>,
     pub(crate) checkpoints: Count,
     pub(crate) checkpoints_failed: Count,
     pub(crate) restarts: Count,
 }
 
+/// A component, and where its instances are in the registry.
+#[derive(Debug)]
+struct ComponentInstances {
+    name: Arc<str>,
+    instances: Range<usize>,
+}
+
 impl Registry {
-    /// For these components and how many instances they have.
-    pub(crate) fn of(components: &[(String, usize)]) -> Self {
-        let names = components.iter().flat_map(|(name, instances)| {
-            let name: Arc<str> = name.as_str().into();
-            (0..*instances).map(move |instance| InstanceName::new(Arc::clone(&name), instance))
-        });
-        let instances: Vec<_> = names.map(|name| (name, Arc::default())).collect();
-        let by_name =
-            instances.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        Self { instances, by_name, ..Self::default() }
+    /// For these components and how many instances they have, and the streams between them.
+    pub(crate) fn of(components: &[(String, usize)], edges: &[Edge]) -> Self {
+        let mut registry = Self { edges: edges.to_vec(), ..Self::default() };
+        for (name, parallelism) in components {
+            let (name, first): (Arc<str>, _) = (name.as_str().into(), registry.instances.len());
+            for instance in 0..*parallelism {
+                let instance = InstanceName::new(Arc::clone(&name), instance);
+                registry.by_name.insert(instance.clone(), registry.instances.len());
+                registry.instances.push((instance, Arc::default()));
+            }
+            let instances = first..registry.instances.len();
+            registry.components.push(ComponentInstances { name, instances });
+        }
+        for edge in edges {
+            let Some(channel) = edge.channel else { continue };
+            for instance in registry.components[edge.from].instances.clone() {
+                registry.channels.entry((instance, channel)).or_default();
+            }
+        }
+        registry
+    }
+
+    /// What this instance has emitted on a side output.
+    pub(crate) fn channel(&self, of: &InstanceName, channel: &'static str) -> Arc<Count> {
+        let at = self.by_name.get(of);
+        let found = at.and_then(|at| self.channels.get(&(*at, channel)));
+        found.map(Arc::clone).unwrap_or_default()
     }
 
     pub(crate) fn counters(&self, name: &InstanceName) -> Arc<Counters> {
@@ -166,6 +230,7 @@ impl Registry {
     pub(crate) fn snapshot(&self) -> Metrics {
         Metrics {
             instances: self.instances.iter().map(|(name, c)| read(name, c)).collect(),
+            accounts: self.accounts(),
             checkpoints: self.checkpoints.get(),
             checkpoints_failed: self.checkpoints_failed.get(),
             restarts: self.restarts.get(),
@@ -180,8 +245,10 @@ fn read(name: &InstanceName, c: &Counters) -> InstanceMetrics {
         processed: c.processed.get(),
         delivered: c.delivered.get(),
         emitted: c.emitted.get(),
-        failed: c.failed.get(),
-        dropped: c.dropped.get(),
+        failed: c.failed.get() + c.failed_calls.get(),
+        dropped: c.dropped.get() + c.dropped_on_the_way.get() + c.lost.get(),
+        taken_back: c.taken_back.get() + c.taken_back_on_the_way.get(),
+        held: c.held(),
         replayed: c.replayed.get(),
         dead_lettered: c.dead_lettered.get(),
         restarts: c.restarts.get(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::event::Event;
-use crate::api::token::{Answers, Token};
+use crate::api::token::{Answers, Deferred, Token};
 use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
@@ -83,6 +83,10 @@ pub struct Collector<T> {
     inputs: Vec<Root>,
     /// Events that were deferred, since this was last asked.
     deferred: usize,
+    /// Events that the outputs of the event at hand stand for.
+    stood_for: Vec<Arc<Deferred>>,
+    /// The next event is alone, and fails in the end: its account stays open.
+    keeps_open: bool,
     /// Whether a tracked event that is not settled emitted none or several. Most operators emit one.
     uneven: bool,
     /// Then: where the outputs of each event end, of those that are closed and not settled.
@@ -115,13 +119,11 @@ struct Extraordinary {
 struct Current {
     first_output: usize,
     extraordinary: bool,
-    /// Whether the last event was, among those that were taken in together.
-    last_was: bool,
     ordinal: u64,
     first_timer: usize,
     anchored: usize,
     side_deliveries: i64,
-    deferred: bool,
+    deferred: Option<Arc<Deferred>>,
 }
 
 impl<T> Collector<T> {
@@ -138,15 +140,16 @@ impl<T> Collector<T> {
             current: Current {
                 first_output: 0,
                 extraordinary: false,
-                last_was: false,
                 ordinal: 0,
                 first_timer: 0,
                 anchored: 0,
                 side_deliveries: 0,
-                deferred: false,
+                deferred: None,
             },
             inputs: Vec::new(),
             deferred: 0,
+            stood_for: Vec::new(),
+            keeps_open: false,
             uneven: false,
             ends: Vec::new(),
             anchors: Vec::new(),
@@ -227,23 +230,25 @@ impl<T> Collector<T> {
     }
 
     /// Takes over the answer for the event at hand: returning `Ok(())` no longer suffices to
-    /// acknowledge it.
+    /// acknowledge it. An event that is deferred several times is done when each of its tokens is.
     pub fn defer(&mut self) -> Token {
         self.begin_extraordinary();
-        self.current.deferred = true;
-        let desk = &self.desk;
-        Token::new(
-            self.root(),
-            Arc::clone(&desk.answers),
-            Arc::clone(&desk.counters),
-            desk.instance.clone(),
-        )
+        let (root, desk) = (self.root(), &self.desk);
+        let deferred = self.current.deferred.get_or_insert_with(|| {
+            let (answers, counters) = (Arc::clone(&desk.answers), Arc::clone(&desk.counters));
+            Deferred::new(root, answers, counters, desk.instance.clone())
+        });
+        deferred.token()
     }
 
     /// Emits an event that stands for all those tokens: their events are done when it is done, and
     /// fail when it fails.
     pub fn emit_anchored(&mut self, event: T, tokens: impl IntoIterator<Item = Token>) {
-        let mut members: Vec<Root> = tokens.into_iter().map(Token::anchor).collect();
+        self.begin_extraordinary();
+        let first = self.stood_for.len();
+        self.stood_for.extend(tokens.into_iter().map(Token::anchor));
+        let mut members: Vec<Root> =
+            self.stood_for[first..].iter().map(|deferred| deferred.root).collect();
         members.retain(|root| !root.is_none());
         let root = match members[..] {
             _ if !self.desk.tracked => return self.emit(event),
@@ -254,7 +259,6 @@ impl<T> Collector<T> {
             }
             _ => self.desk.answers.group(members, self.copies),
         };
-        self.begin_extraordinary();
         self.anchors.push((self.events.len(), root));
         self.events.push(event);
         self.current.anchored += 1;
@@ -282,7 +286,6 @@ impl<T> Collector<T> {
 
     /// These are the roots of the events that come next; of none where nobody counts.
     pub(crate) fn take_in(&mut self, roots: &[Root]) {
-        self.current.last_was = false;
         self.inputs.clear();
         self.inputs.extend_from_slice(roots);
     }
@@ -316,7 +319,6 @@ impl<T> Collector<T> {
             current.first_timer = self.timers.len();
             current.anchored = 0;
             current.side_deliveries = 0;
-            current.deferred = false;
         }
     }
 
@@ -338,6 +340,9 @@ impl<T> Collector<T> {
     }
 
     fn end_uneven(&mut self) {
+        if self.keeps_open {
+            return;
+        }
         self.note_ends(self.current.first_output);
         self.ends.push(self.events.len());
     }
@@ -354,12 +359,15 @@ impl<T> Collector<T> {
         self.ends.clear();
     }
 
-    /// Opens the account of the only event that was taken in once more: it fails in the end.
-    pub(crate) fn reopen(&mut self) {
-        self.forget_ends();
-        self.extraordinary.clear();
-        self.current.extraordinary = self.current.last_was;
-        self.deferred -= usize::from(self.current.last_was && self.current.deferred);
+    /// Keeps the account of the next event open, which is alone and fails in the end.
+    pub(crate) fn keep_open(&mut self) {
+        self.keeps_open = true;
+    }
+
+    /// Goes back to where that event was at hand, with its first output there.
+    pub(crate) fn reopen(&mut self, first_output: usize) {
+        self.keeps_open = false;
+        self.current.first_output = first_output;
     }
 
     /// How many events were deferred since this was last asked.
@@ -369,9 +377,16 @@ impl<T> Collector<T> {
 
     #[cold]
     fn end_extraordinary(&mut self) {
-        let Current { anchored, side_deliveries, deferred, .. } = self.current;
-        (self.current.extraordinary, self.current.last_was) = (false, true);
-        self.deferred += usize::from(deferred);
+        if self.keeps_open {
+            return;
+        }
+        let Current { anchored, side_deliveries, .. } = self.current;
+        self.current.extraordinary = false;
+        self.stood_for.drain(..).for_each(|deferred| deferred.done());
+        if let Some(deferred) = self.current.deferred.take() {
+            self.deferred += 1;
+            deferred.done();
+        }
         if self.desk.tracked {
             let event = self.closed();
             self.extraordinary.push(Extraordinary { event, anchored, side_deliveries });
@@ -412,6 +427,10 @@ impl<T> Collector<T> {
     /// where it said so.
     pub(crate) fn settle_rootless(&mut self) {
         self.current.extraordinary = false;
+        self.stood_for.drain(..).for_each(|deferred| deferred.done());
+        if let Some(deferred) = self.current.deferred.take() {
+            deferred.void();
+        }
         if self.desk.tracked {
             self.roots.resize(self.events.len(), Root::NONE);
             self.settle_anchors();
@@ -425,6 +444,10 @@ impl<T> Collector<T> {
         if !std::mem::take(&mut self.current.extraordinary) {
             return;
         }
+        let own = self.current.deferred.take();
+        if let Some(deferred) = &own {
+            deferred.void();
+        }
         let current = self.root();
         let others = self.anchors.iter().position(|(at, _)| *at >= first);
         for (_, root) in self.anchors.drain(others.unwrap_or(self.anchors.len())..) {
@@ -432,6 +455,12 @@ impl<T> Collector<T> {
                 let instance = self.desk.instance.clone();
                 let failure = Failure { instance, callback: "apply", cause: cause.clone() };
                 self.desk.answers.fail(root, failure);
+            }
+        }
+        for deferred in self.stood_for.drain(..) {
+            match &own {
+                Some(own) if Arc::ptr_eq(own, &deferred) => deferred.void(),
+                _ => deferred.take_back(cause.clone()),
             }
         }
         for side in &mut self.sides {

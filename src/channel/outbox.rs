@@ -217,7 +217,7 @@ impl<T: Clone> Lane<T> {
     }
 
     fn shed(&mut self, batch: Batch<T>) {
-        self.counters.dropped.add(batch.len() as u64);
+        self.counters.dropped_on_the_way.add(batch.len() as u64);
     }
 
     fn retry(&mut self) {

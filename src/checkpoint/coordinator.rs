@@ -67,8 +67,8 @@ impl Default for Schedule {
 pub(crate) enum Event {
     /// Time passed.
     Tick,
-    /// Somebody asks for a checkpoint now.
-    Asked,
+    /// Somebody asks for a checkpoint that is taken from now on, and holds this ticket.
+    Asked { ticket: u64 },
     /// All parts of this instance for this checkpoint are durable.
     Stored { checkpoint: CheckpointId, instance: usize },
     /// A part could not be taken or stored.
@@ -88,10 +88,10 @@ pub(crate) enum Action {
     Snapshot { checkpoint: CheckpointId, instances: BTreeSet<usize> },
     /// Write the manifest.
     Commit { checkpoint: CheckpointId, last: bool },
-    /// Tell everybody that it is complete, and clean up older ones.
-    Announce { checkpoint: CheckpointId, last: bool },
-    /// Remove what it left.
-    Abandon { checkpoint: CheckpointId, reason: String },
+    /// Tell everybody that it is complete, and whoever holds one of these tickets; clean up older ones.
+    Announce { checkpoint: CheckpointId, last: bool, tickets: Vec<u64> },
+    /// Remove what it left, and tell whoever holds one of these tickets.
+    Abandon { checkpoint: CheckpointId, reason: String, tickets: Vec<u64> },
     /// End the job: too many have failed in a row.
     GiveUp { failures: u32, reason: String },
 }
@@ -106,7 +106,11 @@ pub(crate) struct Coordinator {
     phase: Phase,
     next: CheckpointId,
     due: Timestamp,
-    asked: bool,
+    /// Tickets of those who asked since the running checkpoint began: its cut may be older than
+    /// their question.
+    asked: Vec<u64>,
+    /// Tickets that the running checkpoint answers.
+    answers: Vec<u64>,
     failures_in_a_row: u32,
 }
 
@@ -154,7 +158,8 @@ impl Coordinator {
             phase: Phase::Idle,
             next: first,
             due,
-            asked: false,
+            asked: Vec::new(),
+            answers: Vec::new(),
             failures_in_a_row: 0,
         }
     }
@@ -171,7 +176,8 @@ impl Coordinator {
     /// When it wants to hear of time again.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
-            Phase::Idle => Some(self.due),
+            Phase::Idle if self.asked.is_empty() || self.all_ended() => Some(self.due),
+            Phase::Idle => Some(Timestamp(0)),
             Phase::Gathering(g) => Some(g.began.after(self.schedule.timeout)),
             Phase::Sealing { .. } | Phase::Over => None,
         }
@@ -181,8 +187,8 @@ impl Coordinator {
     pub(crate) fn on(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         match event {
             Event::Tick => self.tick(now),
-            Event::Asked => {
-                self.asked = true;
+            Event::Asked { ticket } => {
+                self.asked.push(ticket);
                 self.tick(now)
             }
             Event::Stored { checkpoint, instance } => self.stored(checkpoint, instance),
@@ -199,7 +205,7 @@ impl Coordinator {
         match &self.phase {
             Phase::Idle if self.all_ended() && now >= self.due => self.seal_last(),
             Phase::Idle if self.all_ended() => Vec::new(),
-            Phase::Idle if self.asked || now >= self.due => self.begin(now),
+            Phase::Idle if !self.asked.is_empty() || now >= self.due => self.begin(now),
             Phase::Gathering(g) if now >= g.began.after(self.schedule.timeout) => {
                 let (checkpoint, missing) = (g.checkpoint, g.missing.len());
                 let reason =
@@ -211,7 +217,7 @@ impl Coordinator {
     }
 
     fn begin(&mut self, now: Timestamp) -> Vec<Action> {
-        self.asked = false;
+        self.answers = std::mem::take(&mut self.asked);
         let checkpoint = self.take_number();
         let open = |of: &BTreeSet<usize>| of.difference(&self.ended).copied().collect();
         let (sources, others): (BTreeSet<_>, BTreeSet<_>) =
@@ -273,6 +279,8 @@ impl Coordinator {
 
     fn seal_last(&mut self) -> Vec<Action> {
         let checkpoint = self.take_number();
+        // Nothing has happened since the last instance ended: it answers whoever asked.
+        self.answers.append(&mut self.asked);
         self.phase = Phase::Sealing { checkpoint, last: true };
         vec![Action::Commit { checkpoint, last: true }]
     }
@@ -285,7 +293,11 @@ impl Coordinator {
         self.failures_in_a_row = 0;
         self.phase = if last { Phase::Over } else { Phase::Idle };
         self.rest(now);
-        let mut actions = vec![Action::Announce { checkpoint, last }];
+        if last {
+            self.answers.append(&mut self.asked);
+        }
+        let tickets = std::mem::take(&mut self.answers);
+        let mut actions = vec![Action::Announce { checkpoint, last, tickets }];
         if !last && self.all_ended() {
             actions.extend(self.seal_last());
         }
@@ -301,7 +313,8 @@ impl Coordinator {
         } else {
             self.rest(now);
         }
-        let mut actions = vec![Action::Abandon { checkpoint, reason: reason.clone() }];
+        let tickets = std::mem::take(&mut self.answers);
+        let mut actions = vec![Action::Abandon { checkpoint, reason: reason.clone(), tickets }];
         if self.failures_in_a_row >= self.schedule.failures_in_a_row_max {
             actions.push(Action::GiveUp { failures: self.failures_in_a_row, reason });
         }
@@ -348,14 +361,14 @@ mod tests {
         assert_eq!(c.on(Event::Tick, SECOND), [Action::Inject(ONE)]);
         assert_eq!(c.on(stored(1), SECOND), []);
         assert_eq!(c.on(stored(0), SECOND), [Action::Commit { checkpoint: ONE, last: false }]);
-        let announce = Action::Announce { checkpoint: ONE, last: false };
+        let announce = Action::Announce { checkpoint: ONE, last: false, tickets: vec![] };
         assert_eq!(c.on(Event::Committed { checkpoint: ONE }, SECOND), [announce]);
     }
 
     #[test]
     fn operators_are_asked_only_after_the_positions_are_stored() {
         let mut c = coordinator(Cut::Positions);
-        assert_eq!(c.on(Event::Asked, Timestamp(1)), [Action::Inject(ONE)]);
+        assert_eq!(c.on(Event::Asked { ticket: 7 }, Timestamp(1)), [Action::Inject(ONE)]);
         let operators = Action::Snapshot { checkpoint: ONE, instances: BTreeSet::from([1]) };
         assert_eq!(c.on(stored(0), Timestamp(1)), [operators]);
         assert_eq!(
@@ -368,25 +381,58 @@ mod tests {
     fn operators_that_are_fused_to_a_source_are_asked_too() {
         let mut c = coordinator(Cut::Operators);
         let all = Action::Snapshot { checkpoint: ONE, instances: BTreeSet::from([0, 1]) };
-        assert_eq!(c.on(Event::Asked, Timestamp(1)), [all]);
+        assert_eq!(c.on(Event::Asked { ticket: 7 }, Timestamp(1)), [all]);
         assert_eq!(c.on(stored(1), Timestamp(1)), []);
     }
 
     #[test]
     fn at_most_one_checkpoint_is_in_flight() {
         let mut c = coordinator(Cut::Barriers { hold: false });
-        assert_eq!(c.on(Event::Asked, Timestamp(1)), [Action::Inject(ONE)]);
-        assert_eq!(c.on(Event::Asked, SECOND), []);
+        assert_eq!(c.on(Event::Asked { ticket: 7 }, Timestamp(1)), [Action::Inject(ONE)]);
+        assert_eq!(c.on(Event::Asked { ticket: 7 }, SECOND), []);
         assert_eq!(c.on(Event::Tick, SECOND), []);
+    }
+
+    #[test]
+    fn who_asks_during_a_checkpoint_is_answered_by_the_next_whose_cut_is_younger_than_the_question()
+    {
+        let mut c = coordinator(Cut::Barriers { hold: true });
+        c.on(Event::Tick, SECOND);
+        assert_eq!(c.on(Event::Asked { ticket: 1 }, SECOND), []);
+        c.on(stored(0), SECOND);
+        c.on(stored(1), SECOND);
+        let first = c.on(Event::Committed { checkpoint: ONE }, SECOND);
+        assert_eq!(first, [Action::Announce { checkpoint: ONE, last: false, tickets: vec![] }]);
+        assert_eq!(c.deadline(), Some(Timestamp(0)), "it begins at once and not when it is due");
+        let two = CheckpointId(2);
+        assert_eq!(c.on(Event::Tick, SECOND), [Action::Inject(two)]);
+        c.on(Event::Stored { checkpoint: two, instance: 0 }, SECOND);
+        c.on(Event::Stored { checkpoint: two, instance: 1 }, SECOND);
+        let second = c.on(Event::Committed { checkpoint: two }, SECOND);
+        assert_eq!(second, [Action::Announce { checkpoint: two, last: false, tickets: vec![1] }]);
+    }
+
+    #[test]
+    fn who_asks_while_the_last_checkpoint_is_sealed_is_answered_by_it() {
+        let mut c = coordinator(Cut::Barriers { hold: true });
+        c.on(Event::Ended { instance: 0 }, Timestamp(1));
+        c.on(Event::Ended { instance: 1 }, Timestamp(1));
+        assert_eq!(c.on(Event::Asked { ticket: 4 }, Timestamp(1)), []);
+        let announce = Action::Announce { checkpoint: ONE, last: true, tickets: vec![4] };
+        assert_eq!(c.on(Event::Committed { checkpoint: ONE }, SECOND), [announce]);
     }
 
     #[test]
     fn a_late_answer_of_an_abandoned_checkpoint_changes_nothing() {
         let mut c = coordinator(Cut::Barriers { hold: true });
-        c.on(Event::Asked, Timestamp(1));
+        c.on(Event::Asked { ticket: 7 }, Timestamp(1));
         let gone = c.on(Event::Failed { checkpoint: ONE, reason: "full".into() }, Timestamp(1));
-        assert_eq!(gone, [Action::Abandon { checkpoint: ONE, reason: "full".into() }]);
-        assert_eq!(c.on(Event::Asked, Timestamp(2)), [Action::Inject(CheckpointId(2))]);
+        let reason = "full".to_owned();
+        assert_eq!(gone, [Action::Abandon { checkpoint: ONE, reason, tickets: vec![7] }]);
+        assert_eq!(
+            c.on(Event::Asked { ticket: 7 }, Timestamp(2)),
+            [Action::Inject(CheckpointId(2))]
+        );
         assert_eq!(c.on(stored(0), SECOND), []);
         assert_eq!(c.on(stored(1), SECOND), []);
         assert_eq!(c.in_flight(), Some(CheckpointId(2)));
@@ -397,7 +443,7 @@ mod tests {
         let schedule = Schedule { failures_in_a_row_max: 1, ..Schedule::default() };
         let mut c = coordinator(Cut::Barriers { hold: true });
         c.schedule = schedule;
-        c.on(Event::Asked, Timestamp(0));
+        c.on(Event::Asked { ticket: 7 }, Timestamp(0));
         let late = Timestamp(0).after(Duration::from_secs(60));
         assert_eq!(c.deadline(), Some(late));
         let actions = c.on(Event::Tick, late);
@@ -413,7 +459,7 @@ mod tests {
         assert_eq!(c.on(Event::Ended { instance: 0 }, Timestamp(1)), []);
         let commit = Action::Commit { checkpoint: ONE, last: true };
         assert_eq!(c.on(Event::Ended { instance: 1 }, Timestamp(1)), [commit]);
-        let announce = Action::Announce { checkpoint: ONE, last: true };
+        let announce = Action::Announce { checkpoint: ONE, last: true, tickets: vec![] };
         assert_eq!(c.on(Event::Committed { checkpoint: ONE }, Timestamp(1)), [announce]);
         assert_eq!(c.on(Event::Tick, SECOND), []);
         assert_eq!(c.deadline(), None);
@@ -435,7 +481,7 @@ mod tests {
     #[test]
     fn an_end_during_a_checkpoint_counts_as_its_answer() {
         let mut c = coordinator(Cut::Barriers { hold: true });
-        c.on(Event::Asked, Timestamp(1));
+        c.on(Event::Asked { ticket: 7 }, Timestamp(1));
         c.on(stored(0), Timestamp(1));
         let commit = Action::Commit { checkpoint: ONE, last: false };
         assert_eq!(c.on(Event::Ended { instance: 1 }, Timestamp(1)), [commit]);
@@ -450,13 +496,13 @@ mod tests {
     #[test]
     fn a_checkpoint_that_someone_answered_before_its_end_is_not_the_last() {
         let mut c = coordinator(Cut::Positions);
-        c.on(Event::Asked, Timestamp(1));
+        c.on(Event::Asked { ticket: 7 }, Timestamp(1));
         c.on(stored(0), Timestamp(1));
         c.on(Event::Ended { instance: 0 }, Timestamp(1));
         let older = Action::Commit { checkpoint: ONE, last: false };
         assert_eq!(c.on(Event::Ended { instance: 1 }, Timestamp(1)), [older]);
         let actions = c.on(Event::Committed { checkpoint: ONE }, Timestamp(1));
-        let announced = Action::Announce { checkpoint: ONE, last: false };
+        let announced = Action::Announce { checkpoint: ONE, last: false, tickets: vec![7] };
         let last = Action::Commit { checkpoint: CheckpointId(2), last: true };
         assert_eq!(actions, [announced, last]);
     }

@@ -16,6 +16,7 @@ use crate::delivery::source_side::{Admission, HeldEvents, Position, SourceSide};
 use crate::delivery::terms::{DropHook, Dropped, SourceTerms, Terms, Verdict};
 use crate::error::Failure;
 use crate::id::Root;
+use crate::sync::{AtomicBool, Ordering};
 
 /// Tells the supervisor of a failure that its instance cannot get over.
 pub(crate) type Alarm = Arc<dyn Fn(Failure) + Send + Sync>;
@@ -24,7 +25,7 @@ pub(crate) type Alarm = Arc<dyn Fn(Failure) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) enum Account {
     /// Nobody counts. A failed token is dropped or, if an alarm is given, ends the execution.
-    Nobody { alarm: Option<Alarm>, on_drop: Option<DropHook> },
+    Nobody { alarm: Option<Alarm>, on_drop: Option<DropHook>, closed: Arc<AtomicBool> },
     /// The acknowledger does.
     Acknowledger { acknowledger: Arc<Acknowledger>, options: ReplayOptions },
 }
@@ -47,6 +48,7 @@ impl Terms {
             SourceTerms::Plain | SourceTerms::WriteAhead => Account::Nobody {
                 alarm: (self.on_failure == Verdict::GoBack).then_some(alarm),
                 on_drop: self.on_drop.clone(),
+                closed: Arc::default(),
             },
         }
     }
@@ -68,9 +70,11 @@ impl Account {
     /// Where the tokens of the instance of this number are answered.
     pub(crate) fn answers(&self, instance: usize) -> Arc<dyn Answers> {
         match self {
-            Self::Nobody { alarm, on_drop } => {
-                Arc::new(Untracked { alarm: alarm.clone(), on_drop: on_drop.clone() })
-            }
+            Self::Nobody { alarm, on_drop, closed } => Arc::new(Untracked {
+                alarm: alarm.clone(),
+                on_drop: on_drop.clone(),
+                closed: Arc::clone(closed),
+            }),
             Self::Acknowledger { acknowledger, .. } => Arc::new(acknowledger.desk(instance)),
         }
     }
@@ -78,8 +82,9 @@ impl Account {
     /// The execution is over: answers that still come (from tokens dropped with their components)
     /// mean nothing.
     pub(crate) fn close(&self) {
-        if let Self::Acknowledger { acknowledger, .. } = self {
-            acknowledger.close();
+        match self {
+            Self::Acknowledger { acknowledger, .. } => acknowledger.close(),
+            Self::Nobody { closed, .. } => closed.store(true, Ordering::SeqCst),
         }
     }
 }
@@ -88,6 +93,7 @@ impl Account {
 struct Untracked {
     alarm: Option<Alarm>,
     on_drop: Option<DropHook>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Answers for Untracked {
@@ -100,10 +106,14 @@ impl Answers for Untracked {
             alarm(failure);
             return Fate::ComesAgain;
         }
-        if let Some(DropHook(hook)) = &self.on_drop {
+        if let Some(DropHook(hook)) = self.on_drop.as_ref().filter(|_| self.are_wanted()) {
             hook(&Dropped { failure });
         }
         Fate::Dropped
+    }
+
+    fn are_wanted(&self) -> bool {
+        !self.closed.load(Ordering::SeqCst)
     }
 
     fn group(&self, _: Vec<Root>, _: u32) -> Root {

@@ -17,7 +17,7 @@ use crate::executor::instance::{Base, Mailbox, Reporter, Step};
 use crate::executor::node::Consequences;
 use crate::executor::rebuild::Rebuild;
 use crate::id::{ExecutionId, InstanceName};
-use crate::metrics::{Counters, Registry};
+use crate::metrics::{Counters, Edge, Registry};
 
 /// A job, ready to be built again and again.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub(crate) struct Blueprint {
     pub(crate) job: String,
     /// Every component and how many instances it has.
     pub(crate) components: Vec<(String, usize)>,
+    /// The streams between them.
+    pub(crate) edges: Vec<Edge>,
     /// The instances that have a thread, sources first; their place here is their number.
     pub(crate) threads: Vec<ThreadPlan>,
     /// Makes queues and, for each thread, what builds its instance there.

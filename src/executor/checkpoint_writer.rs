@@ -16,11 +16,12 @@ use crate::error::Cause;
 use crate::executor::instance::Parts;
 use crate::executor::small_parts::{EncodedPart, SmallParts};
 use crate::id::{CheckpointId, ExecutionId};
+use crate::sync::Mutex;
 
 /// What is to be written.
 pub(crate) enum Task {
     /// Parts of an instance for a checkpoint.
-    Parts { checkpoint: CheckpointId, instance: usize, parts: Parts },
+    Parts { checkpoint: CheckpointId, instance: usize, parts: Revocable },
     /// The last parts of an instance.
     LastParts { instance: usize, parts: Parts },
     /// The manifest of a checkpoint.
@@ -29,6 +30,22 @@ pub(crate) enum Task {
     Abandon { checkpoint: CheckpointId },
     /// Remove old checkpoints.
     Retain { keep: usize },
+}
+
+/// Parts on their way to the writer. Whoever gives their checkpoint up takes them back, so that a
+/// writer that waits for its store does not keep the state of every checkpoint since then.
+#[derive(Clone)]
+pub(crate) struct Revocable(Arc<Mutex<Option<Parts>>>);
+
+impl Revocable {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(Mutex::new(Some(parts))))
+    }
+
+    /// The parts, unless they have been taken.
+    pub(crate) fn take(&self) -> Option<Parts> {
+        self.0.lock().take()
+    }
 }
 
 /// What became of it.
@@ -122,7 +139,7 @@ impl CheckpointWriter {
         match task {
             Task::Parts { checkpoint, instance, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
-                for part in parts {
+                for part in parts.take()? {
                     let taken = encode(part).and_then(|part| self.keep_or_store(checkpoint, part));
                     if let Err(reason) = taken {
                         return Some(Written::Failed { checkpoint, reason });
@@ -285,8 +302,6 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
-
     use super::*;
     use crate::checkpoint::{DirectoryStore, Recovered, encoded};
     use crate::clock::MonotonicClock;
@@ -390,7 +405,8 @@ mod tests {
         }
 
         fn parts(&mut self, checkpoint: u64, instance: usize, bytes: usize) -> Written {
-            let (checkpoint, parts) = (CheckpointId(checkpoint), parts(instance, bytes));
+            let checkpoint = CheckpointId(checkpoint);
+            let parts = Revocable::new(parts(instance, bytes));
             let task = Task::Parts { checkpoint, instance, parts };
             self.writer.answer(task).expect("parts are answered")
         }
@@ -486,7 +502,7 @@ mod tests {
             let state = encoded(vec![0; 4096]);
             (PartName::new("counter", instance), state)
         });
-        let (checkpoint, parts) = (CheckpointId(1), many.collect());
+        let (checkpoint, parts) = (CheckpointId(1), Revocable::new(many.collect()));
         let written = scene.writer.answer(Task::Parts { checkpoint, instance: 0, parts });
         assert!(matches!(written, Some(Written::Parts { .. })), "{written:?}");
         assert_eq!(scene.files(1), ["parts", "parts"]);

@@ -96,7 +96,7 @@ pub(crate) enum Report {
     /// Its parts of a checkpoint.
     Saved { checkpoint: CheckpointId, parts: Parts },
     /// It has ended, with these last parts; they stand for every later checkpoint.
-    Ended { end: End, parts: Parts },
+    Ended { parts: Parts },
     /// It cannot go on.
     Failed(Failure),
     /// Its thread is about to end.

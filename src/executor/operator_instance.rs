@@ -1,6 +1,6 @@
 //! [`OperatorInstance`]: an inbox, a gate, a stage. Takes one frame per step.
 
-use crate::channel::frame::{Control, End, Frame};
+use crate::channel::frame::{Control, Frame};
 use crate::channel::inbox::Inbox;
 use crate::channel::push::{Local, Push};
 use crate::clock::{Timestamp, earlier};
@@ -24,7 +24,7 @@ pub(crate) struct OperatorInstance<T> {
     /// The newest checkpoint this instance knows of.
     newest: CheckpointId,
     /// The end is on its way through the stage.
-    ending: Option<End>,
+    ending: bool,
     ended: bool,
 }
 
@@ -45,7 +45,7 @@ impl<T> OperatorInstance<T> {
             counters,
             since_flush: 0,
             newest: CheckpointId(0),
-            ending: None,
+            ending: false,
             ended: false,
         }
     }
@@ -88,7 +88,7 @@ impl<T> OperatorInstance<T> {
                 match self.inbox.ended() {
                     Some(end) => {
                         self.stage.control(Control::End(end), &mut self.base.context);
-                        self.ending = Some(end);
+                        self.ending = true;
                     }
                     None => self.drain(),
                 }
@@ -121,7 +121,7 @@ impl<T> OperatorInstance<T> {
     }
 
     /// The end has left the stage behind: the last parts are what stands from now on.
-    fn passed(&mut self, end: End) {
+    fn passed(&mut self) {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
@@ -129,7 +129,7 @@ impl<T> OperatorInstance<T> {
         self.ended = true;
         if context.fatal.is_none() {
             let parts = std::mem::take(&mut context.snapshots);
-            self.base.reporter.send(Report::Ended { end, parts });
+            self.base.reporter.send(Report::Ended { parts });
         }
     }
 
@@ -183,8 +183,8 @@ impl<T> Step for OperatorInstance<T> {
         let mut progress = Progress::Moved;
         if self.stage.blocked() {
             progress = Progress::Blocked(self.stage.deadline());
-        } else if let Some(end) = self.ending.take() {
-            self.passed(end);
+        } else if std::mem::take(&mut self.ending) {
+            self.passed();
         } else {
             progress = self.take();
         }

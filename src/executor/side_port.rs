@@ -1,9 +1,12 @@
 //! [`SidePort`]: the way from a channel of an operator to what reads it.
 
+use std::sync::Arc;
+
 use crate::api::collector::{SideBatch, SideOutput};
 use crate::channel::frame::{Batch, Control};
 use crate::channel::push::{Context, Local, Push};
 use crate::clock::Timestamp;
+use crate::metrics::Count;
 
 /// One channel's readers, their event type forgotten.
 pub(crate) trait SidePort {
@@ -28,13 +31,15 @@ pub(crate) trait Readers {
 pub(crate) struct Port<T> {
     next: Typed<T>,
     batch: Batch<T>,
+    emitted: Arc<Count>,
 }
 
 struct Typed<T>(Box<dyn Push<T>>);
 
 impl<T> Port<T> {
-    pub(crate) fn new(next: Box<dyn Push<T>>) -> Self {
-        Self { next: Typed(next), batch: Batch::default() }
+    /// `emitted` counts what is passed on.
+    pub(crate) fn new(next: Box<dyn Push<T>>, emitted: Arc<Count>) -> Self {
+        Self { next: Typed(next), batch: Batch::default(), emitted }
     }
 }
 
@@ -50,6 +55,7 @@ impl<T: 'static> SidePort for Port<T> {
         std::mem::swap(&mut self.batch.events, &mut output.events);
         std::mem::swap(&mut self.batch.roots, &mut output.roots);
         self.batch.born = born;
+        self.emitted.add(self.batch.len() as u64);
         self.next.0.push(&mut self.batch, context);
         self.batch.clear();
     }

@@ -66,7 +66,6 @@ pub struct JobHandle {
     supervisor: JoinHandle<Result<Ended, JobError>>,
     stop_within: Duration,
     started: Instant,
-    drained: bool,
 }
 
 impl fmt::Debug for JobHandle {
@@ -81,7 +80,7 @@ impl fmt::Debug for JobHandle {
 /// What the store or the operating system said.
 pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHandle, Refused> {
     let store = guarantee.options.store.as_ref().map(|choice| choice.open()).transpose()?;
-    let registry = Arc::new(Registry::of(&blueprint.components));
+    let registry = Arc::new(Registry::of(&blueprint.components, &blueprint.edges));
     let (requests, asked) = unbounded();
     let stop_within = guarantee.options.stop_within;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
@@ -97,7 +96,7 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
         .map_err(|source| Refused::Spawn { name, source })?;
     let started = Instant::now();
     let registry = registry_of_handle;
-    Ok(JobHandle { requests, registry, supervisor, stop_within, started, drained: false })
+    Ok(JobHandle { requests, registry, supervisor, stop_within, started })
 }
 
 impl JobHandle {
@@ -157,8 +156,7 @@ impl JobHandle {
     /// assert_eq!(report.outcome, streamwork::Outcome::Drained);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn drain(mut self, deadline: Duration) -> Result<JobReport, JobError> {
-        self.drained = true;
+    pub fn drain(self, deadline: Duration) -> Result<JobReport, JobError> {
         self.request_stop(End::Finished, deadline);
         self.wait()
     }
@@ -178,13 +176,19 @@ impl JobHandle {
         let ended = result.map_err(|payload| JobError::Supervisor {
             reason: Cause::panic(payload).to_string(),
         })??;
-        let outcome = match ended.end {
-            _ if !ended.asked => Outcome::Finished,
-            _ if self.drained => Outcome::Drained,
-            End::Finished | End::Suspended => Outcome::Stopped,
+        let outcome = match ended.asked {
+            None => Outcome::Finished,
+            Some(End::Finished) => Outcome::Drained,
+            Some(End::Suspended) => Outcome::Stopped,
         };
-        let restored_from = ended.restored_from;
-        Ok(JobReport { outcome, metrics: self.registry.snapshot(), elapsed, restored_from })
+        let (metrics, restored_from) = (self.registry.snapshot(), ended.restored_from);
+        for account in &metrics.accounts {
+            if let Err(error) = account.check() {
+                tracing::error!(%error, "a defect of this crate");
+                debug_assert!(false, "{error}");
+            }
+        }
+        Ok(JobReport { outcome, metrics, elapsed, restored_from })
     }
 
     /// Whether the job has ended, so that [`wait`](JobHandle::wait) returns at once.

@@ -28,7 +28,7 @@ use crate::executor::operator_instance::OperatorInstance;
 use crate::executor::side_port::{Port, SidePort};
 use crate::executor::source_component::{Forgetful, Rewindable, SourceComponent};
 use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
-use crate::metrics::Counters;
+use crate::metrics::{Count, Counters};
 
 /// A `Box<dyn Push<T>>` whose `T` is forgotten.
 pub(crate) type AnyPush = Box<dyn Any>;
@@ -63,6 +63,7 @@ pub(crate) trait MakeEdge: Send + Sync {
         &self,
         channel: &'static str,
         readers: Vec<AnyPush>,
+        emitted: Arc<Count>,
     ) -> (Box<dyn SideOutput>, Box<dyn SidePort>);
 }
 
@@ -111,10 +112,11 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
         &self,
         channel: &'static str,
         readers: Vec<AnyPush>,
+        emitted: Arc<Count>,
     ) -> (Box<dyn SideOutput>, Box<dyn SidePort>) {
         let next = join::<T>(readers);
         let output = SideBatch::<T>::new(channel, next.copies());
-        (Box::new(output), Box::new(Port::new(next)))
+        (Box::new(output), Box::new(Port::new(next, emitted)))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::job::graph::{EdgeOptions, Graph, Grouping, NodeKind};
 use crate::job::make::{
     AnyEnd, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
 };
+use crate::metrics::Edge;
 
 /// Checks the graph under this guarantee and plans it.
 ///
@@ -28,6 +29,7 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
     Ok(Blueprint {
         job: graph.name.clone(),
         components: components.collect(),
+        edges: layout.edges.iter().map(|edge| layout.accounted(edge)).collect(),
         threads: layout.threads.iter().map(|thread| layout.thread_plan(thread)).collect(),
         wire: Arc::new(move |execution| wire(&layout, execution)),
     })
@@ -229,6 +231,15 @@ impl Layout {
         Ok(Self { nodes, edges, threads })
     }
 
+    /// The edge, for the account of what goes over it.
+    fn accounted(&self, edge: &PlannedEdge) -> Edge {
+        let copies = match edge.grouping {
+            Grouping::Broadcast => self.nodes[edge.to].parallelism as u64,
+            _ => 1,
+        };
+        Edge { from: edge.from, channel: edge.channel, to: edge.to, copies }
+    }
+
     /// Queues between instances.
     pub(super) fn queues(&self) -> usize {
         let queued = self.edges.iter().filter(|edge| !edge.fused);
@@ -360,8 +371,11 @@ impl Building<'_> {
                 }
             }
         }
-        let sides =
-            channels.into_iter().map(|(name, (maker, readers))| maker.side_port(name, readers));
+        let instance = self.layout.instance_name(node, self.instance);
+        let sides = channels.into_iter().map(|(name, (maker, readers))| {
+            let emitted = self.execution.registry.channel(&instance, name);
+            maker.side_port(name, readers, emitted)
+        });
         Ok(Outputs { main, sides: sides.collect() })
     }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod a_core;
+mod accounts;
 mod b_at_most_once;
 mod c_at_least_once;
 mod d_checkpoints;

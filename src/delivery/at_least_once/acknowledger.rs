@@ -296,7 +296,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     fn open(&self, root: Root) -> bool {
-        !root.is_none() && !self.acknowledger.closed.load(Ordering::SeqCst)
+        !root.is_none() && self.are_wanted()
     }
 
     fn move_held(&self, root: Root, delta: i64) {
@@ -340,6 +340,10 @@ impl Answers for Desk {
 
     fn unhold(&self, root: Root) {
         self.move_held(root, -1);
+    }
+
+    fn are_wanted(&self) -> bool {
+        !self.acknowledger.closed.load(Ordering::SeqCst)
     }
 
     fn group(&self, members: Vec<Root>, copies: u32) -> Root {

@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::channel::push::Context;
-use crate::delivery::terms::{DropHook, Dropped, Verdict};
+use crate::delivery::terms::Verdict;
 use crate::error::{Cause, Failure};
 use crate::executor::component::{Component, salvage};
+use crate::executor::drop_hook::tell;
 use crate::executor::node::Node;
 use crate::id::Root;
 
@@ -24,15 +25,7 @@ impl<C: Component> Node<C> {
     pub(super) fn give_up(&mut self, failure: &Failure, events: u64) {
         self.counters.dropped.add(events);
         tracing::debug!(%failure, events, "dropped");
-        let Some(DropHook(hook)) = &self.consequences.on_drop else { return };
-        for _ in 0..events {
-            let told =
-                catch_unwind(AssertUnwindSafe(|| hook(&Dropped { failure: failure.clone() })));
-            if let Err(payload) = told {
-                let cause = Cause::panic(payload);
-                tracing::error!(instance = %self.instance.name, %cause, "the drop hook panicked");
-            }
-        }
+        tell(self.consequences.on_drop.as_ref(), failure, events);
     }
 
     /// What a sink took and did not flush is lost to it.

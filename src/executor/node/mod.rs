@@ -177,9 +177,10 @@ impl<C: Component> Node<C> {
     fn run_each(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         let born = batch.born;
         let mut events = batch.events.drain(..);
-        let (total, mut consumed, mut failed) = (events.len(), 0, 0);
+        let (total, mut consumed) = (events.len(), 0);
         while let Some(component) = &mut self.component {
             let (before, out, strike) = (consumed, &mut self.collector, self.strike.take());
+            let first_output = out.emitted();
             let tracked = !batch.roots.is_empty() && !C::IS_SINK;
             out.take_in(if tracked { &batch.roots[consumed..] } else { &[] });
             let pass = catch_unwind(AssertUnwindSafe(|| {
@@ -188,14 +189,16 @@ impl<C: Component> Node<C> {
                     drop(events.next());
                     return Pass::Failed(strike.fail());
                 }
-                match (component.apply_each(&mut events, out, tracked), strike) {
-                    (Pass::Failed(error), _) => Pass::Failed(error),
-                    (pass, None) => pass,
-                    (_, Some(strike)) => {
-                        // It is alone in its batch.
-                        out.reopen();
-                        Pass::Failed(strike.fail())
-                    }
+                let Some(strike) = strike else {
+                    return component.apply_each(&mut events, out, tracked);
+                };
+                // It is alone in its batch.
+                out.keep_open();
+                let pass = component.apply_each(&mut events, out, tracked);
+                out.reopen(first_output);
+                match pass {
+                    Pass::Failed(error) => Pass::Failed(error),
+                    Pass::Exhausted | Pass::Full => Pass::Failed(strike.fail()),
                 }
             }));
             consumed = total - events.len();
@@ -212,9 +215,14 @@ impl<C: Component> Node<C> {
             if tracked {
                 self.collector.settle(|root, delta| context.ledger.change(root, delta));
             }
+            // Before anything is handed on: whatever happens there, these have been here.
+            self.counters.processed.add((consumed - before) as u64);
             if C::IS_SINK {
                 self.unflushed += (well - before) as u64;
                 context.ledger.finish(batch.roots.get(before..well).unwrap_or(&[]));
+            } else {
+                let deferred = self.collector.take_deferred();
+                self.counters.delivered.add((well - before - deferred) as u64);
             }
             let Some((cause, panicked)) = failed_with else {
                 if !full {
@@ -226,7 +234,6 @@ impl<C: Component> Node<C> {
                 }
                 continue;
             };
-            failed += 1;
             let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
             self.event_failed(root, failure.clone(), context);
@@ -244,12 +251,8 @@ impl<C: Component> Node<C> {
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
-        self.counters.processed.add(consumed as u64);
         if C::IS_SINK {
             self.end_batch(born, context);
-        } else {
-            let deferred = self.collector.take_deferred();
-            self.counters.delivered.add((consumed - failed - deferred) as u64);
         }
         self.hand_on(born, context);
     }
@@ -326,7 +329,7 @@ impl<C: Component> Node<C> {
         };
         self.collector.take_back(&cause);
         let failure = self.failure(callback, cause);
-        self.counters.failed.add(1);
+        self.counters.failed_calls.add(1);
         match self.consequences.verdict {
             Verdict::GoBack => context.fail(failure),
             // Held events would never be answered.

@@ -81,7 +81,7 @@ enum Phase {
     /// Nothing new is emitted; what is out is waited for.
     Ending(End),
     /// The end is on its way through the stage.
-    Passing(End),
+    Passing,
     Ended,
 }
 
@@ -147,7 +147,7 @@ impl<C: SourceComponent> SourceInstance<C> {
                 Phase::Polling => self.phase = Phase::Ending(end),
                 // The input is over, but not all of it is done: a stop does not wait for that.
                 Phase::Ending(_) if end == End::Suspended => self.phase = Phase::Ending(end),
-                Phase::Ending(_) | Phase::Passing(_) | Phase::Ended => {}
+                Phase::Ending(_) | Phase::Passing | Phase::Ended => {}
             },
             Command::Exit => self.base.over = true,
             Command::Inject(_) | Command::Snapshot(_) => {}
@@ -306,7 +306,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.unmarked = true;
             self.note_position(false);
             self.parts.stage.control(Control::End(end), &mut self.base.context);
-            self.phase = Phase::Passing(end);
+            self.phase = Phase::Passing;
             return Progress::Moved;
         }
         if !std::mem::replace(&mut self.drained, true) && end == End::Finished {
@@ -316,7 +316,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.wait_for_answers()
     }
 
-    fn ended(&mut self, end: End) {
+    fn ended(&mut self) {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
@@ -326,7 +326,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.phase = Phase::Ended;
         if self.base.context.fatal.is_none() {
             let parts = std::mem::take(&mut self.base.context.snapshots);
-            self.base.reporter.send(Report::Ended { end, parts });
+            self.base.reporter.send(Report::Ended { parts });
         }
     }
 
@@ -360,8 +360,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         if self.parts.stage.blocked() {
             return Progress::Blocked(self.parts.stage.deadline());
         }
-        if let Phase::Passing(end) = self.phase {
-            self.ended(end);
+        if self.phase == Phase::Passing {
+            self.ended();
             return Progress::Moved;
         }
         if !self.outgoing.is_empty() {

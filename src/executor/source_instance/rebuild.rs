@@ -33,7 +33,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// The source is broken: it is built anew, from where it was before the call, or the job goes
     /// back.
     pub(super) fn source_failed(&mut self, failure: Failure) {
-        self.counters.failed.add(1);
+        self.counters.failed_calls.add(1);
         let now = self.base.context.now;
         if C::REWINDABLE {
             self.parts.collector.events.clear();

@@ -4,6 +4,7 @@
 //! One per job. Everything that happens comes in through channels; between two messages it lets its
 //! [`Host`] wait until the next moment that matters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,22 +14,23 @@ use crate::channel::frame::End;
 use crate::checkpoint::coordinator::{Action, Coordinator, Event};
 use crate::checkpoint::{CheckpointStore, Manifest};
 use crate::clock::{Clock, Timestamp, earlier};
-use crate::delivery::terms::Guarantee;
-use crate::error::{Failure, JobError, Refused};
+use crate::delivery::terms::{Guarantee, Verdict};
+use crate::error::{Cause, Failure, JobError, Refused};
 use crate::executor::blueprint::Blueprint;
 use crate::executor::checkpoint_writer::{Task, Written};
+use crate::executor::drop_hook::tell;
 use crate::executor::host::{Heard, Host, Lines, Request};
 use crate::executor::instance::{Command, Report};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::supervisor::running::Running;
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
-use crate::metrics::Registry;
+use crate::metrics::{Loss, Registry};
 
 /// How a run ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
-    pub(crate) end: End,
-    pub(crate) asked: bool,
+    /// The end that was asked for and came about; none if the sources ended by themselves.
+    pub(crate) asked: Option<End>,
     pub(crate) restored_from: Option<CheckpointId>,
 }
 
@@ -43,8 +45,9 @@ pub(crate) struct Supervisor<H> {
     attempt: u64,
     window: Rebuild,
     restored_from: Option<CheckpointId>,
-    /// Who waits for a checkpoint; a restart in between does not send them away.
-    asked: Vec<Sender<Result<CheckpointId, String>>>,
+    /// Who waits for a checkpoint, by ticket; a restart in between does not send them away.
+    asked: BTreeMap<u64, Sender<Result<CheckpointId, String>>>,
+    next_ticket: u64,
     /// A stop that was asked for: how, and until when.
     stopping: Option<Stopping>,
 }
@@ -60,7 +63,7 @@ mod running;
 
 /// How an execution ended.
 enum Outcome {
-    Ended(End),
+    Ended,
     Failed(Failure),
     Over(JobError),
 }
@@ -97,7 +100,8 @@ impl<H: Host> Supervisor<H> {
             attempt: 1,
             window,
             restored_from: None,
-            asked: Vec::new(),
+            asked: BTreeMap::new(),
+            next_ticket: 0,
             stopping: None,
         }
     }
@@ -160,10 +164,11 @@ impl<H: Host> Supervisor<H> {
             let outcome = self.execute(&mut running, &prepared);
             let opened = running.opened;
             let failure = match outcome {
-                Outcome::Ended(end) => {
+                Outcome::Ended => {
                     self.dismiss(running);
-                    let asked = self.stopping.is_some();
-                    return Ok(Ended { end, asked, restored_from: self.restored_from });
+                    self.give_up_held();
+                    let asked = self.stopping.map(|stopping| stopping.end);
+                    return Ok(Ended { asked, restored_from: self.restored_from });
                 }
                 Outcome::Over(error) => {
                     self.dismiss(running);
@@ -176,6 +181,7 @@ impl<H: Host> Supervisor<H> {
                 let deadline = self.guarantee.options.stop_within;
                 return Err(JobError::Stuck { failure, deadline, stuck });
             }
+            self.settle(&failure);
             let may_restart = self.store.is_some() || !opened;
             let again = self.window.again(self.clock.now()).filter(|_| may_restart);
             let restarts = self.registry.restarts.get();
@@ -207,10 +213,15 @@ impl<H: Host> Supervisor<H> {
     fn note(&mut self, request: Request) {
         match request {
             Request::Stop { end, within } => {
+                // How the job ends is settled by who asked first, until when by who asked last.
+                let end = self.stopping.map_or(end, |stopping| stopping.end);
                 let by = self.clock.now().after(within);
-                self.stopping.get_or_insert(Stopping { end, by, within });
+                self.stopping = Some(Stopping { end, by, within });
             }
-            Request::Checkpoint { reply } if self.store.is_some() => self.asked.push(reply),
+            Request::Checkpoint { reply } if self.store.is_some() => {
+                self.asked.insert(self.next_ticket, reply);
+                self.next_ticket += 1;
+            }
             Request::Checkpoint { reply } => {
                 let _ = reply.send(Err("nothing is stored under this guarantee".to_owned()));
             }
@@ -220,12 +231,44 @@ impl<H: Host> Supervisor<H> {
     /// The handle was dropped: the job is asked to stop.
     fn orphan(&mut self) {
         self.requests = never();
+        if self.stopping.is_none() {
+            let within = self.guarantee.options.stop_within;
+            self.note(Request::Stop { end: End::Suspended, within });
+        }
+    }
+
+    /// An execution has failed and all its instances are gone: what it had on its way is dropped, or
+    /// comes again.
+    fn settle(&self, failure: &Failure) {
+        let terms = &self.guarantee.terms;
+        match terms.on_failure {
+            Verdict::Drop => {
+                let events = self.registry.settle(Loss::Dropped);
+                tell(terms.on_drop.as_ref(), failure, events);
+            }
+            Verdict::Fail | Verdict::GoBack => {
+                self.registry.settle(Loss::TakenBack);
+            }
+        }
+    }
+
+    /// The job has ended well: what still sits in tokens is given up where nothing brings it again.
+    fn give_up_held(&self) {
+        let terms = &self.guarantee.terms;
+        if terms.on_failure != Verdict::Drop {
+            return;
+        }
+        for (instance, events) in self.registry.give_up_held() {
+            let cause = Cause::error("token without an answer at the end of the job");
+            let failure = Failure { instance, callback: "token", cause };
+            tell(terms.on_drop.as_ref(), &failure, events);
+        }
     }
 
     /// Runs one execution to its end.
     fn execute(&mut self, running: &mut Running, prepared: &Prepared) -> Outcome {
         let mut coordinator = self.store.is_some().then(|| self.coordinator(prepared));
-        let mut waiting = 0;
+        let mut next_ticket = 0;
         loop {
             if let Some(outcome) = self.stop_if_asked(running) {
                 return outcome;
@@ -234,10 +277,13 @@ impl<H: Host> Supervisor<H> {
             self.look_for_stalls(running, now);
             let until = self.next_moment(coordinator.as_ref(), running, now);
             let event = match self.host.wait(&running.lines, until) {
-                Heard::Report(number, report) => match self.reported(running, number, report) {
-                    Ok(event) => event,
-                    Err(outcome) => return outcome,
-                },
+                Heard::Report(number, report) => {
+                    let wanted = coordinator.as_ref().and_then(Coordinator::in_flight);
+                    match self.reported(running, number, report, wanted) {
+                        Ok(event) => event,
+                        Err(outcome) => return outcome,
+                    }
+                }
                 Heard::Written(written) => match was_written(written) {
                     Ok(event) => Some(event),
                     Err(failure) => return Outcome::Failed(failure),
@@ -253,8 +299,6 @@ impl<H: Host> Supervisor<H> {
                 Heard::Orphaned => {
                     self.orphan();
                     running.lines.requests = never();
-                    let within = self.guarantee.options.stop_within;
-                    self.note(Request::Stop { end: End::Suspended, within });
                     None
                 }
                 Heard::Nothing => Some(Event::Tick),
@@ -267,18 +311,18 @@ impl<H: Host> Supervisor<H> {
                     if coordinator.deadline().is_some_and(|at| at <= now) {
                         actions.extend(coordinator.on(Event::Tick, now));
                     }
-                    if self.asked.len() > waiting {
-                        actions.extend(coordinator.on(Event::Asked, now));
+                    for (ticket, _) in self.asked.range(next_ticket..) {
+                        actions.extend(coordinator.on(Event::Asked { ticket: *ticket }, now));
                     }
+                    next_ticket = self.next_ticket;
                     if let Some(outcome) = self.perform(actions, running) {
                         return outcome;
                     }
-                    waiting = self.asked.len();
                 }
                 Some(_) => {}
                 None if running.all_ended() => {
                     running.tell_all(Command::Exit);
-                    return Outcome::Ended(running.end);
+                    return Outcome::Ended;
                 }
                 None => {}
             }
@@ -316,6 +360,7 @@ impl<H: Host> Supervisor<H> {
         running: &mut Running,
         number: usize,
         report: Report,
+        wanted: Option<CheckpointId>,
     ) -> Result<Option<Event>, Outcome> {
         match report {
             Report::Up => {
@@ -326,14 +371,13 @@ impl<H: Host> Supervisor<H> {
                 }
                 Ok(None)
             }
-            Report::Saved { checkpoint, parts } => {
-                running.write(Task::Parts { checkpoint, instance: number, parts });
+            Report::Saved { checkpoint, parts } if wanted == Some(checkpoint) => {
+                running.write_parts(checkpoint, number, parts);
                 Ok(None)
             }
-            Report::Ended { end, parts } => {
-                if end == End::Suspended {
-                    running.end = End::Suspended;
-                }
+            // Of a checkpoint that was given up meanwhile.
+            Report::Saved { .. } => Ok(None),
+            Report::Ended { parts } => {
                 running.ended.insert(number);
                 running.write(Task::LastParts { instance: number, parts });
                 Ok(None)
@@ -358,25 +402,23 @@ impl<H: Host> Supervisor<H> {
                         .tell(Command::Snapshot(checkpoint), |number| instances.contains(&number));
                 }
                 Action::Commit { checkpoint, .. } => running.write(Task::Commit { checkpoint }),
-                Action::Announce { checkpoint, last } => {
+                Action::Announce { checkpoint, last, tickets } => {
                     self.registry.checkpoints.add(1);
                     self.window.progressed();
                     running.tell_all(Command::Complete { checkpoint, last });
                     running.write(Task::Retain { keep: self.guarantee.options.keep });
-                    for reply in self.asked.drain(..) {
-                        let _ = reply.send(Ok(checkpoint));
-                    }
+                    running.forget_parts(checkpoint);
+                    self.reply(&tickets, &Ok(checkpoint));
                     if last {
                         return Some(self.after_last(running));
                     }
                 }
-                Action::Abandon { checkpoint, reason } => {
+                Action::Abandon { checkpoint, reason, tickets } => {
                     self.registry.checkpoints_failed.add(1);
                     tracing::warn!(%checkpoint, reason, "checkpoint abandoned");
                     running.write(Task::Abandon { checkpoint });
-                    for reply in self.asked.drain(..) {
-                        let _ = reply.send(Err(reason.clone()));
-                    }
+                    running.forget_parts(checkpoint);
+                    self.reply(&tickets, &Err(reason));
                 }
                 Action::GiveUp { failures, reason } => {
                     return Some(Outcome::Over(JobError::Checkpoints { failures, reason }));
@@ -386,12 +428,27 @@ impl<H: Host> Supervisor<H> {
         None
     }
 
-    /// Waits for the last commits of the sinks.
+    fn reply(&mut self, tickets: &[u64], answer: &Result<CheckpointId, String>) {
+        for ticket in tickets {
+            if let Some(reply) = self.asked.remove(ticket) {
+                // Whoever asked may have gone away.
+                let _ = reply.send(answer.clone());
+            }
+        }
+    }
+
+    /// Waits for the last commits of the sinks: as long as they take, unless somebody stops the job.
     fn after_last(&mut self, running: &mut Running) -> Outcome {
-        let deadline = self.guarantee.options.stop_within;
-        let by = self.clock.now().after(deadline);
         while running.gone.len() < running.started {
-            match self.host.wait(&running.lines, by) {
+            let now = self.clock.now();
+            self.look_for_stalls(running, now);
+            if let Some(Stopping { within, .. }) = self.stopping.filter(|stop| stop.by <= now) {
+                let stuck = running.still_here(&self.blueprint);
+                return Outcome::Over(JobError::StopTimedOut { deadline: within, stuck });
+            }
+            let by = self.stopping.map(|stopping| stopping.by);
+            let until = by.map_or(running.stall_check, |by| by.min(running.stall_check));
+            match self.host.wait(&running.lines, until) {
                 Heard::Report(_, Report::Failed(failure)) => return Outcome::Failed(failure),
                 Heard::Report(number, Report::Gone) => {
                     running.gone.insert(number);
@@ -402,14 +459,10 @@ impl<H: Host> Supervisor<H> {
                     self.orphan();
                     running.lines.requests = never();
                 }
-                Heard::Nothing if self.clock.now() >= by => {
-                    let stuck = running.still_here(&self.blueprint);
-                    return Outcome::Over(JobError::StopTimedOut { deadline, stuck });
-                }
                 Heard::Report(..) | Heard::Written(_) | Heard::Nothing => {}
             }
         }
-        Outcome::Ended(running.end)
+        Outcome::Ended
     }
 
     /// Tells the sources to stop, once; gives up when the deadline is over.
@@ -463,7 +516,7 @@ fn was_written(written: Written) -> Result<Event, Failure> {
             return Err(Failure {
                 instance: InstanceName::new("checkpoint writer", instance),
                 callback: "checkpoint",
-                cause: crate::error::Cause::error(reason),
+                cause: Cause::error(reason),
             });
         }
     })

@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, never, unbounded};
 
-use crate::channel::frame::End;
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
 use crate::error::Refused;
 use crate::executor::blueprint::{Blueprint, Execution};
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Revocable, Task};
 use crate::executor::host::{Heard, Host, Lines};
-use crate::executor::instance::{Command, Mailbox, Report, Reporter};
+use crate::executor::instance::{Command, Mailbox, Parts, Report, Reporter};
 use crate::executor::seat::Seat;
 use crate::executor::supervisor::{Prepared, Supervisor};
-use crate::id::InstanceName;
+use crate::id::{CheckpointId, InstanceName};
 
 /// The instances of one execution.
 pub(crate) struct Running {
@@ -26,13 +25,14 @@ pub(crate) struct Running {
     _reports: Sender<(usize, Report)>,
     pub(super) account: Account,
     pub(super) tasks: Option<Sender<Task>>,
+    /// Parts that the writer may not have come to yet.
+    unwritten: Vec<(CheckpointId, Revocable)>,
     pub(super) writer_gone: bool,
     /// Instances that a host has taken.
     pub(super) started: usize,
     pub(super) up: usize,
     pub(super) opened: bool,
     pub(super) ended: BTreeSet<usize>,
-    pub(super) end: End,
     pub(super) gone: BTreeSet<usize>,
     pub(super) warned: BTreeSet<usize>,
     pub(super) told: bool,
@@ -55,6 +55,24 @@ impl Running {
             // The writer outlives its tasks; it ends when this sender is dropped.
             let _ = tasks.send(task);
         }
+    }
+
+    pub(super) fn write_parts(&mut self, checkpoint: CheckpointId, instance: usize, parts: Parts) {
+        let parts = Revocable::new(parts);
+        self.unwritten.push((checkpoint, parts.clone()));
+        self.write(Task::Parts { checkpoint, instance, parts });
+    }
+
+    /// This checkpoint and those before it are complete or given up: what the writer has not come to
+    /// it need not write.
+    pub(super) fn forget_parts(&mut self, up_to: CheckpointId) {
+        self.unwritten.retain(|(checkpoint, parts)| {
+            let keep = *checkpoint > up_to;
+            if !keep {
+                drop(parts.take());
+            }
+            keep
+        });
     }
 
     pub(super) fn writer_left(&mut self) {
@@ -92,12 +110,12 @@ impl<H: Host> Supervisor<H> {
             _reports: reports_in,
             account: execution.account,
             tasks: None,
+            unwritten: Vec::new(),
             writer_gone: true,
             started: 0,
             up: 0,
             opened: false,
             ended: BTreeSet::new(),
-            end: End::Finished,
             gone: BTreeSet::new(),
             warned: BTreeSet::new(),
             told: false,
@@ -173,7 +191,8 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn dismiss(&mut self, mut running: Running) -> Vec<InstanceName> {
         running.account.close();
         running.mailboxes.iter().for_each(|mailbox| mailbox.cancel());
-        // The writer ends when it has done what it was told to.
+        // The writer ends when it has done what it was told to, but for what nobody needs any more.
+        running.forget_parts(CheckpointId(u64::MAX));
         drop(running.tasks.take());
         let patience = self.stopping.map_or(self.guarantee.options.stop_within, |stopping| {
             // Whoever stopped has waited already; one more moment for those who are on their way.

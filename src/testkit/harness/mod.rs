@@ -30,7 +30,7 @@ fn instance(component: &str, index: usize, parallelism: usize) -> Instance {
 }
 
 fn desk(instance: &Instance) -> Desk {
-    let account = Account::Nobody { alarm: None, on_drop: None };
+    let account = Account::Nobody { alarm: None, on_drop: None, closed: std::sync::Arc::default() };
     Desk {
         answers: account.answers(0),
         counters: std::sync::Arc::default(),

@@ -178,7 +178,9 @@ impl Simulation {
     /// directory has it on the simulated disk; a store of the user's own is used as it is.
     ///
     /// # Panics
-    /// If the job hangs: nothing moves any more, or it does not end.
+    /// If the job hangs: nothing moves any more, or it does not end. If the account of a component does
+    /// not add up ([`ComponentAccount::check`](crate::metrics::ComponentAccount::check)) when a process
+    /// has come to its end.
     pub fn run(&self, job: &Job, guarantee: impl Into<Guarantee>) -> History {
         let guarantee = guarantee.into();
         let shared = Shared::new(World::new(self.seed, &self.faults));
@@ -271,6 +273,15 @@ impl Simulation {
         }
     }
 
+    /// Every event of a process that came to its end must be accounted for.
+    fn check_accounts(&self, counted: &Metrics) {
+        for account in &counted.accounts {
+            if let Err(error) = account.check() {
+                panic!("seed {}: {error}", self.seed);
+            }
+        }
+    }
+
     fn run_process(&self, job: &Job, mut guarantee: Guarantee, shared: &Shared) -> Death {
         let blueprint = match plan(&job.graph.borrow(), &guarantee) {
             Ok(blueprint) => blueprint,
@@ -286,7 +297,7 @@ impl Simulation {
             Ok(store) => store,
             Err(refused) => return Death::Refused(refused),
         };
-        let registry = Arc::new(Registry::of(&blueprint.components));
+        let registry = Arc::new(Registry::of(&blueprint.components, &blueprint.edges));
         let (to_supervisor, requests) = unbounded();
         let course = Course {
             stop_within: guarantee.options.stop_within,
@@ -314,8 +325,11 @@ impl Simulation {
             world.note("processed", instance.processed);
             world.note("emitted", instance.emitted);
         }
+        if ended.is_ok() && shared.world.lock().crash.is_none() {
+            self.check_accounts(&counted);
+        }
         match ended {
-            Ok(ended) if ended.asked => Death::Stopped,
+            Ok(ended) if ended.asked.is_some() => Death::Stopped,
             Ok(_) => Death::Finished(counted),
             Err(error) => Death::Failed(error),
         }

@@ -1,0 +1,236 @@
+//! [`ComponentAccount`]: where every event is that was sent to a component. Double entry: what the
+//! components before it counted as emitted has to be found again here, one by one.
+//!
+//! ```text
+//!   sent ──▶ queued, dropped or taken back on the way
+//!       └──▶ received ──▶ held, delivered, failed, lost or taken back
+//! ```
+//! Counters go on over restarts. What an execution that failed still had on its way is entered by
+//! [`Registry::settle`], once all its instances are gone: nobody counts any more then.
+
+use std::fmt;
+
+use crate::id::InstanceName;
+use crate::metrics::{Counters, Registry};
+
+/// A stream into a component.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edge {
+    pub(crate) from: usize,
+    /// The side output of `from` that is read; none for the main one.
+    pub(crate) channel: Option<&'static str>,
+    pub(crate) to: usize,
+    /// Deliveries that one event makes.
+    pub(crate) copies: u64,
+}
+
+/// What becomes of the events that a failed execution had on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// They do not come again.
+    Dropped,
+    /// They come again, or what they led to does.
+    TakenBack,
+}
+
+/// Where every event is that was sent to a component: all its instances together, since the job was
+/// started in this process.
+///
+/// ```text
+///   sent     = received + dropped_on_the_way + taken_back_on_the_way + queued
+///   received = delivered + failed + lost + taken_back + held
+/// ```
+/// `queued` and `held` are what remains, so for a job that runs they are estimates: its counters move
+/// while they are read. Once the job has ended they are exact, and [`check`](ComponentAccount::check)
+/// says whether all events were found again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComponentAccount {
+    /// The component.
+    pub component: String,
+    /// Events that the components before it emitted to it, replays and copies counted. None for a
+    /// source.
+    pub sent: u64,
+    /// Events that arrived.
+    pub received: u64,
+    /// Events shed by a full edge, or lost on it by a restart that does not bring them again.
+    pub dropped_on_the_way: u64,
+    /// Events that a restart threw away before they arrived, and that come again.
+    pub taken_back_on_the_way: u64,
+    /// Events between the components before it and this one.
+    pub queued: u64,
+    /// Events for which `apply` (or `write` and `flush`) succeeded.
+    pub delivered: u64,
+    /// Events that failed. What became of each the guarantee decided: it was dropped, it came again,
+    /// or the job was rolled back.
+    pub failed: u64,
+    /// Events that had arrived when a restart lost them, and that do not come again.
+    pub lost: u64,
+    /// Events that had arrived when a restart threw them away, and that come again.
+    pub taken_back: u64,
+    /// Events that have arrived and are not done: before `apply`, or in a token.
+    pub held: u64,
+    /// By how much more has been counted than there was; 0 unless the engine counts wrongly.
+    surplus: u64,
+}
+
+/// An event of a job that has ended was not found again, or was counted twice: a defect of this crate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the account of \"{}\" does not add up: {}", .0.component, .0)]
+pub struct AccountError(pub ComponentAccount);
+
+impl ComponentAccount {
+    /// Whether every event that was sent to this component has arrived or is accounted for, once the
+    /// job has ended. Events in tokens may remain: a stop leaves them for the next start.
+    ///
+    /// # Errors
+    /// The account itself.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("account");
+    /// job.from_iter("numbers", || 0..10).filter(|n| n % 2 == 0).for_each(|_| ());
+    /// let report = job.run(Guarantee::default())?;
+    /// for account in &report.metrics.accounts {
+    ///     account.check()?;
+    /// }
+    /// let sink = &report.metrics.accounts[2];
+    /// assert_eq!((sink.sent, sink.delivered, sink.held), (5, 5, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self) -> Result<(), AccountError> {
+        if self.queued == 0 && self.surplus == 0 { Ok(()) } else { Err(AccountError(self.clone())) }
+    }
+
+    fn receive(&mut self, counters: &Counters) {
+        self.received += counters.received.get();
+        self.dropped_on_the_way += counters.dropped_on_the_way.get();
+        self.taken_back_on_the_way += counters.taken_back_on_the_way.get();
+        self.delivered += counters.delivered.get();
+        self.failed += counters.failed.get();
+        self.lost += counters.lost.get();
+        self.taken_back += counters.taken_back.get();
+        let (held, surplus) = left(counters.received.get(), counters.done());
+        self.held += held;
+        self.surplus += surplus;
+    }
+
+    fn on_the_way(&mut self) {
+        let arrived = self.received + self.dropped_on_the_way + self.taken_back_on_the_way;
+        let (queued, surplus) = left(self.sent, arrived);
+        self.queued = queued;
+        self.surplus += surplus;
+    }
+}
+
+/// What is left of `of` without `without`, and by how much that is too much.
+fn left(of: u64, without: u64) -> (u64, u64) {
+    (of.saturating_sub(without), without.saturating_sub(of))
+}
+
+impl fmt::Display for ComponentAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sent {} = received {} + dropped {} + taken back {} + queued {}; received {} = \
+             delivered {} + failed {} + lost {} + taken back {} + held {}; {} too many",
+            self.sent,
+            self.received,
+            self.dropped_on_the_way,
+            self.taken_back_on_the_way,
+            self.queued,
+            self.received,
+            self.delivered,
+            self.failed,
+            self.lost,
+            self.taken_back,
+            self.held,
+            self.surplus
+        )
+    }
+}
+
+impl Counters {
+    /// Events that were received and are no longer here.
+    fn done(&self) -> u64 {
+        let ways = [&self.delivered, &self.failed, &self.lost, &self.taken_back];
+        ways.into_iter().map(super::Count::get).sum()
+    }
+
+    /// Events that were received and are here.
+    pub(super) fn held(&self) -> u64 {
+        self.received.get().saturating_sub(self.done())
+    }
+}
+
+impl Registry {
+    /// The account of each component, in the order in which they were added.
+    pub(super) fn accounts(&self) -> Vec<ComponentAccount> {
+        let mut accounts: Vec<ComponentAccount> = Vec::with_capacity(self.components.len());
+        for of in &self.components {
+            let component = of.name.to_string();
+            let mut account = ComponentAccount { component, ..ComponentAccount::default() };
+            let instances = &self.instances[of.instances.clone()];
+            instances.iter().for_each(|(_, counters)| account.receive(counters));
+            accounts.push(account);
+        }
+        for edge in &self.edges {
+            accounts[edge.to].sent += self.sent(edge);
+        }
+        // A source has no edge into it, and receives nothing.
+        accounts.iter_mut().for_each(ComponentAccount::on_the_way);
+        accounts
+    }
+
+    /// Events that went over an edge, or were meant to.
+    fn sent(&self, edge: &Edge) -> u64 {
+        let from = self.components[edge.from].instances.clone();
+        let emitted: u64 = match edge.channel {
+            None => self.instances[from].iter().map(|(_, counters)| counters.sent()).sum(),
+            Some(channel) => {
+                let of = self
+                    .channels
+                    .iter()
+                    .filter(|((at, name), _)| *name == channel && from.contains(at));
+                of.map(|(_, count)| count.get()).sum()
+            }
+        };
+        emitted * edge.copies
+    }
+
+    /// Enters what an execution that is over still had on its way as lost in this manner; how many
+    /// events of sources that comes to at most. Only after its last instance is gone.
+    pub(crate) fn settle(&self, loss: Loss) -> u64 {
+        let mut events = 0;
+        for (of, account) in self.components.iter().zip(self.accounts()) {
+            let instances = &self.instances[of.instances.clone()];
+            for (_, counters) in instances {
+                let held = counters.held();
+                events += held;
+                match loss {
+                    Loss::Dropped => counters.lost.add(held),
+                    Loss::TakenBack => counters.taken_back.add(held),
+                }
+            }
+            // Nobody knows which instance they were for.
+            let Some((_, first)) = instances.first() else { continue };
+            events += account.queued;
+            match loss {
+                Loss::Dropped => first.dropped_on_the_way.add(account.queued),
+                Loss::TakenBack => first.taken_back_on_the_way.add(account.queued),
+            }
+        }
+        events
+    }
+
+    /// Enters what instances of a job that has ended well still hold as lost; whose it is.
+    pub(crate) fn give_up_held(&self) -> Vec<(InstanceName, u64)> {
+        let held = self.instances.iter().map(|(name, counters)| (name, counters, counters.held()));
+        let holding = held.filter(|(.., events)| *events > 0);
+        let given_up = holding.map(|(name, counters, events)| {
+            counters.lost.add(events);
+            (name.clone(), events)
+        });
+        given_up.collect()
+    }
+}
