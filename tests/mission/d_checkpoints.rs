@@ -1,16 +1,12 @@
 //! [D1]–[D10]: barriers, durable state, going back, sinks that commit.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use streamwork::checkpoint::{
-    CheckpointStore, DirectoryStore, Disk, DiskEntry, DiskFile, DiskLock, RealDisk,
-};
+use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, IdempotentSink, Instance, Job,
@@ -18,7 +14,7 @@ use streamwork::{
     StatefulSource, TransactionalFiles, TransactionalSink,
 };
 
-use crate::support::{Faults, counts, guarantee, wait_until};
+use crate::support::{Faults, Hanging, counts, guarantee, wait_until};
 
 /// Counts per key, emits nothing until the end.
 #[derive(Clone, Debug, Default)]
@@ -646,49 +642,16 @@ fn timers_are_part_of_the_state_and_fire_after_a_restart() {
 
 #[test]
 fn a_store_that_hangs_cannot_keep_a_stop_beyond_its_deadline() {
-    /// A disk whose next sync does not return while the gate is shut.
-    #[derive(Clone, Debug)]
-    struct Hanging(Arc<Mutex<()>>);
-    impl Disk for Hanging {
-        fn create_dir(&self, path: &Path) -> io::Result<()> {
-            RealDisk.create_dir(path)
-        }
-        fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-            drop(self.0.lock());
-            RealDisk.create(path)
-        }
-        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-            RealDisk.read(path)
-        }
-        fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-            RealDisk.list(path)
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            RealDisk.rename(from, to)
-        }
-        fn remove_file(&self, path: &Path) -> io::Result<()> {
-            RealDisk.remove_file(path)
-        }
-        fn remove_dir(&self, path: &Path) -> io::Result<()> {
-            RealDisk.remove_dir(path)
-        }
-        fn sync_dir(&self, path: &Path) -> io::Result<()> {
-            RealDisk.sync_dir(path)
-        }
-        fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
-            RealDisk.try_lock(path)
-        }
-    }
     let directory = tempfile::tempdir().unwrap();
-    let gate = Arc::new(Mutex::new(()));
-    let store = DirectoryStore::open_on(Arc::new(Hanging(Arc::clone(&gate))), directory.path());
+    let disk = Hanging::default();
+    let store = DirectoryStore::open_on(Arc::new(disk.clone()), directory.path());
     let job = Job::new("hanging");
     job.from_iter("numbers", || 0_u64..).for_each(|_| ());
     let guarantee =
         ExactlyOnce::checkpoints_with(Arc::new(store.unwrap())).every(Duration::from_millis(5));
     let handle = job.start(guarantee).unwrap();
     wait_until("a checkpoint", || handle.metrics().checkpoints > 0);
-    let shut = gate.lock();
+    let shut = disk.gate.lock();
     let started = Instant::now();
     let error = handle.stop_within(Duration::from_millis(300)).unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance,
     StatefulOperator,
@@ -107,5 +110,46 @@ impl StatefulOperator for Sum {
     }
     fn state(&self) -> u64 {
         self.0
+    }
+}
+
+/// A disk on which no file can be created while the gate is shut: who tries, waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hanging {
+    pub(crate) gate: Arc<Mutex<()>>,
+    /// How many wait.
+    pub(crate) waiting: Arc<AtomicUsize>,
+}
+
+impl Disk for Hanging {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock());
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        RealDisk.create(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        RealDisk.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_file(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        RealDisk.try_lock(path)
     }
 }
