@@ -129,7 +129,7 @@ pub use api::event::Event;
 pub use api::instance::Instance;
 pub use api::operator::{Operator, StatefulOperator};
 pub use api::sink::{IdempotentSink, Sink, TransactionalSink};
-pub use api::source::{Next, Source, StatefulSource};
+pub use api::source::{Next, OnStop, Source, StatefulSource};
 pub use api::state::State;
 pub use api::token::Token;
 pub use api::waker::Waker;

@@ -66,6 +66,10 @@ mod scheduled {
             self.0.notify_one();
         }
 
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
             let waiting = guard.0.take().map(|guard| self.0.wait(guard));
             guard.0 = waiting.map(|guard| guard.expect("nobody panics with the lock"));

@@ -21,6 +21,16 @@ pub enum Next {
     End,
 }
 
+/// What a source does when its job is stopped or drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// It emits nothing more.
+    End,
+    /// It has taken in what the other side believes to be accepted:
+    /// [`get_events`](Source::get_events) is called until it says [`Next::End`].
+    EmitRest,
+}
+
 /// Where events come from, when nothing can be read twice: a socket, a clock, a queue that forgets.
 ///
 /// All calls are made on the instance's own thread, one at a time: `setup` once after the factory
@@ -75,6 +85,14 @@ pub trait Source: 'static {
     /// # Errors
     /// An error means that the source is broken: the instance is built anew.
     fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+
+    /// The job is stopped or drained. A source that has accepted events from elsewhere (an answer
+    /// was sent, a call has returned) accepts no more from here on and returns
+    /// [`OnStop::EmitRest`], so that what it has accepted is not lost. The deadline of the stop holds
+    /// for that too. By default the source ends here.
+    fn on_stop(&mut self) -> OnStop {
+        OnStop::End
+    }
 
     /// Bytes that one event occupies, for the byte bound of replay buffers. By default the size of
     /// the type; say more if events own memory on the heap.

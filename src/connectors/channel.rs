@@ -1,29 +1,37 @@
 //! A source that other threads of the program send to.
+//!
+//! ```text
+//!   any thread                     the channel                      the source's thread
+//!   send ── room? ───────────────▶ queue (bounded) ───────────────▶ get_events
+//!     │ full: wait for room          │ was empty: wake the instances
+//!     ◀── Closed ─────────────── closed: the job stops, has ended, or was dropped
+//! ```
+//! One lock orders everything: an event is either in the queue before the channel is closed, and then the
+//! job takes it in, or its sender is told that it was not taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-use parking_lot::Mutex;
 
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
-use crate::api::source::{Next, Source};
+use crate::api::source::{Next, OnStop, Source};
 use crate::api::waker::Waker;
 use crate::error::BoxError;
+use crate::executor::blueprint::Surroundings;
 use crate::job::Job;
 use crate::job::stream::Stream;
+use crate::sync::{Condvar, Mutex};
 
 /// Sends events into a job. Clones send to the same source, which ends when all are dropped.
+///
+/// What was accepted before a stop or a drain is processed by it. From then on, and when the job has
+/// ended or failed, nothing is accepted any more. A job that is run again takes in first what was
+/// accepted before and not taken in, which [`waiting`](EventSender::waiting) counts.
 #[derive(Debug)]
 pub struct EventSender<T> {
-    events: Option<Sender<T>>,
-    wakers: Wakers,
+    channel: Arc<Channel<T>>,
 }
-
-/// The waker of each instance that reads.
-type Wakers = Arc<Mutex<BTreeMap<usize, Waker>>>;
 
 /// The event could not be sent and comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,21 +39,65 @@ pub enum SendError<T> {
     /// The channel is full; the job is behind.
     #[error("the channel into the job is full")]
     Full(T),
-    /// The job was dropped, or has ended.
+    /// The job was dropped, is being stopped, or has ended.
     #[error("the job no longer takes events")]
     Closed(T),
+}
+
+/// What senders and the source share.
+#[derive(Debug)]
+struct Channel<T> {
+    state: Mutex<State<T>>,
+    /// Somebody may go on: there is room, or the channel was closed.
+    room: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    queue: VecDeque<T>,
+    capacity: usize,
+    senders: usize,
+    running: bool,
+    closed: bool,
+    /// The waker of each instance that reads.
+    wakers: BTreeMap<usize, Waker>,
+}
+
+impl<T> Channel<T> {
+    fn close(&self) {
+        self.state.lock().closed = true;
+        self.room.notify_all();
+    }
+}
+
+impl<T> State<T> {
+    fn push(&mut self, event: T) {
+        self.queue.push_back(event);
+        if self.queue.len() == 1 {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.wakers.values().for_each(Waker::wake);
+    }
 }
 
 impl<T> EventSender<T> {
     /// Sends an event, waiting while the channel is full.
     ///
     /// # Errors
-    /// [`SendError::Closed`] when no job will read it.
+    /// [`SendError::Closed`] when no job will read it, also if that comes about while it waits.
     pub fn send(&self, event: T) -> Result<(), SendError<T>> {
-        let sender = self.events.as_ref().expect("taken only when dropped");
-        let sent = sender.send(event).map_err(|error| SendError::Closed(error.0));
-        self.wake();
-        sent
+        let mut state = self.channel.state.lock();
+        while !state.closed && state.queue.len() >= state.capacity {
+            self.channel.room.wait(&mut state);
+        }
+        if state.closed {
+            return Err(SendError::Closed(event));
+        }
+        state.push(event);
+        Ok(())
     }
 
     /// Sends an event if there is room.
@@ -53,63 +105,104 @@ impl<T> EventSender<T> {
     /// # Errors
     /// The event, and why it was not taken.
     pub fn try_send(&self, event: T) -> Result<(), SendError<T>> {
-        let sender = self.events.as_ref().expect("taken only when dropped");
-        let sent = sender.try_send(event).map_err(|error| match error {
-            TrySendError::Full(event) => SendError::Full(event),
-            TrySendError::Disconnected(event) => SendError::Closed(event),
-        });
-        self.wake();
-        sent
+        let mut state = self.channel.state.lock();
+        if state.closed {
+            return Err(SendError::Closed(event));
+        }
+        if state.queue.len() >= state.capacity {
+            return Err(SendError::Full(event));
+        }
+        state.push(event);
+        Ok(())
     }
 
-    fn wake(&self) {
-        self.wakers.lock().values().for_each(Waker::wake);
+    /// Events that were accepted and that the job has not taken in yet. After the job has ended: how
+    /// many of them it left, which is none after a stop or drain that ended well.
+    pub fn waiting(&self) -> usize {
+        self.channel.state.lock().queue.len()
     }
 }
 
 impl<T> Clone for EventSender<T> {
     fn clone(&self) -> Self {
-        Self { events: self.events.clone(), wakers: Arc::clone(&self.wakers) }
+        self.channel.state.lock().senders += 1;
+        Self { channel: Arc::clone(&self.channel) }
     }
 }
 
 impl<T> Drop for EventSender<T> {
     fn drop(&mut self) {
-        drop(self.events.take());
-        self.wake();
+        let mut state = self.channel.state.lock();
+        state.senders -= 1;
+        if state.senders == 0 {
+            state.wake();
+        }
+    }
+}
+
+impl<T: Send> Surroundings for Channel<T> {
+    fn run_begins(&self) {
+        let mut state = self.state.lock();
+        (state.running, state.closed) = (true, false);
+    }
+
+    fn run_ends(&self) {
+        self.state.lock().running = false;
+        self.close();
+    }
+
+    fn job_is_gone(&self) {
+        if !self.state.lock().running {
+            self.close();
+        }
     }
 }
 
 struct ChannelSource<T> {
-    events: Receiver<T>,
-    wakers: Wakers,
+    channel: Arc<Channel<T>>,
+    index: usize,
 }
 
 impl<T: Event> Source for ChannelSource<T> {
     type Out = T;
 
     fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
-        self.wakers.lock().insert(instance.index(), instance.waker());
+        self.index = instance.index();
+        let mut state = self.channel.state.lock();
+        state.wakers.insert(self.index, instance.waker());
         Ok(())
     }
 
     fn get_events(&mut self, out: &mut Collector<T>) -> Result<Next, BoxError> {
-        while out.room() > 0 {
-            match self.events.try_recv() {
-                Ok(event) => out.emit(event),
-                Err(TryRecvError::Empty) => return Ok(Next::WhenWoken),
-                Err(TryRecvError::Disconnected) => return Ok(Next::End),
-            }
+        let channel = &self.channel;
+        let mut state = channel.state.lock();
+        let was_full = state.queue.len() >= state.capacity;
+        let events = out.room().min(state.queue.len());
+        out.emit_all(state.queue.drain(..events));
+        let next = match state.queue.is_empty() {
+            true if state.closed || state.senders == 0 => Next::End,
+            true => Next::WhenWoken,
+            false => Next::Now,
+        };
+        drop(state);
+        if was_full {
+            channel.room.notify_all();
         }
-        Ok(Next::Now)
+        Ok(next)
+    }
+
+    fn on_stop(&mut self) -> OnStop {
+        self.channel.close();
+        OnStop::EmitRest
     }
 }
 
 impl Job {
     /// Adds a source that emits what is sent to it, from any thread, through a channel that holds
-    /// `capacity` events.
+    /// `capacity` events, at least 1.
     ///
-    /// It cannot be rewound: what the job loses nobody can send again.
+    /// It cannot be rewound: what the job loses nobody can send again. A stop or drain closes the
+    /// channel and processes all that it has accepted.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -128,13 +221,19 @@ impl Job {
         name: impl Into<String>,
         capacity: usize,
     ) -> (EventSender<T>, Stream<T>) {
-        let (sender, events) = bounded(capacity);
-        let wakers = Wakers::default();
-        let sender = EventSender { events: Some(sender), wakers: Arc::clone(&wakers) };
-        let stream = self.source(name, move || ChannelSource {
-            events: events.clone(),
-            wakers: Arc::clone(&wakers),
-        });
+        let state = State {
+            queue: VecDeque::new(),
+            capacity,
+            senders: 1,
+            running: false,
+            closed: false,
+            wakers: BTreeMap::new(),
+        };
+        let channel = Arc::new(Channel { state: Mutex::new(state), room: Condvar::default() });
+        let sender = EventSender { channel: Arc::clone(&channel) };
+        self.graph.borrow_mut().surroundings.push(Arc::clone(&channel) as _);
+        let stream =
+            self.source(name, move || ChannelSource { channel: Arc::clone(&channel), index: 0 });
         (sender, stream)
     }
 }

@@ -31,6 +31,35 @@ pub(crate) struct Blueprint {
     pub(crate) threads: Vec<ThreadPlan>,
     /// Makes queues and, for each thread, what builds its instance there.
     pub(crate) wire: Wire,
+    /// What belongs to the job beside its executions.
+    pub(crate) surroundings: Vec<Arc<dyn Surroundings>>,
+}
+
+/// Something outside that has to know whether its job runs, however often it starts over: a channel
+/// into the job.
+pub(crate) trait Surroundings: Send + Sync {
+    /// A run of the job has started.
+    fn run_begins(&self);
+    /// It is over, whatever ended it.
+    fn run_ends(&self);
+    /// The job can not be run any more; a run that has started goes on.
+    fn job_is_gone(&self);
+}
+
+/// A run of a job, as its surroundings know it: over when this is dropped.
+pub(crate) struct Run(Vec<Arc<dyn Surroundings>>);
+
+impl Run {
+    pub(crate) fn begin(surroundings: Vec<Arc<dyn Surroundings>>) -> Self {
+        surroundings.iter().for_each(|surroundings| surroundings.run_begins());
+        Self(surroundings)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|surroundings| surroundings.run_ends());
+    }
 }
 
 /// Makes queues and, for each thread, what builds its instance there.

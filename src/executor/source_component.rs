@@ -4,7 +4,7 @@
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
-use crate::api::source::{Next, Source, StatefulSource};
+use crate::api::source::{Next, OnStop, Source, StatefulSource};
 use crate::api::state::State;
 use crate::error::BoxError;
 
@@ -16,6 +16,10 @@ pub(crate) trait SourceComponent {
 
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
     fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+    /// The job is stopped or drained. What can be read again has accepted nothing.
+    fn on_stop(&mut self) -> OnStop {
+        OnStop::End
+    }
     fn state(&self) -> Self::State;
     /// What these events weigh together.
     fn bytes_of(events: &[Self::Out]) -> usize;
@@ -34,6 +38,9 @@ impl<S: Source> SourceComponent for Forgetful<S> {
     }
     fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
         self.0.get_events(out)
+    }
+    fn on_stop(&mut self) -> OnStop {
+        self.0.on_stop()
     }
     fn state(&self) {}
     fn bytes_of(events: &[S::Out]) -> usize {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
+use crate::executor::blueprint::Surroundings;
 use crate::job::make::{MakeEdge, OperatorMaker, SourceMaker};
 
 pub(crate) struct Graph {
@@ -18,6 +19,8 @@ pub(crate) struct Graph {
     pub(crate) edges: Vec<EdgeSpec>,
     /// Components that were to read streams of another job.
     pub(crate) foreign: Vec<String>,
+    /// What has to know when the job runs.
+    pub(crate) surroundings: Vec<Arc<dyn Surroundings>>,
     verbs: BTreeMap<&'static str, usize>,
 }
 
@@ -85,6 +88,7 @@ impl Graph {
             nodes: Vec::new(),
             edges: Vec::new(),
             foreign: Vec::new(),
+            surroundings: Vec::new(),
             verbs: BTreeMap::new(),
         }
     }

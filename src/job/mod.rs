@@ -42,6 +42,15 @@ pub struct Job {
     pub(crate) graph: Rc<RefCell<Graph>>,
 }
 
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Its streams may live on, but nobody can run it any more.
+        if let Ok(graph) = self.graph.try_borrow() {
+            graph.surroundings.iter().for_each(|surroundings| surroundings.job_is_gone());
+        }
+    }
+}
+
 impl Job {
     /// An empty job. The name is part of what checkpoints are known by.
     pub fn new(name: impl Into<String>) -> Self {

@@ -32,6 +32,7 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
         edges: layout.edges.iter().map(|edge| layout.accounted(edge)).collect(),
         threads: layout.threads.iter().map(|thread| layout.thread_plan(thread)).collect(),
         wire: Arc::new(move |execution| wire(&layout, execution)),
+        surroundings: graph.surroundings.clone(),
     })
 }
 

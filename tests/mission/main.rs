@@ -7,6 +7,7 @@ mod a_core;
 mod accounts;
 mod b_at_most_once;
 mod c_at_least_once;
+mod channels;
 mod d_checkpoints;
 mod e_one_switch;
 mod f_event_log_source;

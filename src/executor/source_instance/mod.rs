@@ -78,6 +78,8 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Polling,
+    /// The job stops; the source is polled for what it has accepted, until it has said that this is all.
+    Emptying(End),
     /// Nothing new is emitted; what is out is waited for.
     Ending(End),
     /// The end is on its way through the stage.
@@ -144,10 +146,11 @@ impl<C: SourceComponent> SourceInstance<C> {
                 self.base.over = last;
             }
             Command::Stop(end) => match self.phase {
-                Phase::Polling => self.phase = Phase::Ending(end),
+                Phase::Polling => self.stop(end),
+                Phase::Emptying(_) if end == End::Suspended => self.phase = Phase::Emptying(end),
                 // The input is over, but not all of it is done: a stop does not wait for that.
                 Phase::Ending(_) if end == End::Suspended => self.phase = Phase::Ending(end),
-                Phase::Ending(_) | Phase::Passing | Phase::Ended => {}
+                Phase::Emptying(_) | Phase::Ending(_) | Phase::Passing | Phase::Ended => {}
             },
             Command::Exit => self.base.over = true,
             Command::Inject(_) | Command::Snapshot(_) => {}
@@ -190,7 +193,10 @@ impl<C: SourceComponent> SourceInstance<C> {
             Next::After(pause) => Some(now.after(pause)),
             Next::WhenWoken => None,
             Next::End => {
-                self.phase = Phase::Ending(End::Finished);
+                self.phase = Phase::Ending(match self.phase {
+                    Phase::Emptying(end) => end,
+                    _ => End::Finished,
+                });
                 Some(now)
             }
         };

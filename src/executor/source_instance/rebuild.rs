@@ -2,12 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::api::source::OnStop;
+use crate::channel::frame::End;
 use crate::checkpoint::decode;
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure};
 use crate::executor::component::encode_position;
 use crate::executor::source_component::SourceComponent;
-use crate::executor::source_instance::SourceInstance;
+use crate::executor::source_instance::{Phase, SourceInstance};
 
 impl<C: SourceComponent> SourceInstance<C> {
     pub(super) fn build(&mut self) -> Result<(), Failure> {
@@ -74,6 +76,30 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.down(failure);
         } else {
             self.poll_at = Some(self.base.context.now);
+            if let Phase::Emptying(end) = self.phase {
+                // It does not know yet that the job stops.
+                self.stop(end);
+            }
+        }
+    }
+
+    /// The job stops: nothing more is emitted, but for what the source has accepted.
+    pub(super) fn stop(&mut self, end: End) {
+        let Some(component) = &mut self.component else {
+            // It is down. What can be read again need not be built for that.
+            self.phase = if C::REWINDABLE { Phase::Ending(end) } else { Phase::Emptying(end) };
+            return;
+        };
+        match catch_unwind(AssertUnwindSafe(|| component.on_stop())) {
+            Ok(OnStop::End) => self.phase = Phase::Ending(end),
+            Ok(OnStop::EmitRest) => {
+                self.phase = Phase::Emptying(end);
+                self.poll_at = Some(self.base.context.now);
+            }
+            Err(payload) => {
+                self.phase = Phase::Emptying(end);
+                self.source_failed(self.failure("on_stop", Cause::panic(payload)));
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::checkpoint::{CheckpointStore, Manifest};
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::delivery::terms::{Guarantee, Verdict};
 use crate::error::{Cause, Failure, JobError, Refused};
-use crate::executor::blueprint::Blueprint;
+use crate::executor::blueprint::{Blueprint, Run};
 use crate::executor::checkpoint_writer::{Task, Written};
 use crate::executor::drop_hook::tell;
 use crate::executor::host::{Heard, Host, Lines, Request};
@@ -50,6 +50,8 @@ pub(crate) struct Supervisor<H> {
     next_ticket: u64,
     /// A stop that was asked for: how, and until when.
     stopping: Option<Stopping>,
+    /// From the start of the first execution to the end of the last one.
+    job_run: Option<Run>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +105,7 @@ impl<H: Host> Supervisor<H> {
             asked: BTreeMap::new(),
             next_ticket: 0,
             stopping: None,
+            job_run: None,
         }
     }
 
@@ -113,6 +116,7 @@ impl<H: Host> Supervisor<H> {
     pub(crate) fn begin(&mut self) -> Result<(Prepared, Running), Refused> {
         let begun = self.prepare().and_then(|prepared| {
             let running = self.start_instances(&prepared)?;
+            self.job_run = Some(Run::begin(self.blueprint.surroundings.clone()));
             Ok((prepared, running))
         });
         begun.inspect_err(|_| {
