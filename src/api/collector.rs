@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::api::event::Event;
 use crate::api::token::{Answers, Deferred, Token};
-use crate::error::{Cause, Failure};
+use crate::error::{BoxError, Cause, Failure};
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
 
@@ -74,6 +74,8 @@ pub struct Collector<T> {
     pub(crate) sides: Vec<Box<dyn SideOutput>>,
     pub(crate) timers: Vec<(Duration, u64)>,
     pub(crate) watermark: Option<i64>,
+    /// Records of a source that are no events.
+    pub(crate) rejected: Vec<Rejected<T>>,
     pub(crate) desk: Desk,
     pub(crate) copies: u32,
     pub(crate) room: usize,
@@ -95,6 +97,13 @@ pub struct Collector<T> {
     anchors: Vec<(usize, Root)>,
     /// Events among the closed ones that did something out of the ordinary.
     extraordinary: Vec<Extraordinary>,
+}
+
+/// A record of a source that is no event.
+pub(crate) struct Rejected<T> {
+    /// What stands for it in a dead letter; none if it is to be dropped under every guarantee.
+    pub(crate) event: Option<T>,
+    pub(crate) cause: Cause,
 }
 
 /// Where answers go, and in whose name.
@@ -134,6 +143,7 @@ impl<T> Collector<T> {
             sides,
             timers: Vec::new(),
             watermark: None,
+            rejected: Vec::new(),
             desk,
             copies,
             room: 0,
@@ -188,6 +198,48 @@ impl<T> Collector<T> {
     #[inline]
     pub fn emit_all(&mut self, events: impl IntoIterator<Item = T>) {
         self.events.extend(events);
+    }
+
+    /// For sources: a record that was read and is no event that the job can work on. It counts as an
+    /// event that was emitted and has failed, and takes its course: under at-most-once it is dropped
+    /// and told to the hook, under at-least-once with the acknowledger it is a dead letter at once
+    /// (reading it again would change nothing), and under guarantees by checkpoints the job is rolled
+    /// back, and ends when it fails again. `event` stands for the record in the dead letter; let the
+    /// error say where the record lies and what is wrong with it.
+    ///
+    /// ```
+    /// use streamwork::{AtMostOnce, BoxError, Collector, Job, Next, Source};
+    ///
+    /// struct Readings(std::vec::IntoIter<&'static str>);
+    ///
+    /// impl Source for Readings {
+    ///     type Out = String;
+    ///     fn get_events(&mut self, out: &mut Collector<String>) -> Result<Next, BoxError> {
+    ///         for text in self.0.by_ref().take(out.room()) {
+    ///             match text.parse::<f64>() {
+    ///                 Ok(_) => out.emit(text.to_owned()),
+    ///                 Err(error) => out.reject(text.to_owned(), format!("{text:?}: {error}")),
+    ///             }
+    ///         }
+    ///         Ok(if self.0.len() == 0 { Next::End } else { Next::Now })
+    ///     }
+    /// }
+    ///
+    /// let job = Job::new("readings");
+    /// job.source("readings", || Readings(vec!["20.5", "warm", "21"].into_iter())).for_each(|_| ());
+    /// let metrics = job.run(AtMostOnce::new())?.metrics;
+    /// assert_eq!(metrics.sum("for_each", |m| m.delivered), 2);
+    /// assert_eq!(metrics.sum("readings", |m| m.dropped), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reject(&mut self, event: T, error: impl Into<BoxError>) {
+        self.rejected.push(Rejected { event: Some(event), cause: Cause::error(error) });
+    }
+
+    /// For sources: a record that was read and is dropped under every guarantee. It counts as emitted
+    /// and as dropped, and is told to the hook, if there is one.
+    pub fn skip(&mut self, error: impl Into<BoxError>) {
+        self.rejected.push(Rejected { event: None, cause: Cause::error(error) });
     }
 
     /// How many events have been emitted on the main output and not been handed on.

@@ -6,6 +6,7 @@ mod support;
 mod a_core;
 mod accounts;
 mod b_at_most_once;
+mod bad_records;
 mod c_at_least_once;
 mod channels;
 mod d_checkpoints;

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::api::collector::Collector;
+use crate::api::collector::{Collector, Rejected};
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
@@ -18,6 +18,7 @@ use crate::clock::{Timestamp, earlier};
 use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure};
+use crate::executor::drop_hook::tell;
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Command, Progress, Report, Step};
 use crate::executor::node::Consequences;
@@ -173,6 +174,7 @@ impl<C: SourceComponent> SourceInstance<C> {
                     break;
                 }
             }
+            self.reject();
             let mut batch = self.collected(now);
             let copies = self.parts.stage.copies();
             match self.parts.side.admit(&mut batch, copies, now) {
@@ -282,23 +284,48 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn settle(&mut self) {
         let mut letters = Vec::new();
         self.parts.side.settle(self.base.context.now, &mut letters);
-        for letter in letters {
-            self.counters.dead_lettered.add(1);
-            let failure = letter.failure.clone();
-            let Some(deliver) = &mut self.parts.letters else {
-                let attempts = letter.attempts;
-                tracing::error!(%failure, attempts, "an event failed too often and is given up");
-                continue;
-            };
-            let (name, injected) = (&self.parts.instance.name, &self.parts.injected);
-            let write = || injected.call(name, "dead letters", || deliver(letter));
-            let cause = match catch_unwind(AssertUnwindSafe(write)) {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => Cause::error(error),
-                Err(payload) => Cause::panic(payload),
-            };
-            let failure = self.failure("dead letters", cause);
-            self.base.context.fail(failure);
+        letters.into_iter().for_each(|letter| self.give_up(letter));
+    }
+
+    /// Writes a dead letter.
+    fn give_up(&mut self, letter: DeadLetter<C::Out>) {
+        self.counters.dead_lettered.add(1);
+        let failure = letter.failure.clone();
+        let Some(deliver) = &mut self.parts.letters else {
+            let attempts = letter.attempts;
+            tracing::error!(%failure, attempts, "an event failed too often and is given up");
+            return;
+        };
+        let (name, injected) = (&self.parts.instance.name, &self.parts.injected);
+        let write = || injected.call(name, "dead letters", || deliver(letter));
+        let cause = match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Cause::error(error),
+            Err(payload) => Cause::panic(payload),
+        };
+        let failure = self.failure("dead letters", cause);
+        self.base.context.fail(failure);
+    }
+
+    /// Lets records that are no events take the course of events that failed.
+    fn reject(&mut self) {
+        for Rejected { event, cause } in std::mem::take(&mut self.parts.collector.rejected) {
+            self.counters.emitted.add(1);
+            self.counters.rejected.add(1);
+            self.counters.failed_calls.add(1);
+            self.unmarked = true;
+            let failure = self.failure("get_events", cause);
+            match (self.parts.consequences.verdict, event) {
+                (Verdict::GoBack, Some(_)) => self.base.context.fail(failure),
+                (Verdict::Fail, Some(event)) => {
+                    self.give_up(DeadLetter { event, failure, attempts: 1 });
+                }
+                (Verdict::Drop, Some(_)) | (_, None) => {
+                    self.counters.dropped.add(1);
+                    tracing::warn!(%failure, "a record is dropped");
+                    tell(self.parts.consequences.on_drop.as_ref(), &failure, 1);
+                }
+            }
         }
     }
 

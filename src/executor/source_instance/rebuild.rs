@@ -39,8 +39,10 @@ impl<C: SourceComponent> SourceInstance<C> {
         let now = self.base.context.now;
         if C::REWINDABLE {
             self.parts.collector.events.clear();
+            self.parts.collector.rejected.clear();
         } else {
             // What cannot be read again has been emitted.
+            self.reject();
             let mut batch = self.collected(now);
             let copies = self.parts.stage.copies();
             self.parts.side.admit(&mut batch, copies, now);
