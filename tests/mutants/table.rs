@@ -176,6 +176,27 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: AT_MOST_ONCE,
     },
     Mutant {
+        name: "leave what a restart loses out of the account",
+        file: "src/executor/supervisor/mod.rs",
+        whole: "            self.settle(&failure);\n",
+        broken: "",
+        killed_by: AT_MOST_ONCE,
+    },
+    Mutant {
+        name: "count an event that arrived in the account of nobody",
+        file: "src/executor/node/mod.rs",
+        whole: "        self.counters.received.add(batch.len() as u64);\n",
+        broken: "",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "answer a question for a checkpoint with one that was under way",
+        file: "src/checkpoint/coordinator.rs",
+        whole: "                self.asked.push(ticket);\n",
+        broken: "                self.answers.push(ticket);\n",
+        killed_by: "tests/mission/requests.rs::checkpoint_now_names_a_cut_that_is_taken_after_the_call",
+    },
+    Mutant {
         name: "accept what a dead execution writes",
         file: "src/checkpoint/directory_store/admission.rs",
         whole: "            Some(newest) if newest != execution => Err(StoreError::Fenced { execution, newest }),\n",
