@@ -90,7 +90,7 @@
 //!
 //! | floor | module | what it answers |
 //! |---|---|---|
-//! | 0 | `error`, `id`, `clock`, `metrics` | what things are called and counted by |
+//! | 0 | `error`, `id`, `clock`, `time`, `metrics` | what things are called and counted by |
 //! | 1 | `api` | what a user implements |
 //! | 2 | `checkpoint` | what a consistent cut is, and where it is kept |
 //! | 3 | `channel` | how batches move between instances |
@@ -109,6 +109,7 @@ pub mod metrics;
 #[cfg(all(test, streamwork_schedules))]
 mod schedules;
 mod sync;
+mod time;
 
 mod api;
 mod channel;
@@ -149,6 +150,7 @@ pub use job::handle::{CheckpointRefused, JobHandle, JobReport, Outcome, RunError
 pub use job::job_plan::{JobPlan, ThreadGroup};
 pub use job::stream::{Placed, Stream};
 pub use metrics::Metrics;
+pub use time::EventTime;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

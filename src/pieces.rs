@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::waker::Waker;
-use crate::channel::frame::{BATCH, Batch, Frame};
+use crate::channel::frame::{BATCH, Batch, Control, Frame};
+use crate::channel::inputs::Inputs;
 use crate::channel::key::hash_key;
 use crate::channel::ledger::{Entries, Ledger, Reports};
 use crate::channel::outbox::{Outbox, Overflow};
@@ -20,7 +21,6 @@ use crate::clock::{MonotonicClock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::Acknowledger;
 use crate::delivery::at_least_once::kept::Kept;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
-use crate::delivery::checkpointed::gate::Gate;
 use crate::delivery::source_side::SourceSide;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
@@ -117,12 +117,12 @@ pub fn acknowledger(batches: u64) -> Duration {
 
 /// Aligns checkpoints: a barrier out of each of this many inputs.
 pub fn gate(checkpoints: u64, inputs: usize) -> Duration {
-    let mut gate = Gate::new(inputs, true);
+    let mut gate = Inputs::new(inputs, true);
     let mut cuts = 0;
     let started = Instant::now();
     for checkpoint in 1..=checkpoints {
         for input in 0..inputs {
-            let verdict = gate.barrier(input, CheckpointId(checkpoint));
+            let verdict = gate.on(input, Control::Barrier(CheckpointId(checkpoint)));
             cuts += u64::from(verdict.cut.is_some());
         }
     }

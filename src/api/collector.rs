@@ -12,6 +12,7 @@ use crate::api::token::{Answers, Deferred, Token};
 use crate::error::{BoxError, Cause, Failure};
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
+use crate::time::EventTime;
 
 /// A named output beside the main one, with events of its own type.
 ///
@@ -73,7 +74,8 @@ pub struct Collector<T> {
     pub(crate) roots: Vec<Root>,
     pub(crate) sides: Vec<Box<dyn SideOutput>>,
     pub(crate) timers: Vec<(Duration, u64)>,
-    pub(crate) watermark: Option<i64>,
+    pub(crate) watermark: Option<EventTime>,
+    pub(crate) idle: bool,
     /// Records of a source that are no events.
     pub(crate) rejected: Vec<Rejected<T>>,
     pub(crate) desk: Desk,
@@ -143,6 +145,7 @@ impl<T> Collector<T> {
             sides,
             timers: Vec::new(),
             watermark: None,
+            idle: false,
             rejected: Vec::new(),
             desk,
             copies,
@@ -324,10 +327,16 @@ impl<T> Collector<T> {
         self.timers.push((after, tag));
     }
 
-    /// Promises that no event older than this (milliseconds since the epoch, event time) follows
-    /// from here. For sources; operators pass the least of their inputs on by themselves.
-    pub fn advance_watermark(&mut self, unix_ms: i64) {
-        self.watermark = self.watermark.max(Some(unix_ms));
+    /// Promises that no event older than this follows from here. A watermark that is lower than one
+    /// before it says nothing. For sources; operators pass the least of their inputs on by themselves.
+    pub fn advance_watermark(&mut self, to: EventTime) {
+        self.watermark = self.watermark.max(Some(to));
+    }
+
+    /// For sources: nothing follows for a while, so this stream shall hold nobody's watermark back. It
+    /// holds them again, from where they stand by then, with the next event or watermark.
+    pub fn idle(&mut self) {
+        self.idle = true;
     }
 
     /// Opens the account of the next event.

@@ -8,6 +8,7 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::state::State;
 use crate::error::BoxError;
+use crate::time::EventTime;
 
 /// What happens to an event, when nothing has to be remembered across a failure.
 ///
@@ -88,16 +89,16 @@ pub trait Operator: 'static {
         Ok(())
     }
 
-    /// No event older than `unix_ms` (event time, milliseconds since the epoch) will come.
+    /// No event older than this will come. Never falls, however the inputs do.
     ///
     /// # Errors
     /// As [`on_timer`](Operator::on_timer).
     fn on_watermark(
         &mut self,
-        unix_ms: i64,
+        watermark: EventTime,
         out: &mut Collector<Self::Out>,
     ) -> Result<(), BoxError> {
-        let _ = (unix_ms, out);
+        let _ = (watermark, out);
         Ok(())
     }
 
@@ -203,16 +204,16 @@ pub trait StatefulOperator: 'static {
         Ok(())
     }
 
-    /// No event older than `unix_ms` (event time, milliseconds since the epoch) will come.
+    /// No event older than this will come. Never falls, however the inputs do.
     ///
     /// # Errors
     /// As [`on_timer`](StatefulOperator::on_timer).
     fn on_watermark(
         &mut self,
-        unix_ms: i64,
+        watermark: EventTime,
         out: &mut Collector<Self::Out>,
     ) -> Result<(), BoxError> {
-        let _ = (unix_ms, out);
+        let _ = (watermark, out);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::{CheckpointId, Root};
+use crate::time::EventTime;
 
 /// Events per batch at most; a batch is sent earlier when its sender runs out of input.
 pub(crate) const BATCH: usize = 1024;
@@ -83,8 +84,12 @@ impl<T> Batch<T> {
 pub(crate) enum Control {
     /// Everything before this belongs to the checkpoint, nothing after it does.
     Barrier(CheckpointId),
-    /// No event older than this (milliseconds since the epoch) follows.
-    Watermark(i64),
+    /// No event older than this follows. Along one edge it never falls.
+    Watermark(EventTime),
+    /// Nothing follows for a while: this stream holds nobody's watermark back.
+    Idle,
+    /// It goes on after having been idle, from where those behind it stand.
+    Active,
     /// The source has emitted its last event; replays may still come.
     Drain,
     /// Nothing follows.

@@ -8,10 +8,12 @@
 
 pub(crate) mod frame;
 pub(crate) mod inbox;
+pub(crate) mod inputs;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod moves;
 pub(crate) mod outbox;
 pub(crate) mod partition;
+pub(crate) mod port;
 pub(crate) mod push;
 pub(crate) mod queue;

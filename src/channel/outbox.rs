@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::moves::Moves;
 use crate::channel::partition::Partition;
-use crate::channel::push::{Context, Local, Push};
+use crate::channel::push::{Context, Local, Push, Stage};
 use crate::channel::queue::QueueSender;
 use crate::clock::Timestamp;
 use crate::metrics::Counters;
@@ -105,22 +105,7 @@ fn full_of<T>(receivers: usize) -> usize {
     (most * WIDE / receivers.max(WIDE)).max(most.min(WIDE_LEAST))
 }
 
-impl<T: Clone> Push<T> for Outbox<T> {
-    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context) {
-        match &self.partition {
-            Partition::One(instance) => self.lanes[*instance].take(batch, context),
-            Partition::All => {
-                let (last, others) = self.lanes.split_last_mut().expect("an edge has a receiver");
-                for lane in others {
-                    lane.copy(batch, context);
-                }
-                last.take(batch, context);
-            }
-            _ => self.deal(batch, context),
-        }
-        batch.clear();
-    }
-
+impl<T: Clone> Stage for Outbox<T> {
     fn control(&mut self, control: Control, context: &mut Context) {
         for lane in &mut self.lanes {
             lane.ship(context);
@@ -144,6 +129,23 @@ impl<T: Clone> Push<T> for Outbox<T> {
 
     fn deadline(&self) -> Option<Timestamp> {
         None
+    }
+}
+
+impl<T: Clone> Push<T> for Outbox<T> {
+    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context) {
+        match &self.partition {
+            Partition::One(instance) => self.lanes[*instance].take(batch, context),
+            Partition::All => {
+                let (last, others) = self.lanes.split_last_mut().expect("an edge has a receiver");
+                for lane in others {
+                    lane.copy(batch, context);
+                }
+                last.take(batch, context);
+            }
+            _ => self.deal(batch, context),
+        }
+        batch.clear();
     }
 
     fn copies(&self) -> u32 {

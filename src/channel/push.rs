@@ -45,11 +45,8 @@ pub(crate) enum Local {
     Complete(CheckpointId),
 }
 
-/// The next stage, as the one before sees it.
-pub(crate) trait Push<T> {
-    /// Takes all events out of the batch; what cannot be handled now waits here.
-    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context);
-
+/// The next stage, for all that needs no event type.
+pub(crate) trait Stage {
     /// Takes a control frame. Where something waits, the frame waits behind it: it has passed this
     /// instance when the stage is no longer blocked.
     fn control(&mut self, control: Control, context: &mut Context);
@@ -68,18 +65,21 @@ pub(crate) trait Push<T> {
 
     /// When `tick` has something to do, if at a known time.
     fn deadline(&self) -> Option<Timestamp>;
+}
+
+/// The next stage, as the one before sees it.
+pub(crate) trait Push<T>: Stage {
+    /// Takes all events out of the batch; what cannot be handled now waits here.
+    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context);
 
     /// Deliveries that one event makes.
     fn copies(&self) -> u32;
 }
 
 /// The end of a stream that nothing reads.
-pub(crate) struct Nowhere;
+pub(crate) struct Discard;
 
-impl<T> Push<T> for Nowhere {
-    fn push(&mut self, batch: &mut Batch<T>, _: &mut Context) {
-        batch.clear();
-    }
+impl Stage for Discard {
     fn control(&mut self, _: Control, _: &mut Context) {}
     fn local(&mut self, _: Local, _: &mut Context) {}
     fn tick(&mut self, _: &mut Context) {}
@@ -91,6 +91,12 @@ impl<T> Push<T> for Nowhere {
     }
     fn deadline(&self) -> Option<Timestamp> {
         None
+    }
+}
+
+impl<T> Push<T> for Discard {
+    fn push(&mut self, batch: &mut Batch<T>, _: &mut Context) {
+        batch.clear();
     }
     fn copies(&self) -> u32 {
         0
@@ -107,25 +113,14 @@ impl<T: Clone + 'static> Tee<T> {
     /// The cheapest stage that feeds all of these.
     pub(crate) fn over(mut readers: Vec<Box<dyn Push<T>>>) -> Box<dyn Push<T>> {
         match readers.len() {
-            0 => Box::new(Nowhere),
+            0 => Box::new(Discard),
             1 => readers.remove(0),
             _ => Box::new(Self { readers, copy: Batch::default() }),
         }
     }
 }
 
-impl<T: Clone> Push<T> for Tee<T> {
-    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context) {
-        let (last, others) = self.readers.split_last_mut().expect("a tee has two readers or more");
-        for reader in others {
-            self.copy.events.extend_from_slice(&batch.events);
-            self.copy.roots.extend_from_slice(&batch.roots);
-            self.copy.born = batch.born;
-            reader.push(&mut self.copy, context);
-        }
-        last.push(batch, context);
-    }
-
+impl<T> Stage for Tee<T> {
     fn control(&mut self, control: Control, context: &mut Context) {
         self.readers.iter_mut().for_each(|reader| reader.control(control, context));
     }
@@ -148,6 +143,19 @@ impl<T: Clone> Push<T> for Tee<T> {
 
     fn deadline(&self) -> Option<Timestamp> {
         self.readers.iter().fold(None, |least, reader| earlier(least, reader.deadline()))
+    }
+}
+
+impl<T: Clone> Push<T> for Tee<T> {
+    fn push(&mut self, batch: &mut Batch<T>, context: &mut Context) {
+        let (last, others) = self.readers.split_last_mut().expect("a tee has two readers or more");
+        for reader in others {
+            self.copy.events.extend_from_slice(&batch.events);
+            self.copy.roots.extend_from_slice(&batch.roots);
+            self.copy.born = batch.born;
+            reader.push(&mut self.copy, context);
+        }
+        last.push(batch, context);
     }
 
     fn copies(&self) -> u32 {

@@ -132,11 +132,11 @@ mod tests {
         let (from, to) = (Waker::default(), Waker::default());
         let (sender, receiver) = queue::<u8>(1, from.clone(), to);
         assert!(sender.try_send(Frame::Control(Control::Drain)).is_ok());
-        assert!(sender.try_send(Frame::Control(Control::Watermark(1))).is_err());
+        assert!(sender.try_send(Frame::Control(Control::Idle)).is_err());
         let parked = std::thread::spawn(move || from.park(None));
         assert!(matches!(receiver.try_recv(), Some(Frame::Control(Control::Drain))));
         parked.join().expect("the sender was woken");
-        assert!(sender.try_send(Frame::Control(Control::Watermark(1))).is_ok());
+        assert!(sender.try_send(Frame::Control(Control::Idle)).is_ok());
     }
 
     #[test]

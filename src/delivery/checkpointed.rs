@@ -11,8 +11,6 @@ use crate::checkpoint::coordinator::Cut;
 use crate::delivery::options::{RunOptions, StoreChoice, shared_options};
 use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Verdict};
 
-pub(crate) mod gate;
-
 /// Every event counts once in the state, whatever is killed when.
 ///
 /// Barriers travel with the events; an instance with several inputs holds back those whose barrier

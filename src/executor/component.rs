@@ -17,6 +17,7 @@ use crate::checkpoint::{Snapshot, snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
 use crate::id::CheckpointId;
+use crate::time::EventTime;
 
 /// Timers as they are stored: nanoseconds that were left, and the tag.
 pub(crate) type Timers = Vec<(u64, u64)>;
@@ -55,7 +56,11 @@ pub(crate) trait Component: Sized {
     fn on_timer(&mut self, _tag: u64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
         Ok(())
     }
-    fn on_watermark(&mut self, _ms: i64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn on_watermark(
+        &mut self,
+        _watermark: EventTime,
+        _out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoxError> {
         Ok(())
     }
     fn finish(&mut self, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
@@ -97,8 +102,12 @@ impl<O: Operator> Component for Stateless<O> {
     fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
         self.0.on_timer(tag, out)
     }
-    fn on_watermark(&mut self, ms: i64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
-        self.0.on_watermark(ms, out)
+    fn on_watermark(
+        &mut self,
+        watermark: EventTime,
+        out: &mut Collector<O::Out>,
+    ) -> Result<(), BoxError> {
+        self.0.on_watermark(watermark, out)
     }
     fn finish(&mut self, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
         self.0.finish(out)
@@ -130,8 +139,12 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
         self.0.on_timer(tag, out)
     }
-    fn on_watermark(&mut self, ms: i64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
-        self.0.on_watermark(ms, out)
+    fn on_watermark(
+        &mut self,
+        watermark: EventTime,
+        out: &mut Collector<O::Out>,
+    ) -> Result<(), BoxError> {
+        self.0.on_watermark(watermark, out)
     }
     fn finish(&mut self, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
         self.0.finish(out)

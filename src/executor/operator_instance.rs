@@ -1,24 +1,25 @@
-//! [`OperatorInstance`]: an inbox, a gate, a stage. Takes one frame per step.
+//! [`OperatorInstance`]: queues, what it knows of them, and a stage. Takes one frame per step. It knows
+//! no event type: its [`Ports`] do.
 
-use crate::channel::frame::{Control, Frame};
-use crate::channel::inbox::Inbox;
-use crate::channel::push::{Local, Push};
+use std::sync::Arc;
+
+use crate::channel::frame::Control;
+use crate::channel::inputs::{Inputs, Verdict};
+use crate::channel::port::{Ports, Taken};
+use crate::channel::push::Local;
 use crate::clock::{Timestamp, earlier};
-use crate::delivery::checkpointed::gate::{Gate, GateVerdict};
 use crate::executor::instance::{Base, Command, Progress, Report, Step};
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
-use std::sync::Arc;
 
 /// Batches taken in a row before partial outputs are sent nevertheless, so that a rare receiver does
 /// not wait for a full batch while there is always input.
 const BATCHES_PER_FLUSH: u32 = 16;
 
-pub(crate) struct OperatorInstance<T> {
+pub(crate) struct OperatorInstance {
     base: Base,
-    inbox: Inbox<T>,
-    gate: Gate,
-    stage: Box<dyn Push<T>>,
+    ports: Box<dyn Ports>,
+    inputs: Inputs,
     counters: Arc<Counters>,
     since_flush: u32,
     /// The newest checkpoint this instance knows of.
@@ -28,20 +29,17 @@ pub(crate) struct OperatorInstance<T> {
     ended: bool,
 }
 
-impl<T> OperatorInstance<T> {
+impl OperatorInstance {
     pub(crate) fn new(
         base: Base,
-        inbox: Inbox<T>,
-        hold: bool,
-        stage: Box<dyn Push<T>>,
+        ports: Box<dyn Ports>,
+        inputs: Inputs,
         counters: Arc<Counters>,
     ) -> Self {
-        let gate = Gate::new(inbox.lanes(), hold);
         Self {
             base,
-            inbox,
-            gate,
-            stage,
+            ports,
+            inputs,
             counters,
             since_flush: 0,
             newest: CheckpointId(0),
@@ -55,11 +53,11 @@ impl<T> OperatorInstance<T> {
             Command::Open => self.base.open = true,
             Command::Snapshot(checkpoint) if !self.ended => {
                 self.newest = self.newest.max(checkpoint);
-                self.stage.local(Local::Snapshot(checkpoint), &mut self.base.context);
+                self.ports.stage().local(Local::Snapshot(checkpoint), &mut self.base.context);
                 self.base.report_saved(checkpoint);
             }
             Command::Complete { checkpoint, last } => {
-                self.stage.local(Local::Complete(checkpoint), &mut self.base.context);
+                self.ports.stage().local(Local::Complete(checkpoint), &mut self.base.context);
                 self.base.over = last;
             }
             Command::Exit => self.base.over = true,
@@ -67,57 +65,25 @@ impl<T> OperatorInstance<T> {
         }
     }
 
-    fn control(&mut self, lane: usize, control: Control) {
-        let verdict = match control {
-            Control::Barrier(checkpoint) => self.gate.barrier(lane, checkpoint),
-            Control::End(_) => self.gate.end(lane),
-            Control::Watermark(ms) => {
-                if let Some(risen) = self.inbox.watermark(lane, ms) {
-                    self.stage.control(Control::Watermark(risen), &mut self.base.context);
-                }
-                GateVerdict::default()
-            }
-            Control::Drain => GateVerdict::default(),
-        };
-        self.act(lane, verdict);
-        match control {
-            Control::End(_) => {
-                if let Some(risen) = self.inbox.risen_watermark() {
-                    self.stage.control(Control::Watermark(risen), &mut self.base.context);
-                }
-                match self.inbox.ended() {
-                    Some(end) => {
-                        self.stage.control(Control::End(end), &mut self.base.context);
-                        self.ending = true;
-                    }
-                    None => self.drain(),
-                }
-            }
-            Control::Drain => self.drain(),
-            Control::Barrier(_) | Control::Watermark(_) => {}
-        }
-    }
-
-    fn drain(&mut self) {
-        if self.inbox.all_drained() {
-            self.stage.control(Control::Drain, &mut self.base.context);
-        }
-    }
-
-    fn act(&mut self, lane: usize, verdict: GateVerdict) {
-        if verdict.release {
-            self.inbox.release_all();
-        }
-        if verdict.hold {
-            self.inbox.hold(lane);
-        }
+    fn act(&mut self, verdict: Verdict) {
         if let Some(checkpoint) = verdict.cut {
             self.newest = self.newest.max(checkpoint);
             // Nothing waits in the stage, or this frame had not been taken: the barrier passes every
             // component of the instance at once.
-            self.stage.control(Control::Barrier(checkpoint), &mut self.base.context);
+            self.ports.stage().control(Control::Barrier(checkpoint), &mut self.base.context);
             self.base.report_saved(checkpoint);
         }
+        let frames = [
+            verdict.active.then_some(Control::Active),
+            verdict.watermark.map(Control::Watermark),
+            verdict.idle.then_some(Control::Idle),
+            verdict.drain.then_some(Control::Drain),
+            verdict.end.map(Control::End),
+        ];
+        for control in frames.into_iter().flatten() {
+            self.ports.stage().control(control, &mut self.base.context);
+        }
+        self.ending = verdict.end.is_some();
     }
 
     /// The end has left the stage behind: the last parts are what stands from now on.
@@ -125,7 +91,7 @@ impl<T> OperatorInstance<T> {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
-        self.stage.local(Local::Snapshot(after), context);
+        self.ports.stage().local(Local::Snapshot(after), context);
         self.ended = true;
         if context.fatal.is_none() {
             let parts = std::mem::take(&mut context.snapshots);
@@ -134,37 +100,36 @@ impl<T> OperatorInstance<T> {
     }
 
     fn look_at_queues(&self) {
-        self.counters.queue_depth.set(self.inbox.depth() as u64);
+        self.counters.queue_depth.set(self.ports.depth() as u64);
     }
 
     fn take(&mut self) -> Progress {
-        let now = self.base.context.now;
-        match self.inbox.poll(now) {
-            Some((lane, Frame::Batch(mut batch))) => {
-                self.stage.push(&mut batch, &mut self.base.context);
-                self.inbox.recycle(lane, batch);
+        match self.ports.take(&mut self.inputs, &mut self.base.context) {
+            Some(Taken::Batch) => {
                 self.since_flush += 1;
                 if self.since_flush >= BATCHES_PER_FLUSH {
                     self.since_flush = 0;
-                    self.stage.flush(&mut self.base.context);
+                    self.ports.stage().flush(&mut self.base.context);
                     self.look_at_queues();
                 }
                 Progress::Moved
             }
-            Some((lane, Frame::Control(control))) => {
-                self.control(lane, control);
+            Some(Taken::Control(lane, control)) => {
+                let verdict = self.inputs.on(lane, control);
+                self.act(verdict);
                 Progress::Moved
             }
-            None if self.stage.flush(&mut self.base.context) => Progress::Moved,
+            None if self.ports.stage().flush(&mut self.base.context) => Progress::Moved,
             None => {
                 self.since_flush = 0;
-                Progress::Idle(earlier(self.stage.deadline(), self.inbox.deadline()))
+                let due = self.ports.deadline(&self.inputs);
+                Progress::Idle(earlier(self.ports.stage_ref().deadline(), due))
             }
         }
     }
 }
 
-impl<T> Step for OperatorInstance<T> {
+impl Step for OperatorInstance {
     fn step(&mut self, now: Timestamp) -> Progress {
         if self.base.mailbox.cancelled() {
             return Progress::Done;
@@ -179,10 +144,10 @@ impl<T> Step for OperatorInstance<T> {
         if !self.base.open || self.ended {
             return Progress::Idle(None);
         }
-        self.stage.tick(&mut self.base.context);
+        self.ports.stage().tick(&mut self.base.context);
         let mut progress = Progress::Moved;
-        if self.stage.blocked() {
-            progress = Progress::Blocked(self.stage.deadline());
+        if self.ports.stage_ref().blocked() {
+            progress = Progress::Blocked(self.ports.stage_ref().deadline());
         } else if std::mem::take(&mut self.ending) {
             self.passed();
         } else {
@@ -192,5 +157,216 @@ impl<T> Step for OperatorInstance<T> {
             self.look_at_queues();
         }
         self.base.end_step(progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::waker::Waker;
+    use crate::channel::frame::{Batch, End, Frame};
+    use crate::channel::inbox::Inbox;
+    use crate::channel::ledger::Ledger;
+    use crate::channel::push::{Context, Stage};
+    use crate::channel::queue::{QueueReceiver, QueueSender, queue};
+    use crate::checkpoint::{PartName, encoded};
+    use crate::clock::MonotonicClock;
+    use crate::executor::instance::{Mailbox, Reporter};
+    use crate::sync::Mutex;
+    use crate::time::EventTime;
+
+    /// What the join has said: pairs, control frames, and its state at each cut.
+    type Said = Arc<Mutex<Vec<String>>>;
+
+    /// Joins orders (numbers) with names (text) by number: a component with two inputs of two types.
+    struct Join {
+        names: BTreeMap<u64, String>,
+        waiting: Vec<u64>,
+        said: Said,
+    }
+
+    impl Join {
+        fn left(&mut self, batch: &mut Batch<u64>) {
+            self.waiting.append(&mut batch.events);
+            self.join();
+        }
+
+        fn right(&mut self, batch: &mut Batch<(u64, &'static str)>) {
+            self.names.extend(batch.events.drain(..).map(|(n, name)| (n, name.to_owned())));
+            self.join();
+        }
+
+        fn join(&mut self) {
+            let (names, said) = (&self.names, &self.said);
+            self.waiting.retain(|order| {
+                let name = names.get(order);
+                said.lock().extend(name.map(|name| format!("{order}={name}")));
+                name.is_none()
+            });
+        }
+    }
+
+    impl Stage for Join {
+        fn control(&mut self, control: Control, context: &mut Context) {
+            self.said.lock().push(match control {
+                Control::Barrier(checkpoint) => {
+                    let state = format!("{:?}", self.waiting);
+                    context.snapshots.push((PartName::new("join", 0), encoded(state.into())));
+                    format!("cut {checkpoint} with {:?}", self.waiting)
+                }
+                Control::Watermark(at) => format!("w{at}"),
+                other => format!("{other:?}").to_lowercase(),
+            });
+        }
+        fn local(&mut self, _: Local, _: &mut Context) {}
+        fn tick(&mut self, _: &mut Context) {}
+        fn flush(&mut self, _: &mut Context) -> bool {
+            false
+        }
+        fn blocked(&self) -> bool {
+            false
+        }
+        fn deadline(&self) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    /// The queues of both sides in front of the join: lane 0 the left, lane 1 the right.
+    struct Two {
+        left: Inbox<u64>,
+        right: Inbox<(u64, &'static str)>,
+        join: Join,
+    }
+
+    impl Ports for Two {
+        fn take(&mut self, inputs: &mut Inputs, context: &mut Context) -> Option<Taken> {
+            match self.left.poll(inputs, context.now) {
+                Some((lane, Frame::Batch(mut batch))) => {
+                    inputs.on_batch(lane);
+                    self.join.left(&mut batch);
+                    return Some(Taken::Batch);
+                }
+                Some((lane, Frame::Control(control))) => {
+                    return Some(Taken::Control(lane, control));
+                }
+                None => {}
+            }
+            match self.right.poll(inputs, context.now)? {
+                (lane, Frame::Batch(mut batch)) => {
+                    inputs.on_batch(lane);
+                    self.join.right(&mut batch);
+                    Some(Taken::Batch)
+                }
+                (lane, Frame::Control(control)) => Some(Taken::Control(lane, control)),
+            }
+        }
+        fn stage(&mut self) -> &mut dyn Stage {
+            &mut self.join
+        }
+        fn stage_ref(&self) -> &dyn Stage {
+            &self.join
+        }
+        fn deadline(&self, _: &Inputs) -> Option<Timestamp> {
+            None
+        }
+        fn depth(&self) -> usize {
+            self.left.depth() + self.right.depth()
+        }
+    }
+
+    struct Scene {
+        left: QueueSender<u64>,
+        right: QueueSender<(u64, &'static str)>,
+        instance: OperatorInstance,
+        said: Said,
+        reports: crossbeam_channel::Receiver<(usize, Report)>,
+    }
+
+    fn pair<T>() -> (QueueSender<T>, QueueReceiver<T>) {
+        queue(8, Waker::default(), Waker::default())
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let ((left, from_left), (right, from_right)) = (pair(), pair());
+            let said = Said::default();
+            let join =
+                Join { names: BTreeMap::new(), waiting: Vec::new(), said: Arc::clone(&said) };
+            let (to, reports) = crossbeam_channel::unbounded();
+            let mailbox = Arc::<Mailbox>::default();
+            mailbox.send(Command::Open);
+            let context = Context::new(Arc::new(MonotonicClock::default()), Ledger::new(None));
+            let base = Base::new(mailbox, Reporter { number: 0, to }, context);
+            let left_inbox = Inbox::new(vec![(from_left, Duration::ZERO)]);
+            let right_inbox = Inbox::new(vec![(from_right, Duration::ZERO)]).first_input(1);
+            let ports = Box::new(Two { left: left_inbox, right: right_inbox, join });
+            let instance = OperatorInstance::new(base, ports, Inputs::new(2, true), Arc::default());
+            Self { left, right, instance, said, reports }
+        }
+
+        fn order(&self, order: u64) {
+            let batch = Batch { events: vec![order], ..Batch::default() };
+            assert!(self.left.try_send(Frame::Batch(batch)).is_ok());
+        }
+
+        fn name(&self, number: u64, name: &'static str) {
+            let batch = Batch { events: vec![(number, name)], ..Batch::default() };
+            assert!(self.right.try_send(Frame::Batch(batch)).is_ok());
+        }
+
+        fn left(&self, control: Control) {
+            assert!(self.left.try_send(Frame::Control(control)).is_ok());
+        }
+
+        fn right(&self, control: Control) {
+            assert!(self.right.try_send(Frame::Control(control)).is_ok());
+        }
+
+        /// Steps until there is nothing to do; what was said meanwhile.
+        fn settle(&mut self) -> Vec<String> {
+            while self.instance.step(Timestamp(1)) == Progress::Moved {}
+            std::mem::take(&mut self.said.lock())
+        }
+    }
+
+    const ONE: Control = Control::Barrier(CheckpointId(1));
+
+    fn watermark(ms: i64) -> Control {
+        Control::Watermark(EventTime::from_unix_ms(ms))
+    }
+
+    #[test]
+    fn two_inputs_of_two_types_are_cut_together_also_while_one_is_idle() {
+        let mut scene = Scene::new();
+        scene.order(1);
+        scene.name(1, "one");
+        scene.right(Control::Idle);
+        scene.left(watermark(10));
+        assert_eq!(scene.settle(), ["1=one", "w10"], "the idle side holds nobody's time");
+        // What follows the barrier on the left waits for the barrier of the idle side.
+        scene.order(2);
+        scene.left(ONE);
+        scene.order(3);
+        assert_eq!(scene.settle(), Vec::<String>::new());
+        scene.name(3, "three");
+        scene.right(ONE);
+        scene.right(Control::Active);
+        scene.name(2, "two");
+        assert_eq!(scene.settle(), ["cut 1 with [2]", "3=three", "2=two"]);
+        let saved = scene.reports.try_iter().filter(|(_, report)| {
+            matches!(report, Report::Saved { checkpoint: CheckpointId(1), parts } if parts.len() == 1)
+        });
+        assert_eq!(saved.count(), 1);
+        // From now on the right side holds the left one, from where they stood.
+        scene.left(watermark(30));
+        assert_eq!(scene.settle(), Vec::<String>::new());
+        scene.right(watermark(20));
+        scene.left(Control::End(End::Finished));
+        assert_eq!(scene.settle(), ["w20"]);
+        scene.right(Control::End(End::Finished));
+        assert_eq!(scene.settle(), ["end(finished)"]);
     }
 }

@@ -12,8 +12,10 @@ use crate::api::instance::Instance;
 use crate::api::source::{Source, StatefulSource};
 use crate::api::waker::Waker;
 use crate::channel::inbox::Inbox;
+use crate::channel::inputs::Inputs;
 use crate::channel::outbox::{Outbox, Overflow};
 use crate::channel::partition::{KeyOf, Partition};
+use crate::channel::port::One;
 use crate::channel::push::{Push, Tee};
 use crate::channel::queue::{QueueReceiver, QueueSender, queue};
 use crate::checkpoint::coordinator::Cut;
@@ -201,11 +203,13 @@ where
         let queues = ends
             .into_iter()
             .map(|(end, delay)| (*end.downcast::<QueueReceiver<C::In>>().expect(ONE_TYPE), delay));
-        let inbox = Inbox::new(queues.collect());
-        let hold = site.execution.terms.cut == Cut::Barriers { hold: true };
+        let queues: Vec<_> = queues.collect();
+        let aligned = site.execution.terms.cut == Cut::Barriers { hold: true };
+        let inputs = Inputs::new(queues.len(), aligned);
+        let ports = Box::new(One::new(Inbox::new(queues), stage));
         let counters = site.execution.counters(&site.instance.name);
         let base = site.execution.base(site.number);
-        Box::new(OperatorInstance::new(base, inbox, hold, stage, counters)) as Box<dyn Step>
+        Box::new(OperatorInstance::new(base, ports, inputs, counters)) as Box<dyn Step>
     };
     OperatorMaker { stage: Arc::new(stage), instance: Arc::new(instance) }
 }

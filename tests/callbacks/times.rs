@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use streamwork::log::{EventLog, LogOptions, LogReader, Offset};
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
-    Next, Operator, Outcome, Restarts, Source, StatefulOperator, StatefulSource,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, EventTime, ExactlyOnce, Guarantee, Instance, Job,
+    JobHandle, Next, Operator, Outcome, Restarts, Source, StatefulOperator, StatefulSource,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ fn the_least_and_the_greatest_watermark_pass_in_order() {
         type Out = i64;
         fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
             out.emit(AT[self.0]);
-            out.advance_watermark(AT[self.0]);
+            out.advance_watermark(EventTime::from_unix_ms(AT[self.0]));
             self.0 += 1;
             Ok(if self.0 == AT.len() { Next::End } else { Next::Now })
         }
@@ -39,8 +39,12 @@ fn the_least_and_the_greatest_watermark_pass_in_order() {
         fn apply(&mut self, _: i64, _: &mut Collector<i64>) -> Result<(), BoxError> {
             Ok(())
         }
-        fn on_watermark(&mut self, at: i64, out: &mut Collector<i64>) -> Result<(), BoxError> {
-            out.emit(at);
+        fn on_watermark(
+            &mut self,
+            at: EventTime,
+            out: &mut Collector<i64>,
+        ) -> Result<(), BoxError> {
+            out.emit(at.unix_ms());
             Ok(())
         }
     }

@@ -11,8 +11,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use streamwork::checkpoint::{DirectoryStore, Disk, StoreError};
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, ExactlyOnce, Guarantee,
-    Instance, Job, JobReport, Next, Refused, Restarts, RunError, Sink, StatefulOperator,
+    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, EventTime, ExactlyOnce,
+    Guarantee, Instance, Job, JobReport, Next, Refused, Restarts, RunError, Sink, StatefulOperator,
     StatefulSource, TransactionalSink,
 };
 
@@ -242,7 +242,7 @@ impl StatefulSource for Numbers {
             self.next += 1;
         }
         self.world.strike("source", "get_events")?;
-        out.advance_watermark(self.next as i64);
+        out.advance_watermark(EventTime::from_unix_ms(self.next as i64));
         let pause = Duration::from_micros(500);
         Ok(if self.next < EVENTS { Next::After(pause) } else { Next::End })
     }
@@ -292,7 +292,7 @@ impl StatefulOperator for Work {
     fn on_timer(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
         self.world.strike("work", "on_timer")
     }
-    fn on_watermark(&mut self, _: i64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn on_watermark(&mut self, _: EventTime, _: &mut Collector<u64>) -> Result<(), BoxError> {
         self.world.strike("work", "on_watermark")
     }
     fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {

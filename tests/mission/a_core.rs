@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Channel, CheckpointId, Collector, ExactlyOnce, Instance,
-    Job, JobError, Next, Operator, Outcome, Overflow, Refused, Sink, Source, StatefulOperator,
-    StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, Channel, CheckpointId, Collector, EventTime, ExactlyOnce,
+    Instance, Job, JobError, Next, Operator, Outcome, Overflow, Refused, Sink, Source,
+    StatefulOperator, StatefulSource, TransactionalSink,
 };
 
 use crate::support::{ALL, Sum, counts, guarantee, wait_until};
@@ -774,7 +774,7 @@ fn a_watermark_passes_when_every_input_has_reached_it() {
         }
         fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
             out.emit(self.0);
-            out.advance_watermark(self.0);
+            out.advance_watermark(EventTime::from_unix_ms(self.0));
             Ok(Next::WhenWoken)
         }
     }
@@ -785,8 +785,12 @@ fn a_watermark_passes_when_every_input_has_reached_it() {
         fn apply(&mut self, _: i64, _: &mut Collector<i64>) -> Result<(), BoxError> {
             Ok(())
         }
-        fn on_watermark(&mut self, unix_ms: i64, out: &mut Collector<i64>) -> Result<(), BoxError> {
-            out.emit(unix_ms);
+        fn on_watermark(
+            &mut self,
+            watermark: EventTime,
+            out: &mut Collector<i64>,
+        ) -> Result<(), BoxError> {
+            out.emit(watermark.unix_ms());
             Ok(())
         }
     }

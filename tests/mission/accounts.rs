@@ -140,7 +140,7 @@ impl Operator for Split {
     type In = u64;
     type Out = u64;
     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             out.emit(n)
         } else {
             out.emit_to(ODD, n)

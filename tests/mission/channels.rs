@@ -82,9 +82,8 @@ fn senders_learn_that_a_job_has_failed_while_it_still_exists_also_those_that_wai
     let waiting = sender.clone();
     let blocked = std::thread::spawn(move || {
         loop {
-            let sent = waiting.send(1);
-            if sent.is_err() {
-                return sent;
+            if let Err(closed) = waiting.send(1) {
+                break closed;
             }
         }
     });
@@ -92,7 +91,7 @@ fn senders_learn_that_a_job_has_failed_while_it_still_exists_also_those_that_wai
     drop(handle);
     fails.store(true, Ordering::SeqCst);
     let asked = Instant::now();
-    assert_eq!(blocked.join().unwrap(), Err(SendError::Closed(1)));
+    assert_eq!(blocked.join().unwrap(), SendError::Closed(1));
     assert!(asked.elapsed() < Duration::from_secs(5));
     assert_eq!(sender.send(2), Err(SendError::Closed(2)));
     assert_eq!(sender.try_send(3), Err(SendError::Closed(3)));

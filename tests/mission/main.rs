@@ -13,3 +13,4 @@ mod d_checkpoints;
 mod e_one_switch;
 mod f_event_log_source;
 mod requests;
+mod watermarks;

@@ -29,10 +29,17 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "forget to hold",
-        file: "src/delivery/checkpointed/gate.rs",
-        whole: "verdict.hold = self.hold && verdict.cut.is_none();",
-        broken: "verdict.hold = false;",
+        file: "src/channel/inputs.rs",
+        whole: "        self.lanes[lane].held = self.aligned;\n",
+        broken: "",
         killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "count an idle input in the watermark",
+        file: "src/time/watermarks.rs",
+        whole: "matches!(lane.stand, Stand::Active | Stand::Suspended)",
+        broken: "lane.stand != Stand::Finished",
+        killed_by: "tests/mission/watermarks.rs::an_idle_source_holds_nobody_back_until_its_next_event",
     },
     Mutant {
         name: "acknowledge before emitting",

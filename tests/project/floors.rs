@@ -19,9 +19,10 @@ use Uses::{Below, BelowAnd, Only};
 
 /// Every module of the crate, its floor, and what it may use. A module that needs less than its
 /// floor allows says so.
-const MODULES: [(&str, u8, Uses); 17] = [
+const MODULES: [(&str, u8, Uses); 18] = [
     ("id", 0, Only(&[])),
     ("clock", 0, Only(&[])),
+    ("time", 0, Only(&[])),
     ("sync", 0, Only(&[])),
     ("metrics", 0, Only(&["id"])),
     // Upwards, and alone in that: both errors carry the store's error by its type.

@@ -14,7 +14,7 @@ use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
 use crate::channel::frame::{Batch, Control, End};
-use crate::channel::push::{Context, Local, Push};
+use crate::channel::push::{Context, Local, Push, Stage};
 use crate::checkpoint::PartName;
 use crate::checkpoint::encoded;
 use crate::clock::{Timestamp, earlier};
@@ -346,18 +346,18 @@ impl<C: Component> Node<C> {
     fn pass(&mut self, control: Control, context: &mut Context) {
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, context),
-            Control::Watermark(ms) => {
-                self.call("on_watermark", context, |c, out| c.on_watermark(ms, out));
+            Control::Watermark(watermark) => {
+                self.call("on_watermark", context, |c, out| c.on_watermark(watermark, out));
             }
             Control::Drain | Control::End(End::Finished) if self.unfinished => {
                 self.unfinished = false;
                 self.call("finish", context, |c, out| c.finish(out));
             }
-            Control::Drain | Control::End(_) => {}
+            Control::Drain | Control::End(_) | Control::Idle | Control::Active => {}
         }
         if context.fatal.is_none() {
             self.next.control(control, context);
-            self.sides.iter_mut().for_each(|side| side.readers().control(control, context));
+            self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
         }
     }
 
@@ -416,20 +416,11 @@ impl<C: Component> Node<C> {
     }
 
     fn stage_blocked(&self) -> bool {
-        self.next.blocked() || self.sides.iter().any(|side| side.readers_ref().blocked())
+        self.next.blocked() || self.sides.iter().any(|side| side.stage_ref().blocked())
     }
 }
 
-impl<C: Component> Push<C::In> for Node<C> {
-    fn push(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
-        self.counters.received.add(batch.len() as u64);
-        if self.component.is_none() || !self.pending.is_empty() || !self.waiting.is_empty() {
-            self.pending.append(batch);
-        } else {
-            self.feed(batch, context);
-        }
-    }
-
+impl<C: Component> Stage for Node<C> {
     fn control(&mut self, control: Control, context: &mut Context) {
         if self.component.is_some() && self.pending.is_empty() && self.waiting.is_empty() {
             self.pass(control, context);
@@ -444,12 +435,12 @@ impl<C: Component> Push<C::In> for Node<C> {
             Local::Complete(checkpoint) => self.complete(checkpoint, context),
         }
         self.next.local(call, context);
-        self.sides.iter_mut().for_each(|side| side.readers().local(call, context));
+        self.sides.iter_mut().for_each(|side| side.stage().local(call, context));
     }
 
     fn tick(&mut self, context: &mut Context) {
         self.next.tick(context);
-        self.sides.iter_mut().for_each(|side| side.readers().tick(context));
+        self.sides.iter_mut().for_each(|side| side.stage().tick(context));
         if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
             self.rise(context);
         }
@@ -471,7 +462,7 @@ impl<C: Component> Push<C::In> for Node<C> {
     fn flush(&mut self, context: &mut Context) -> bool {
         let mut moved = self.next.flush(context);
         for side in &mut self.sides {
-            moved |= side.readers().flush(context);
+            moved |= side.stage().flush(context);
         }
         moved
     }
@@ -486,8 +477,19 @@ impl<C: Component> Push<C::In> for Node<C> {
     fn deadline(&self) -> Option<Timestamp> {
         let retry = self.component.is_none().then_some(self.retry_at);
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let sides = self.sides.iter().map(|side| side.readers_ref().deadline());
+        let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
+    }
+}
+
+impl<C: Component> Push<C::In> for Node<C> {
+    fn push(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        self.counters.received.add(batch.len() as u64);
+        if self.component.is_none() || !self.pending.is_empty() || !self.waiting.is_empty() {
+            self.pending.append(batch);
+        } else {
+            self.feed(batch, context);
+        }
     }
 
     fn copies(&self) -> u32 {

@@ -25,6 +25,7 @@ use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
+use crate::time::EventTime;
 
 mod position;
 mod rebuild;
@@ -73,7 +74,12 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     newest: CheckpointId,
     phase: Phase,
     drained: bool,
-    watermark: Option<i64>,
+    /// The highest watermark of the source, and whether those behind it have been told.
+    watermark: Option<EventTime>,
+    watermark_is_told: bool,
+    /// Whether the source has said that it is idle, and those behind it know.
+    idle: bool,
+    idle_is_told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +123,9 @@ impl<C: SourceComponent> SourceInstance<C> {
             phase: Phase::Polling,
             drained: false,
             watermark: None,
+            watermark_is_told: true,
+            idle: false,
+            idle_is_told: false,
         };
         source.build()?;
         Ok(source)
@@ -202,7 +211,11 @@ impl<C: SourceComponent> SourceInstance<C> {
                 Some(now)
             }
         };
-        self.watermark = self.parts.collector.watermark.take();
+        let watermark = self.parts.collector.watermark.take();
+        if watermark > self.watermark {
+            (self.watermark, self.watermark_is_told) = (watermark, false);
+        }
+        self.idle = std::mem::take(&mut self.parts.collector.idle);
         self.emit();
         Progress::Moved
     }
@@ -244,6 +257,10 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     /// Pushes outgoing events, a batch at a time, as long as the stage takes them.
     fn emit(&mut self) {
+        let speaks = !self.outgoing.is_empty() || !self.watermark_is_told;
+        if speaks && std::mem::take(&mut self.idle_is_told) {
+            self.parts.stage.control(Control::Active, &mut self.base.context);
+        }
         while !self.outgoing.is_empty()
             && !self.parts.stage.blocked()
             && self.base.context.fatal.is_none()
@@ -257,8 +274,15 @@ impl<C: SourceComponent> SourceInstance<C> {
             batch.clear();
             self.spare = batch;
         }
-        if let Some(ms) = self.watermark.take_if(|_| self.outgoing.is_empty()) {
-            self.parts.stage.control(Control::Watermark(ms), &mut self.base.context);
+        if let Some(watermark) = self.watermark
+            && self.outgoing.is_empty()
+            && !std::mem::replace(&mut self.watermark_is_told, true)
+        {
+            self.parts.stage.control(Control::Watermark(watermark), &mut self.base.context);
+        }
+        if self.idle && self.outgoing.is_empty() && !std::mem::replace(&mut self.idle_is_told, true)
+        {
+            self.parts.stage.control(Control::Idle, &mut self.base.context);
         }
         if self.since_flush >= 16 {
             self.since_flush = 0;

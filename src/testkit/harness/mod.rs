@@ -6,7 +6,7 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::waker::Waker;
 use crate::channel::frame::{Batch, Control};
-use crate::channel::push::{Context, Local, Push};
+use crate::channel::push::{Context, Local, Push, Stage};
 use crate::checkpoint::{CodecError, decode, encode};
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
@@ -47,22 +47,31 @@ fn through_the_store<S: crate::api::state::State>(state: &S) -> Result<S, CodecE
 /// The end of a stage, which keeps what comes.
 struct Capture<T>(std::rc::Rc<std::cell::RefCell<Vec<T>>>);
 
+impl<T> Stage for Capture<T> {
+    fn control(&mut self, _: Control, _: &mut Context) {}
+
+    fn local(&mut self, _: Local, _: &mut Context) {}
+
+    fn tick(&mut self, _: &mut Context) {}
+
+    fn flush(&mut self, _: &mut Context) -> bool {
+        false
+    }
+
+    fn blocked(&self) -> bool {
+        false
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
 impl<T: Event> Push<T> for Capture<T> {
     fn push(&mut self, batch: &mut Batch<T>, _: &mut Context) {
         self.0.borrow_mut().append(&mut batch.events);
     }
-    fn control(&mut self, _: Control, _: &mut Context) {}
-    fn local(&mut self, _: Local, _: &mut Context) {}
-    fn tick(&mut self, _: &mut Context) {}
-    fn flush(&mut self, _: &mut Context) -> bool {
-        false
-    }
-    fn blocked(&self) -> bool {
-        false
-    }
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
+
     fn copies(&self) -> u32 {
         1
     }

@@ -13,7 +13,7 @@ use crate::api::event::Event;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::ledger::Ledger;
-use crate::channel::push::{Context, Local, Push};
+use crate::channel::push::{Context, Local, Push, Stage};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::options::Restarts;
 use crate::delivery::terms::Verdict;
@@ -24,6 +24,7 @@ use crate::executor::node::{Consequences, Node, Place};
 use crate::executor::rebuild::Rebuild;
 use crate::id::CheckpointId;
 use crate::testkit::harness::{Capture, desk, instance};
+use crate::time::EventTime;
 
 /// Feeds one operator the same input in several ways, and asserts that what it emits is the same:
 /// all events at once, one at a time, with its state taken after each piece of input, and with a new
@@ -68,7 +69,7 @@ type Run<In, Out> = dyn Fn(&[Input<In>], Way) -> Result<Vec<Out>, BoxError>;
 #[derive(Clone, Debug)]
 enum Input<In> {
     Event(In),
-    Watermark(i64),
+    Watermark(EventTime),
     Pause(Duration),
 }
 
@@ -125,9 +126,9 @@ impl<In: Event, Out: Event + PartialEq + Debug> OperatorHarness<In, Out> {
         self
     }
 
-    /// Then comes a watermark: milliseconds since the epoch, event time.
-    pub fn watermark(mut self, unix_ms: i64) -> Self {
-        self.inputs.push(Input::Watermark(unix_ms));
+    /// Then comes a watermark.
+    pub fn watermark(mut self, to: EventTime) -> Self {
+        self.inputs.push(Input::Watermark(to));
         self
     }
 
@@ -197,7 +198,7 @@ where
                 }
                 node.push(&mut batch, &mut context);
             }
-            Input::Watermark(ms) => node.control(Control::Watermark(*ms), &mut context),
+            Input::Watermark(to) => node.control(Control::Watermark(*to), &mut context),
             Input::Pause(time) => {
                 let until = context.now.after(*time);
                 while let Some(due) = node.deadline().filter(|due| *due <= until) {

@@ -1,0 +1,76 @@
+//! [`Ports`]: the typed queues of one instance in front of its stage. An operator with one input has
+//! [`One`]; one with inputs of several types has ports of its own. The instance behind it knows no type.
+
+use crate::channel::frame::{Control, Frame};
+use crate::channel::inbox::Inbox;
+use crate::channel::inputs::Inputs;
+use crate::channel::push::{Context, Push, Stage};
+use crate::clock::Timestamp;
+
+/// What came out of the queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A batch, which is in the stage.
+    Batch,
+    /// A control frame out of this input, which is for the instance.
+    Control(usize, Control),
+}
+
+/// The queues of an instance and the stage behind them. One dynamic call per frame.
+pub(crate) trait Ports {
+    /// Takes the next frame of an input that is not held, if there is one. A batch goes into the stage
+    /// at once.
+    fn take(&mut self, inputs: &mut Inputs, context: &mut Context) -> Option<Taken>;
+
+    /// The stage, for all that needs no event type.
+    fn stage(&mut self) -> &mut dyn Stage;
+    fn stage_ref(&self) -> &dyn Stage;
+
+    /// When a frame that an edge delays becomes due.
+    fn deadline(&self, inputs: &Inputs) -> Option<Timestamp>;
+
+    /// Frames that wait in the queues.
+    fn depth(&self) -> usize;
+}
+
+/// Queues of one event type.
+pub(crate) struct One<T> {
+    inbox: Inbox<T>,
+    stage: Box<dyn Push<T>>,
+}
+
+impl<T> One<T> {
+    pub(crate) fn new(inbox: Inbox<T>, stage: Box<dyn Push<T>>) -> Self {
+        Self { inbox, stage }
+    }
+}
+
+impl<T: 'static> Ports for One<T> {
+    fn take(&mut self, inputs: &mut Inputs, context: &mut Context) -> Option<Taken> {
+        match self.inbox.poll(inputs, context.now)? {
+            (lane, Frame::Batch(mut batch)) => {
+                inputs.on_batch(lane);
+                self.stage.push(&mut batch, context);
+                self.inbox.recycle(lane, batch);
+                Some(Taken::Batch)
+            }
+            (lane, Frame::Control(control)) => Some(Taken::Control(lane, control)),
+        }
+    }
+
+    fn stage(&mut self) -> &mut dyn Stage {
+        &mut *self.stage
+    }
+
+    fn stage_ref(&self) -> &dyn Stage {
+        &*self.stage
+    }
+
+    fn deadline(&self, inputs: &Inputs) -> Option<Timestamp> {
+        self.inbox.deadline(inputs)
+    }
+
+    fn depth(&self) -> usize {
+        self.inbox.depth()
+    }
+}
