@@ -56,6 +56,12 @@ impl<T> Batch<T> {
         self.born = Timestamp(u64::MAX);
     }
 
+    /// Takes the event at this place out; its root.
+    pub(crate) fn remove(&mut self, at: usize) -> Root {
+        drop(self.events.remove(at));
+        if self.roots.is_empty() { Root::NONE } else { self.roots.remove(at) }
+    }
+
     /// Takes off everything after the first `events`.
     pub(crate) fn split_off(&mut self, events: usize) -> Self {
         let after = events.min(self.roots.len());

@@ -61,7 +61,7 @@ impl<T: Clone> Outbox<T> {
     ) -> Self {
         let full = match partition {
             Partition::One(_) | Partition::All => Batch::<T>::FULL,
-            Partition::RoundRobin { .. } | Partition::Key(_) => full_of::<T>(queues.len()),
+            Partition::RoundRobin { .. } | Partition::Key { .. } => full_of::<T>(queues.len()),
         };
         let lanes = queues.into_iter().map(|(queue, counters)| Lane {
             open: Batch::default(),
@@ -75,7 +75,7 @@ impl<T: Clone> Outbox<T> {
     }
 
     fn deal(&mut self, batch: &mut Batch<T>, context: &mut Context) {
-        self.partition.targets(&batch.events, self.lanes.len(), &mut self.targets);
+        self.partition.targets(batch, self.lanes.len(), &mut self.targets, context);
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
         let mut events = Moves::out_of(&mut batch.events);

@@ -16,6 +16,7 @@ pub(crate) mod drop_hook;
 pub(crate) mod host;
 pub(crate) mod injected;
 pub(crate) mod instance;
+pub(crate) mod key_panic;
 pub(crate) mod node;
 pub(crate) mod operator_instance;
 pub(crate) mod rebuild;

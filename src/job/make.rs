@@ -3,6 +3,7 @@
 //! Nothing of this runs per event or per batch.
 
 use std::any::Any;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::Execution;
 use crate::executor::component::Component;
 use crate::executor::instance::Step;
+use crate::executor::key_panic::KeyPanic;
 use crate::executor::node::{Node, Place};
 use crate::executor::operator_instance::OperatorInstance;
 use crate::executor::side_port::{Port, SidePort};
@@ -60,6 +62,7 @@ pub(crate) trait MakeEdge: Send + Sync {
         route: Route,
         queues: Vec<(AnyEnd, Arc<Counters>)>,
         overflow: Overflow,
+        site: &Site<'_>,
     ) -> AnyPush;
     fn side_port(
         &self,
@@ -96,16 +99,26 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
         route: Route,
         queues: Vec<(AnyEnd, Arc<Counters>)>,
         overflow: Overflow,
+        site: &Site<'_>,
     ) -> AnyPush {
-        let typed = queues
-            .into_iter()
-            .map(|(end, counters)| (*end.downcast::<QueueSender<T>>().expect(ONE_TYPE), counters));
         let partition = match route {
             Route::One(instance) => Partition::One(instance),
             Route::RoundRobin { first } => Partition::RoundRobin { next: first },
-            Route::Key => Partition::Key(Arc::clone(self.key.as_ref().expect("keyed by `key_by`"))),
+            Route::Key => Partition::Key {
+                key_of: Arc::clone(self.key.as_ref().expect("keyed by `key_by`")),
+                on_panic: Box::new(KeyPanic {
+                    instance: site.instance.name.clone(),
+                    verdict: site.execution.terms.on_failure,
+                    on_drop: site.execution.terms.on_drop.clone(),
+                    counters: site.execution.counters(&site.instance.name),
+                    receiver: queues.first().map(|(_, of)| Arc::clone(of)).unwrap_or_default(),
+                }),
+            },
             Route::All => Partition::All,
         };
+        let typed = queues
+            .into_iter()
+            .map(|(end, counters)| (*end.downcast::<QueueSender<T>>().expect(ONE_TYPE), counters));
         let outbox: Box<dyn Push<T>> = Box::new(Outbox::new(partition, typed.collect(), overflow));
         Box::new(outbox)
     }
@@ -239,8 +252,11 @@ fn source<C: SourceComponent + 'static>(
             |callback, cause| Failure { instance: site.instance.name.clone(), callback, cause };
         let execution = site.execution;
         let encoded = execution.position_of(&site.instance.name)?.filter(|_| C::REWINDABLE);
-        let state = encoded.as_deref().map(decode::<C::State>).transpose();
-        let state = state.map_err(|error| fail("restore", Cause::error(error)))?;
+        let decoded = catch_unwind(|| encoded.as_deref().map(decode::<C::State>).transpose());
+        let state = match decoded {
+            Ok(state) => state.map_err(|error| fail("restore", Cause::error(error)))?,
+            Err(payload) => return Err(fail("restore", Cause::panic(payload))),
+        };
         let start = encoded.map(Arc::from);
         let (terms, account) = (&execution.terms, &execution.account);
         let side = source_side(terms, account, site.number, C::bytes_of, start);

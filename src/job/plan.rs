@@ -383,6 +383,8 @@ impl Building<'_> {
     fn outbox(&mut self, number: usize, edge: &PlannedEdge) -> AnyPush {
         let ends = self.senders.remove(&number).unwrap_or_default();
         let route = match edge.grouping {
+            // Whole batches, however they would be dealt out.
+            _ if ends.len() == 1 => Route::One(0),
             Grouping::Forward | Grouping::Global => Route::One(0),
             Grouping::Shuffle | Grouping::Auto => {
                 Route::RoundRobin { first: self.instance % ends.len() }
@@ -393,7 +395,7 @@ impl Building<'_> {
         let queues = ends.into_iter().map(|(end, to)| {
             (end, self.execution.counters(&self.layout.instance_name(edge.to, to)))
         });
-        edge.maker.outbox(route, queues.collect(), edge.options.overflow)
+        edge.maker.outbox(route, queues.collect(), edge.options.overflow, &self.site(edge.from))
     }
 
     fn site(&self, node: usize) -> Site<'_> {

@@ -12,5 +12,6 @@ mod channels;
 mod d_checkpoints;
 mod e_one_switch;
 mod f_event_log_source;
+mod keys;
 mod requests;
 mod watermarks;

@@ -141,7 +141,7 @@ pub(crate) const NOT_COVERED: &[&str] = &[
     "Orders of threads beyond the drawn schedules of queue, waker, mailbox and acknowledger. Supervisor, writer and instances meet by messages, whose orders the simulation draws; weak memory orders are not explored.",
     "The simulation runs the checkpoint store on its disk. The event log has fault tests of its own, and `TransactionalFiles` is run on real files, in processes that are killed, not on the simulated disk.",
     "Callbacks that never return end in a report and in a stop that gives up at its deadline; their thread cannot be ended. A panic while a panic unwinds aborts the process, as everywhere in Rust.",
-    "A key function that panics, or a source's state that panics as it is decoded, ends the execution; the error names the instance, and `engine` instead of the callback.",
+    "A `Clone` or `Drop` of an event that panics where a stream is copied or dropped ends the execution; the error names the instance, and `engine` instead of the callback.",
     "Clocks that go backwards: the engine reads a monotonic one only. In the simulation it jumps ahead by up to a day.",
     "Other systems than Linux on x86-64, and machines with more than a few cores.",
 ];

@@ -185,8 +185,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             }
             self.reject();
             let mut batch = self.collected(now);
-            let copies = self.parts.stage.copies();
-            match self.parts.side.admit(&mut batch, copies, now) {
+            match self.admit(&mut batch) {
                 Admission::Emit => {
                     room = 0;
                     self.outgoing.append(&mut batch);
@@ -241,6 +240,18 @@ impl<C: SourceComponent> SourceInstance<C> {
             Ok(Err(error)) => Err(self.failure("get_events", Cause::error(error))),
             Err(payload) => Err(self.failure("get_events", Cause::panic(payload))),
         }
+    }
+
+    /// Lets the guarantee keep what was emitted. What it calls of the user's (`Clone` of the events,
+    /// `event_bytes`) leaves it in no state to go on if it panics.
+    pub(super) fn admit(&mut self, batch: &mut Batch<C::Out>) -> Admission {
+        let (copies, now) = (self.parts.stage.copies(), self.base.context.now);
+        let admitted = catch_unwind(AssertUnwindSafe(|| self.parts.side.admit(batch, copies, now)));
+        admitted.unwrap_or_else(|payload| {
+            let failure = self.failure("clone or event_bytes", Cause::panic(payload));
+            self.base.context.fail(failure);
+            Admission::Emit
+        })
     }
 
     /// Takes what the source emitted in the last call.

@@ -44,8 +44,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             // What cannot be read again has been emitted.
             self.reject();
             let mut batch = self.collected(now);
-            let copies = self.parts.stage.copies();
-            self.parts.side.admit(&mut batch, copies, now);
+            self.admit(&mut batch);
             self.outgoing.append(&mut batch);
         }
         if self.parts.consequences.verdict == Verdict::GoBack {
