@@ -136,6 +136,7 @@ pub use api::waker::Waker;
 pub use channel::outbox::Overflow;
 pub use connectors::channel::{EventSender, SendError};
 pub use connectors::event_log::EventLogSource;
+pub use connectors::file_names::FileTransaction;
 pub use connectors::files::TransactionalFiles;
 pub use delivery::at_least_once::AtLeastOnce;
 pub use delivery::at_most_once::AtMostOnce;

@@ -81,6 +81,7 @@
 
 // What a user meets.
 mod error;
+mod identity;
 mod offset;
 mod options;
 mod reader;
@@ -111,6 +112,8 @@ mod disk;
 mod fault_tests;
 
 pub use error::LogError;
+pub use identity::LogId;
+pub(crate) use identity::random_id;
 pub use offset::{Offset, Record};
 pub use options::{Fsync, LogOptions, PARTITIONS_DEFAULT, PARTITIONS_MAX, Retention};
 pub use reader::LogReader;

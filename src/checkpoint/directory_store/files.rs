@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     super::{
-        disk::{Disk, DiskEntry, DiskFile, DiskLock},
+        disk::{Disk, DiskEntry, DiskFile, DiskLock, create_dir_durably},
         store_error::StoreError,
     },
     layout,
@@ -69,32 +69,7 @@ impl Files {
 
     /// Creates a directory and those above it, as far as they are missing, each durably.
     pub(super) fn create_dir_durably(&self, path: &Path) -> Result<(), StoreError> {
-        let Some(parent) = path.parent().map(or_here) else {
-            return Ok(());
-        };
-        match self.disk.create_dir(path) {
-            Ok(()) => {
-                self.sync_dir(parent)?;
-                self.sync_above(parent)
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.sync_above(path),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.create_dir_durably(parent)?;
-                self.create_dir(path)?;
-                self.sync_dir(parent)
-            }
-            Err(error) => Err(failed("create directory", path)(error)),
-        }
-    }
-
-    /// Makes the name of a directory that is there already durable, and the names above it: the process that created them
-    /// may have died before they were.
-    fn sync_above(&self, path: &Path) -> Result<(), StoreError> {
-        for above in path.ancestors().skip(1).map(or_here) {
-            if_possible(self.disk.sync_dir(above))
-                .map_err(failed("synchronize directory", above))?;
-        }
-        Ok(())
+        create_dir_durably(&*self.disk, path).map_err(failed("create directory", path))
     }
 
     /// Writes a file whose content is durable on return. Its name is not.
@@ -172,22 +147,4 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Who may not synchronize a directory, or on what cannot be synchronized, did not create anything in it either.
-fn if_possible(synced: io::Result<()>) -> io::Result<()> {
-    match synced.as_ref().map_err(io::Error::kind) {
-        Err(
-            ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::InvalidInput
-            | ErrorKind::Unsupported,
-        ) => Ok(()),
-        _ => synced,
-    }
-}
-
-/// The parent of a relative path of one name is the current directory.
-fn or_here(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
