@@ -138,6 +138,8 @@ pub use connectors::channel::{EventSender, SendError};
 pub use connectors::event_log::EventLogSource;
 pub use connectors::file_names::FileTransaction;
 pub use connectors::files::TransactionalFiles;
+pub use connectors::lines::{LinesError, LinesSource};
+pub use connectors::lost_position::{Loss, LostPosition, OnLostPosition};
 pub use delivery::at_least_once::AtLeastOnce;
 pub use delivery::at_most_once::AtMostOnce;
 pub use delivery::checkpointed::{Checkpointed, ExactlyOnce};

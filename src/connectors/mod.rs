@@ -6,3 +6,6 @@ pub(crate) mod file_names;
 pub(crate) mod files;
 pub(crate) mod iterator;
 pub(crate) mod lines;
+pub(crate) mod lost_position;
+
+mod trail;

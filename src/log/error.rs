@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Offset;
+use super::{LogId, Offset};
 
 /// Why a log refused or failed.
 ///
@@ -25,6 +25,24 @@ pub enum LogError {
     Locked {
         /// The directory of the log.
         dir: PathBuf,
+    },
+    /// Another writer has opened the log since this one did, although this one lives: somebody has removed its lock. Or the
+    /// log's directory was removed, moved or replaced. This writer changes nothing any more; what it appended since its last
+    /// successful `sync` is not in the log.
+    #[error("event log {} no longer belongs to this writer: another has taken over, or it was moved away", dir.display())]
+    Fenced {
+        /// The directory of the log.
+        dir: PathBuf,
+    },
+    /// The log that was opened is no longer there; another one is in its place.
+    #[error("event log {} was made anew: it is {found}, not {opened}", dir.display())]
+    MadeAnew {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// The identity of the log that was opened.
+        opened: LogId,
+        /// The identity of the one that is there now.
+        found: LogId,
     },
     /// The directory holds no log, or one whose creation was never finished.
     #[error("no event log in {}", dir.display())]

@@ -10,4 +10,6 @@ mod d_checkpoints;
 mod e_one_switch;
 mod f_event_log_source;
 
+mod lines;
+mod log_positions;
 mod output_files;
