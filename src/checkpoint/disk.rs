@@ -187,7 +187,7 @@ pub struct DiskEntry {
     pub name: String,
     /// Its length in bytes; without meaning for a directory.
     pub bytes: u64,
-    /// Whether it is a directory.
+    /// Whether it is a directory. A symbolic link to one is not.
     pub is_dir: bool,
 }
 
@@ -205,11 +205,12 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        fs::read(path).map_err(|error| or_link_to_nothing(path, error))
     }
 
     fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let mut file = fs::File::open(path)?;
+        let opened = fs::File::open(path);
+        let mut file = opened.map_err(|error| or_link_to_nothing(path, error))?;
         // Asked first: a range that was read from a damaged file may begin where no system can seek to.
         let end = range.end.min(file.metadata()?.len());
         let mut content = Vec::new();
@@ -221,7 +222,8 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        fs::read_dir(path)?
+        fs::read_dir(path)
+            .map_err(|error| or_link_to_nothing(path, error))?
             .map(|entry| described(&entry?))
             // Another process may remove an entry between its being listed and its being looked at.
             .filter(|entry| !matches!(entry, Err(e) if e.kind() == io::ErrorKind::NotFound))
@@ -258,6 +260,19 @@ impl Disk for RealDisk {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// What is behind a symbolic link to nothing (a disk that is not there today) is not missing: it cannot be read.
+fn or_link_to_nothing(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    match path.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+        Some(link) if link.metadata().is_err() => {
+            io::Error::other(format!("{} is a symbolic link to nothing", link.display()))
+        }
+        _ => error,
     }
 }
 

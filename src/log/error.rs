@@ -1,6 +1,6 @@
 //! Everything that can go wrong with a log, by name.
 //!
-//! One enum for writer and reader. Causes are reachable through `source()`.
+//! One enum for writer and reader. Each message ends with that of its cause, which is also reachable through `source()`.
 
 use std::error::Error;
 use std::io;
@@ -103,7 +103,7 @@ pub enum LogError {
         max_bytes: usize,
     },
     /// The event's `Serialize` failed. The log is as before, and goes on.
-    #[error("event for partition {partition} cannot be encoded")]
+    #[error("event for partition {partition} cannot be encoded: {source}")]
     Encode {
         /// Where it was to go.
         partition: u32,
@@ -111,7 +111,7 @@ pub enum LogError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The record is undamaged but is not of the reader's event type.
-    #[error("record {offset} of partition {partition} cannot be decoded")]
+    #[error("record {offset} of partition {partition} cannot be decoded: {source}")]
     Decode {
         /// The record's partition.
         partition: u32,
@@ -131,7 +131,7 @@ pub enum LogError {
         earliest: Offset,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -245,10 +245,7 @@ impl<E> EventLog<E> {
     #[inline]
     fn poison_by<T>(&mut self, result: Result<T, LogError>) -> Result<T, LogError> {
         if let Err(error) = &result {
-            self.poison = Some(match error {
-                LogError::Io { source, .. } => format!("{error}: {source}"),
-                _ => error.to_string(),
-            });
+            self.poison = Some(error.to_string());
         }
         result
     }

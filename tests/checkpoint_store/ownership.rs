@@ -270,3 +270,14 @@ fn a_store_that_was_let_go_is_free_while_other_threads_start_processes() {
         assert_eq!(refused, 0, "the store was refused although nobody had it");
     });
 }
+
+/// fault F33: checkpoints went to another place when the program changed its working directory.
+#[test]
+fn a_store_of_a_relative_path_stays_where_it_was_when_the_program_goes_elsewhere() {
+    let here = tempfile::Builder::new().prefix("store-").tempdir_in(".").unwrap();
+    let relative = Path::new(".").join(here.path().file_name().unwrap());
+    assert!(relative.is_relative());
+    let store = DirectoryStore::open(&relative).unwrap();
+    assert_eq!(store.path(), std::path::absolute(&relative).unwrap());
+    assert!(store.path().is_absolute());
+}

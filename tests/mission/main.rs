@@ -10,6 +10,7 @@ mod d_checkpoints;
 mod e_one_switch;
 mod f_event_log_source;
 
+mod errors;
 mod lines;
 mod log_positions;
 mod output_files;

@@ -113,11 +113,14 @@ impl Files {
             .map_err(failed("remove", path))
     }
 
-    /// Removes an empty directory, unless there is none.
+    /// Removes an empty directory, unless there is none; or the symbolic link by which it was reached.
     pub(super) fn remove_dir(&self, path: &Path) -> Result<(), StoreError> {
-        found(self.disk.remove_dir(path))
-            .map(Option::unwrap_or_default)
-            .map_err(failed("remove directory", path))
+        match self.disk.remove_dir(path) {
+            Err(error) if error.kind() == ErrorKind::NotADirectory => self.remove_file(path),
+            removed => found(removed)
+                .map(Option::unwrap_or_default)
+                .map_err(failed("remove directory", path)),
+        }
     }
 
     pub(super) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
