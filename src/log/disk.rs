@@ -107,10 +107,14 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, LogError> {
     std::path::absolute(path).map_err(LogError::io("find", path))
 }
 
-/// Creates a directory with all that is missing above it, durably. The names of those that are there already are made
-/// durable too: the process that created them may have died before they were.
+/// Creates a directory with all that is missing above it. Their names are not durable yet.
 pub(super) fn create_dir(dir: &Path) -> Result<(), LogError> {
-    fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))?;
+    fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))
+}
+
+/// Makes the name of a directory durable, and the names of those above it, whoever created them: the process that did may
+/// have died before they were.
+pub(super) fn sync_above(dir: &Path) -> Result<(), LogError> {
     for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
         match sync_dir(above) {
             // Who may not synchronize a directory did not create anything in it either.

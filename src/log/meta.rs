@@ -100,6 +100,7 @@ pub(super) fn check(log: &Path, opened: LogId) -> Result<(), LogError> {
 /// Makes an empty log, with an identity of its own. The caller holds the lock.
 pub(super) fn create(log: &Path, partitions: u32) -> Result<Meta, LogError> {
     refuse_records_without_meta(log)?;
+    disk::sync_above(log)?;
     for number in 0..partitions {
         let dir = PartitionDir::of(log, number);
         disk::create_dir(&dir.path)?;
@@ -113,6 +114,8 @@ pub(super) fn create(log: &Path, partitions: u32) -> Result<Meta, LogError> {
         MarkWriter::open(&dir.path, &empty)?;
         disk::sync_dir(&dir.path)?;
     }
+    // Before there is a log, all of it is durable.
+    disk::sync_dir(log)?;
     let meta = Meta { partitions, id: LogId::random() };
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());

@@ -24,9 +24,9 @@ const AT_MOST_ONCE: usize = 3;
 fn guarantees(store: &Path) -> Vec<Guarantee> {
     let once = Restarts { limit: 0, ..Restarts::default() };
     vec![
-        ExactlyOnce::checkpoints_in(store).restarts(once.clone()).into(),
-        AtLeastOnce::checkpoints_in(store).restarts(once.clone()).into(),
-        AtLeastOnce::new().store_in(store).restarts(once.clone()).into(),
+        ExactlyOnce::checkpoints_in(store).restarts(once).into(),
+        AtLeastOnce::checkpoints_in(store).restarts(once).into(),
+        AtLeastOnce::new().store_in(store).restarts(once).into(),
         AtMostOnce::new().store_in(store).restarts(once).into(),
     ]
 }
