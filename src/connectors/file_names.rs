@@ -79,8 +79,13 @@ impl FileTransaction {
     }
 }
 
+/// How the names of all files of an instance begin, whatever their series.
+pub(super) fn prefix_of_instance(component: &str, instance: usize) -> String {
+    format!("part-{}-{instance:04}-", escaped(component))
+}
+
 fn prefix(component: &str, instance: usize, series: Series) -> String {
-    format!("part-{}-{instance:04}-{series}-", escaped(component))
+    format!("{}{series}-", prefix_of_instance(component, instance))
 }
 
 /// Letters, digits and `_` stay; every other byte becomes `%` and two digits, so that no name leads out of the directory.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file_names::{FileTransaction, PENDING, Series, TAKEN_BACK};
+use super::file_names::{FileTransaction, PENDING, Series, TAKEN_BACK, prefix_of_instance};
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::TransactionalSink;
@@ -124,11 +124,14 @@ impl<T: Event> TransactionalFiles<T> {
         Ok(found)
     }
 
-    /// Warns of pending files that are not of this series, and that may therefore be anybody's.
+    /// Warns of pending files that are called after this instance and not of its series: those of a run that ended before its
+    /// first checkpoint, or of another job of the same names.
     fn report_foreign_files(&self) -> Result<(), BoxError> {
+        let like_ours = prefix_of_instance(&self.component, self.instance);
         let foreign = named(&self.directory, self.disk.list(&self.directory))?
             .iter()
-            .filter(|entry| entry.name.ends_with(PENDING) && !entry.name.ends_with(TAKEN_BACK))
+            .filter(|entry| entry.name.starts_with(&like_ours) && entry.name.ends_with(PENDING))
+            .filter(|entry| !entry.name.ends_with(TAKEN_BACK))
             .count();
         if foreign > 0 {
             let directory = self.directory.display();

@@ -14,3 +14,4 @@ mod errors;
 mod lines;
 mod log_positions;
 mod output_files;
+mod relative_paths;
