@@ -1,5 +1,8 @@
 //! The two errors a user meets: [`Refused`], before anything has started, and [`JobError`], what
 //! ended a run. Both name the component; a run's error names the instance and the cause too.
+//!
+//! A message is one line that says what and why: it ends with the messages of its causes. They are also reachable through
+//! `source()`, for programs.
 
 use std::error::Error;
 use std::fmt;
@@ -155,10 +158,10 @@ pub enum Refused {
         reason: String,
     },
     /// The store could not be opened or read, or is in use by another process.
-    #[error("the checkpoint store cannot be used")]
+    #[error("the checkpoint store cannot be used: {0}")]
     Store(#[from] StoreError),
     /// The operating system refused a thread.
-    #[error("thread \"{name}\" could not be started")]
+    #[error("thread \"{name}\" could not be started: {source}")]
     Spawn {
         /// The thread's name.
         name: String,
@@ -208,10 +211,10 @@ pub enum JobError {
         reason: String,
     },
     /// The store failed while the job was starting over.
-    #[error("the checkpoint store failed")]
+    #[error("the checkpoint store failed: {0}")]
     Store(#[source] Arc<StoreError>),
     /// A restart was refused, for instance because no thread could be had.
-    #[error("the job could not start over")]
+    #[error("the job could not start over: {0}")]
     Restart(#[source] Arc<Refused>),
     /// The supervisor itself died; a defect of this crate.
     #[error("the supervisor of the job died: {reason}")]
@@ -247,7 +250,8 @@ impl Error for Failure {
     }
 }
 
-/// How a callback failed. The message is that of the error it returned, and `source()` that error's.
+/// How a callback failed. The message is that of the error it returned, with those of its causes; `source()` is that
+/// error's.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Cause {
@@ -260,7 +264,7 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(error) => error.fmt(f),
+            Self::Error(error) => f.write_str(&with_causes(&***error)),
             Self::Panic(message) => write!(f, "panicked: {message}"),
         }
     }
@@ -291,6 +295,21 @@ impl Cause {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(payload)));
         Self::Panic(message)
     }
+}
+
+/// An error and its causes in one line. Many errors name their cause themselves; it is not said twice.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let of_cause = error.to_string();
+        if !text.contains(&of_cause) {
+            text.push_str(": ");
+            text.push_str(&of_cause);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn list(names: &[InstanceName]) -> String {

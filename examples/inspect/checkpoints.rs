@@ -57,7 +57,7 @@ fn verdict(survey: &Survey, start: &Result<Option<Recovered>, StoreError>) -> Ve
     };
     let checkpoints = survey.checkpoints.iter().map(|one| match &one.condition {
         Condition::Complete(_) | Condition::Unfinished => Verdict::Sound,
-        Condition::UnknownFormat(_) => Verdict::Unreadable,
+        Condition::UnknownFormat(_) | Condition::Unreadable(_) => Verdict::Unreadable,
         _ => Verdict::Damaged,
     });
     let positions = survey.positions.iter().filter_map(|one| one.newest.as_ref().err()).map(of);
@@ -99,6 +99,7 @@ fn condition(condition: &Condition) -> String {
         Condition::Complete(_) => "complete, every part verifies".to_owned(),
         Condition::Damaged(error) => format!("DAMAGED: {}", with_causes(error)),
         Condition::UnknownFormat(error) => format!("of another version: {}", with_causes(error)),
+        Condition::Unreadable(error) => format!("UNREADABLE: {}", with_causes(error)),
         Condition::Unfinished => "unfinished: it has no manifest; it is being taken or was given \
                                   up, and is removed when a newer one is complete"
             .to_owned(),

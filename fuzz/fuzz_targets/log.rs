@@ -76,7 +76,7 @@ fn resealed(path: &std::path::Path, mut bytes: Vec<u8>) -> Vec<u8> {
             let checksum = crc32fast::hash(&bytes).to_le_bytes();
             bytes[12..16].copy_from_slice(&checksum);
         }
-        None if path.ends_with("meta") => seal(&mut bytes, 0, 16, 16),
+        None if path.ends_with("meta") => seal(&mut bytes, 0, 32, 32),
         None => {
             seal(&mut bytes, 4, 48, 0);
             seal(&mut bytes, 516, 560, 512);

@@ -142,11 +142,17 @@ pub trait TransactionalSink: 'static {
     /// Makes everything since the last call durable but invisible, and says how to find it. `None`
     /// if nothing was written.
     ///
+    /// A name or number that finds the transaction must never have been given before, also in runs
+    /// that have ended. Do not take it from what is visible outside, where consumers take things
+    /// away: let [`newest`](TransactionalSink::newest) tell it to the checkpoint, and
+    /// [`rewind`](TransactionalSink::rewind) to the next start.
+    ///
     /// # Errors
     /// An error fails what was written since the last call.
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Self::Handle>, BoxError>;
 
-    /// Makes a prepared transaction visible. Doing so again changes nothing.
+    /// Makes a prepared transaction visible. Doing so again changes nothing, also when a consumer
+    /// has taken away by then what was visible. It must not replace anything that is visible already.
     ///
     /// # Errors
     /// An error makes the job go back to the checkpoint that holds the handle, and commit again.
@@ -162,7 +168,8 @@ pub trait TransactionalSink: 'static {
     /// damaged, and the job goes on from an older one: what has been shown since will come again.
     /// Called after each start from a checkpoint, when its handles have been committed, with what
     /// [`newest`](TransactionalSink::newest) said then; most of the time there is nothing to take
-    /// back. By default nothing is, and readers see those events twice.
+    /// back. By default nothing is, and readers see those events twice. A start without a checkpoint,
+    /// and one under a guarantee that keeps no state of sinks, does not call it.
     ///
     /// # Errors
     /// As `setup`.

@@ -103,7 +103,7 @@ pub struct Bincode;
 #[non_exhaustive]
 pub enum CodecError {
     /// The value refused to be serialised.
-    #[error("cannot encode a {type_name}")]
+    #[error("cannot encode a {type_name}: {source}")]
     Encode {
         /// The Rust type of the value.
         type_name: &'static str,
@@ -111,7 +111,7 @@ pub enum CodecError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The bytes are not such a value.
-    #[error("cannot decode a {type_name}")]
+    #[error("cannot decode a {type_name}: {source}")]
     Decode {
         /// The Rust type that was asked for.
         type_name: &'static str,

@@ -4,7 +4,7 @@
 
 use std::{
     fmt, fs,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     ops::Range,
     path::Path,
 };
@@ -125,6 +125,58 @@ pub trait DiskFile: Send + fmt::Debug {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// Creates a directory and those above it, as far as they are missing, each durably. What is there already is made durable
+/// too: the process that created it may have died before it was.
+///
+/// # Errors
+///
+/// What the disk says.
+pub(crate) fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent().map(or_here) else {
+        return Ok(());
+    };
+    match disk.create_dir(path) {
+        Ok(()) => {
+            disk.sync_dir(parent)?;
+            sync_above(disk, parent)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => sync_above(disk, path),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            create_dir_durably(disk, parent)?;
+            match disk.create_dir(path) {
+                // Another thread or process was as quick.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => created?,
+            }
+            disk.sync_dir(parent)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the name of a directory durable, and the names above it.
+fn sync_above(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    path.ancestors().skip(1).map(or_here).try_for_each(|above| if_possible(disk.sync_dir(above)))
+}
+
+/// Who may not synchronize a directory, or on what cannot be synchronized, did not create anything in it either.
+fn if_possible(synced: io::Result<()>) -> io::Result<()> {
+    match synced.as_ref().map_err(io::Error::kind) {
+        Err(
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidInput
+            | ErrorKind::Unsupported,
+        ) => Ok(()),
+        _ => synced,
+    }
+}
+
+/// The parent of a relative path of one name is the current directory.
+fn or_here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
 /// A lock that is held until it is dropped.
 pub trait DiskLock: Send + Sync + fmt::Debug {}
 
@@ -135,7 +187,7 @@ pub struct DiskEntry {
     pub name: String,
     /// Its length in bytes; without meaning for a directory.
     pub bytes: u64,
-    /// Whether it is a directory.
+    /// Whether it is a directory. A symbolic link to one is not.
     pub is_dir: bool,
 }
 
@@ -153,11 +205,12 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        fs::read(path).map_err(|error| or_link_to_nothing(path, error))
     }
 
     fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let mut file = fs::File::open(path)?;
+        let opened = fs::File::open(path);
+        let mut file = opened.map_err(|error| or_link_to_nothing(path, error))?;
         // Asked first: a range that was read from a damaged file may begin where no system can seek to.
         let end = range.end.min(file.metadata()?.len());
         let mut content = Vec::new();
@@ -169,7 +222,8 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        fs::read_dir(path)?
+        fs::read_dir(path)
+            .map_err(|error| or_link_to_nothing(path, error))?
             .map(|entry| described(&entry?))
             // Another process may remove an entry between its being listed and its being looked at.
             .filter(|entry| !matches!(entry, Err(e) if e.kind() == io::ErrorKind::NotFound))
@@ -202,10 +256,23 @@ impl Disk for RealDisk {
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
+            Ok(()) => Ok(Some(Box::new(FileLock(file)))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// What is behind a symbolic link to nothing (a disk that is not there today) is not missing: it cannot be read.
+fn or_link_to_nothing(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    match path.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+        Some(link) if link.metadata().is_err() => {
+            io::Error::other(format!("{} is a symbolic link to nothing", link.display()))
+        }
+        _ => error,
     }
 }
 
@@ -228,4 +295,16 @@ impl DiskFile for fs::File {
     }
 }
 
-impl DiskLock for fs::File {}
+/// A lock on a file that is open here.
+#[derive(Debug)]
+struct FileLock(fs::File);
+
+impl DiskLock for FileLock {}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is just being started holds a copy until it runs its own
+        // program. An error here means that the lock is gone with the file.
+        let _ = self.0.unlock();
+    }
+}

@@ -31,6 +31,7 @@ mod disk;
 
 pub use codec::{Bincode, Codec, CodecError, CodecId, decode, encode};
 pub use directory_store::DirectoryStore;
+pub(crate) use disk::create_dir_durably;
 pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 pub use envelope::FormatError;
 pub use manifest::{Manifest, PartName, PartRecord};

@@ -12,7 +12,7 @@ use crate::id::{CheckpointId, ExecutionId};
 #[non_exhaustive]
 pub enum StoreError {
     /// The disk said no: full, read-only, not permitted, broken. What is stored is as it was.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("cannot {operation} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -57,7 +57,7 @@ pub enum StoreError {
     },
     /// A commit failed so late that it may have happened. The prepared outputs must neither be committed nor aborted: end
     /// the execution, and let recovery find out from what is stored.
-    #[error("it is not known whether checkpoint {checkpoint} was committed")]
+    #[error("it is not known whether checkpoint {checkpoint} was committed: {source}")]
     InDoubt {
         /// The checkpoint in question.
         checkpoint: CheckpointId,
@@ -65,7 +65,7 @@ pub enum StoreError {
         source: Box<StoreError>,
     },
     /// A file is whole but a version of the library that is not this one wrote it. It stays where it is.
-    #[error("{} was written by another version of this library", path.display())]
+    #[error("{} was written by another version of this library: {source}", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum StoreError {
         source: FormatError,
     },
     /// A file that nothing can stand in for is damaged.
-    #[error("{} is damaged", path.display())]
+    #[error("{} is damaged: {source}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -88,10 +88,10 @@ pub enum StoreError {
         reasons: Vec<SetAside>,
     },
     /// The store's own records could not be encoded.
-    #[error("cannot encode the records of the checkpoint store")]
+    #[error("cannot encode the records of the checkpoint store: {0}")]
     Codec(#[from] CodecError),
     /// What stores other than a directory have to say.
-    #[error("checkpoint store cannot {operation}")]
+    #[error("checkpoint store cannot {operation}: {source}")]
     Other {
         /// What was tried, as a verb and an object.
         operation: String,

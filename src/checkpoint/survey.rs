@@ -1,5 +1,7 @@
 //! What lies in a store, for those who only look: every checkpoint in whatever condition, every position.
 
+use std::path::PathBuf;
+
 use super::{
     manifest::{Manifest, PartName},
     store_error::StoreError,
@@ -17,6 +19,8 @@ pub struct Survey {
     pub checkpoints: Vec<SurveyedCheckpoint>,
     /// Every file of positions that sources have written ahead, by file name.
     pub positions: Vec<SurveyedPosition>,
+    /// What lies in the store's directories and is not of the store; nothing touches it.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// One attempt at a checkpoint.
@@ -45,6 +49,9 @@ pub enum Condition {
     /// It has a manifest, and that or a part was written by another version of the library. A start that comes to it is
     /// refused.
     UnknownFormat(StoreError),
+    /// It cannot be read at present: a link to nothing, a directory in the place of a file, a broken disk. A start that comes
+    /// to it is refused.
+    Unreadable(StoreError),
     /// It has no manifest: it is being taken, or was given up.
     Unfinished,
     /// A start has found it damaged and set it aside; what is wrong with it, or `None` if by now nothing is.

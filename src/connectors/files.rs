@@ -1,23 +1,37 @@
 //! [`TransactionalFiles`]: a sink into a directory of files that appear whole or not at all.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::file_names::{FileTransaction, PENDING, Series, TAKEN_BACK, prefix_of_instance};
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::TransactionalSink;
+use crate::checkpoint::{Disk, RealDisk, create_dir_durably};
 use crate::error::BoxError;
 use crate::id::{CheckpointId, ExecutionId};
 
-/// Writes events into files, one per transaction and instance: `part-0003-0000000017` for the 17th
-/// of instance 3. A file has its name only when its transaction is committed; until then the name
-/// ends in `.pending`, behind the execution that wrote it (`part-0003-0000000017.x2.pending`), so
-/// that one which was replaced does not write into the files of its successor. Readers ignore those.
+/// Writes events into files, one per transaction and instance, called
+/// `part-prices-0003-019abf2c77e1c0ffee0123456789-0000000017-x2`: component, instance, a series drawn at random, the number
+/// in the series, and the execution. A file has its name only when its transaction is committed; until then the name ends in
+/// `.pending`. Readers ignore those.
 ///
-/// A directory belongs to one job and one directory of checkpoints. If the newest checkpoint is
-/// damaged, files that were committed after the one before are taken back: renamed so that they end
+/// No name is given twice, and no file is ever replaced: a directory may be shared by any number of sinks, of one job or of
+/// several. The series and the number are part of the checkpoint, so the names of an instance sort in the order of its output
+/// for as long as it goes on from its checkpoints. A start without one begins a new series; so does every start of a sink
+/// under at-most-once and at-least-once with the acknowledger, which keep no state of sinks.
+///
+/// **Consumers** may move or remove a committed file at any time. A transaction that is to be committed and whose pending file
+/// is gone counts as committed and consumed.
+///
+/// **What is left behind.** A sink removes pending files of its own series only. A run that ends before its first checkpoint,
+/// or in the middle of a batch where sinks keep no state, leaves pending files that nobody will ever commit; each start counts
+/// them in a warning, and they may be removed when no job writes to the directory.
+///
+/// **Copies.** A copy of a directory of checkpoints has the same series as the original: do not let both write to one directory.
+///
+/// If the newest checkpoint is damaged, files that were committed after the one before are taken back: renamed so that they end
 /// in `.taken-back.pending`, since their events come again.
 ///
 /// ```
@@ -32,16 +46,20 @@ use crate::id::{CheckpointId, ExecutionId};
 /// job.from_iter("numbers", || 0..3_u64).transactional_sink("files", files);
 /// job.run(Guarantee::default())?;
 ///
-/// let written = std::fs::read_to_string(out.join("part-0000-0000000001"))?;
-/// assert_eq!(written, "0\n1\n2\n");
+/// let file = std::fs::read_dir(&out)?.next().expect("one file")?;
+/// assert!(file.file_name().to_string_lossy().starts_with("part-files-0000-"));
+/// assert_eq!(std::fs::read_to_string(file.path())?, "0\n1\n2\n");
 /// # std::fs::remove_dir_all(directory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TransactionalFiles<T> {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     encode: Encode<T>,
+    component: String,
     instance: usize,
     execution: ExecutionId,
+    series: Series,
     next: u64,
     open: Vec<u8>,
 }
@@ -50,67 +68,121 @@ type Encode<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 
 impl<T: Event> TransactionalFiles<T> {
     /// A factory of such sinks, for [`Stream::transactional_sink`](crate::Stream::transactional_sink).
-    /// The directory is created if it is not there; `encode` appends an event's bytes.
+    /// The directory is created if it is not there; a relative path counts from the working directory of this moment.
+    /// `encode` appends an event's bytes.
     pub fn factory(
         directory: impl Into<PathBuf>,
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> impl Fn() -> Self + Send + Sync + 'static {
-        let (directory, encode): (PathBuf, Encode<T>) = (directory.into(), Arc::new(encode));
+        Self::factory_on(Arc::new(RealDisk), directory.into(), encode)
+    }
+
+    fn factory_on(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
+    ) -> impl Fn() -> Self + Send + Sync + 'static {
+        // Without a working directory a relative path leads nowhere, and `setup` says so.
+        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        let encode: Encode<T> = Arc::new(encode);
         move || Self {
+            disk: Arc::clone(&disk),
             directory: directory.clone(),
             encode: Arc::clone(&encode),
+            component: String::new(),
             instance: 0,
             execution: ExecutionId(0),
+            series: Series::begin(),
             next: 1,
             open: Vec::new(),
         }
     }
 
-    fn prefix(&self) -> String {
-        format!("part-{:04}-", self.instance)
+    fn committed(&self, transaction: &FileTransaction) -> PathBuf {
+        self.directory.join(transaction.file(&self.component, self.instance))
     }
 
-    fn pending(&self, number: u64, execution: ExecutionId) -> PathBuf {
-        self.directory.join(format!("{}{number:010}.x{execution}.pending", self.prefix()))
+    fn pending(&self, transaction: &FileTransaction) -> PathBuf {
+        with(&self.committed(transaction), PENDING)
     }
 
-    fn committed(&self, number: u64) -> PathBuf {
-        self.directory.join(format!("{}{number:010}", self.prefix()))
-    }
-
-    /// This instance's files: their numbers, and where those that are pending lie.
-    fn files(&self) -> Result<Vec<(u64, Option<PathBuf>)>, BoxError> {
-        let mut files = Vec::new();
-        for entry in named(&self.directory, fs::read_dir(&self.directory))? {
-            let name = entry?.file_name();
-            let name = name.to_string_lossy();
-            let Some(rest) = name.strip_prefix(&self.prefix()) else { continue };
-            let pending = rest.strip_suffix(".pending");
-            let digits = pending.map_or(rest, |rest| rest.split('.').next().unwrap_or(rest));
-            if let Ok(number) = digits.parse() {
-                files.push((number, pending.map(|_| self.directory.join(&*name))));
+    /// The transactions of this series that have a file: those that are committed, or those that are pending.
+    fn files(&self, ending: &str) -> Result<Vec<FileTransaction>, BoxError> {
+        let mut found = Vec::new();
+        for entry in named(&self.directory, self.disk.list(&self.directory))? {
+            let Some(file) = entry.name.strip_suffix(ending) else { continue };
+            let parsed = FileTransaction::parse(file, &self.component, self.instance, self.series);
+            match parsed {
+                Some(_) if entry.is_dir => {
+                    let path = self.directory.join(&entry.name);
+                    tracing::warn!(path = %path.display(), "a directory in the place of a file is left alone");
+                }
+                Some(transaction) => found.push(transaction),
+                None => {}
             }
         }
-        Ok(files)
+        Ok(found)
+    }
+
+    /// Warns of pending files that are called after this instance and not of its series: those of a run that ended before its
+    /// first checkpoint, or of another job of the same names.
+    fn report_foreign_files(&self) -> Result<(), BoxError> {
+        let like_ours = prefix_of_instance(&self.component, self.instance);
+        let foreign = named(&self.directory, self.disk.list(&self.directory))?
+            .iter()
+            .filter(|entry| entry.name.starts_with(&like_ours) && entry.name.ends_with(PENDING))
+            .filter(|entry| !entry.name.ends_with(TAKEN_BACK))
+            .count();
+        if foreign > 0 {
+            let directory = self.directory.display();
+            let sink = &self.component;
+            tracing::warn!(%directory, sink, foreign, "pending files that are not this sink's are left alone");
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, path: &Path) -> Result<bool, BoxError> {
+        match self.disk.read_range(path, 0..0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            read => named(path, read).map(|_| true),
+        }
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.disk.create(path)?;
+        file.append(bytes)?;
+        file.sync()?;
+        self.disk.sync_dir(&self.directory)
     }
 
     fn sync_directory(&self) -> Result<(), BoxError> {
-        let directory = named(&self.directory, File::open(&self.directory))?;
-        named(&self.directory, directory.sync_all())
+        named(&self.directory, self.disk.sync_dir(&self.directory))
+    }
+
+    /// A name for a file that is taken back, which no other such file has.
+    fn name_aside(&self, transaction: &FileTransaction) -> Result<PathBuf, BoxError> {
+        let file = self.committed(transaction);
+        for nth in 1_u64.. {
+            let aside = with(&file, &format!(".{nth}{TAKEN_BACK}"));
+            if !self.is_there(&aside)? {
+                return Ok(aside);
+            }
+        }
+        Err("a file was taken back too often".into())
     }
 }
 
 impl<T: Event> TransactionalSink for TransactionalFiles<T> {
     type In = T;
-    type Handle = (u64, ExecutionId);
+    type Handle = FileTransaction;
 
     fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        instance.component().clone_into(&mut self.component);
         self.instance = instance.index();
         self.execution = instance.execution();
-        named(&self.directory, fs::create_dir_all(&self.directory))?;
-        let highest = self.files()?.into_iter().map(|(number, _)| number).max();
-        self.next = highest.unwrap_or(0) + 1;
-        Ok(())
+        // It is told by `rewind` if this goes on from a state.
+        (self.series, self.next) = (Series::begin(), 1);
+        named(&self.directory, create_dir_durably(&*self.disk, &self.directory))
     }
 
     fn write(&mut self, event: T) -> Result<(), BoxError> {
@@ -119,52 +191,70 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
     }
 
     fn prepare(&mut self, _: CheckpointId) -> Result<Option<Self::Handle>, BoxError> {
-        if self.open.is_empty() {
+        // Taken in any case: an error fails these events, and they must not go out with the next ones.
+        let bytes = std::mem::take(&mut self.open);
+        if bytes.is_empty() {
             return Ok(None);
         }
-        let number = self.next;
-        let path = self.pending(number, self.execution);
-        let mut file = named(&path, File::create(&path))?;
-        named(&path, file.write_all(&self.open).and_then(|()| file.sync_all()))?;
-        self.sync_directory()?;
+        let (series, number, execution) = (self.series, self.next, self.execution);
+        let transaction = FileTransaction { series, number, execution };
         self.next += 1;
-        self.open.clear();
-        Ok(Some((number, self.execution)))
+        let path = self.pending(&transaction);
+        named(&path, self.write_file(&path, &bytes)).inspect_err(|_| {
+            // Nobody gets its handle. If it stays, readers ignore it all the same.
+            let _ = self.disk.remove_file(&path);
+        })?;
+        Ok(Some(transaction))
     }
 
-    fn commit(&mut self, (number, execution): Self::Handle) -> Result<(), BoxError> {
-        let (from, to) = (self.pending(number, execution), self.committed(number));
-        match fs::rename(&from, &to) {
-            Ok(()) => self.sync_directory(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
-            Err(error) => named(&from, Err(error)),
+    /// A rename shows the file, since it is one step: a second link to it would for a moment let a consumer take the file
+    /// while the pending one is still there, and after a crash in that moment it would be shown again. That nothing is
+    /// replaced follows from the name, which nobody else gives; it is looked at all the same.
+    fn commit(&mut self, transaction: FileTransaction) -> Result<(), BoxError> {
+        let (from, to) = (self.pending(&transaction), self.committed(&transaction));
+        match (self.is_there(&from)?, self.is_there(&to)?) {
+            (true, false) => named(&from, self.disk.rename(&from, &to))?,
+            (true, true) => {
+                let reason = "there is another file of this name already, which is not replaced";
+                return Err(format!("{}: {reason}", to.display()).into());
+            }
+            (false, true) => {}
+            // Nobody but this sink removes pending files, and no checkpoint holds those that it removes.
+            (false, false) => {
+                tracing::info!(file = %to.display(), "committed before, and taken away by a consumer");
+            }
         }
+        // Also where nothing was renamed: whoever did may have died before it was durable.
+        self.sync_directory()
     }
 
     fn newest(&self) -> Option<Self::Handle> {
-        Some((self.next - 1, self.execution))
+        let (series, number, execution) = (self.series, self.next - 1, self.execution);
+        Some(FileTransaction { series, number, execution })
     }
 
     /// Later files get a name that readers ignore, and are kept for a person to look at.
-    fn rewind(&mut self, (newest, _): Self::Handle) -> Result<(), BoxError> {
-        let later = self
-            .files()?
-            .into_iter()
-            .filter(|(number, pending)| *number > newest && pending.is_none());
-        for (number, _) in later {
-            let (from, execution) = (self.committed(number), self.execution);
-            let aside = format!("{}{number:010}-x{execution}.taken-back.pending", self.prefix());
-            named(&from, fs::rename(&from, self.directory.join(aside)))?;
+    fn rewind(&mut self, newest: FileTransaction) -> Result<(), BoxError> {
+        (self.series, self.next) = (newest.series, newest.number + 1);
+        let later = self.files("")?.into_iter().filter(|file| file.number > newest.number);
+        for transaction in later {
+            let (from, aside) = (self.committed(&transaction), self.name_aside(&transaction)?);
+            tracing::warn!(file = %from.display(), "taken back: its events come again");
+            named(&from, self.disk.rename(&from, &aside))?;
         }
         self.sync_directory()
     }
 
     fn abort_unfinished(&mut self) -> Result<(), BoxError> {
         self.open.clear();
-        for path in self.files()?.into_iter().filter_map(|(_, pending)| pending) {
-            named(&path, fs::remove_file(&path))?;
+        for transaction in self.files(PENDING)? {
+            let path = self.pending(&transaction);
+            // It shows nothing and its name never comes again, so it is no reason not to start.
+            if let Err(error) = self.disk.remove_file(&path) {
+                tracing::warn!(file = %path.display(), %error, "an unfinished file was not removed");
+            }
         }
-        Ok(())
+        self.report_foreign_files()
     }
 }
 
@@ -176,17 +266,25 @@ impl<T> std::fmt::Debug for TransactionalFiles<T> {
     }
 }
 
+fn with(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 fn named<R>(path: &Path, result: io::Result<R>) -> Result<R, BoxError> {
     result.map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod life {
     use std::collections::BTreeMap;
+    use std::fs;
 
     use super::*;
-    use crate::api::waker::Waker;
-    use crate::id::InstanceName;
     use crate::testkit::check_transactional_sink;
 
     #[test]
@@ -208,35 +306,5 @@ mod tests {
         let seen = check_transactional_sink(factory, &[1, 2, 3, 4], visible);
         let text: String = seen.expect("no callback fails").into_values().collect();
         assert_eq!(text, "1\n2\n3\n4\n");
-    }
-
-    /// A sink as an execution sets it up.
-    fn sink(directory: &Path, execution: u64) -> TransactionalFiles<u64> {
-        let encode = |n: &u64, file: &mut Vec<u8>| file.extend(format!("{n}\n").into_bytes());
-        let mut sink = TransactionalFiles::factory(directory, encode)();
-        let instance = Instance {
-            name: InstanceName::new("files", 0),
-            parallelism: 1,
-            execution: ExecutionId(execution),
-            waker: Waker::default(),
-        };
-        sink.setup(&instance).unwrap();
-        sink
-    }
-
-    #[test]
-    fn an_execution_that_was_replaced_does_not_touch_the_pending_files_of_its_successor() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut replaced, mut successor) = (sink(directory.path(), 1), sink(directory.path(), 2));
-        successor.write(2).unwrap();
-        let handle = successor.prepare(CheckpointId(1)).unwrap().unwrap();
-        replaced.write(1).unwrap();
-        let late = replaced.prepare(CheckpointId(1)).unwrap().unwrap();
-        assert_ne!(late, handle);
-        successor.commit(handle).unwrap();
-        let shown = std::fs::read_to_string(directory.path().join("part-0000-0000000001")).unwrap();
-        assert_eq!(shown, "2\n");
-        sink(directory.path(), 3).abort_unfinished().unwrap();
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -2,6 +2,10 @@
 
 pub(crate) mod channel;
 pub(crate) mod event_log;
+pub(crate) mod file_names;
 pub(crate) mod files;
 pub(crate) mod iterator;
 pub(crate) mod lines;
+pub(crate) mod lost_position;
+
+mod trail;

@@ -67,7 +67,7 @@ impl AtLeastOnce {
     /// assert_eq!(guarantee.name(), "at-least-once-checkpoint");
     /// ```
     pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
-        Checkpointed::unaligned(StoreChoice::Directory(directory.into()))
+        Checkpointed::unaligned(StoreChoice::directory(directory.into()))
     }
 
     /// As [`checkpoints_in`](AtLeastOnce::checkpoints_in), in a store of your own.
@@ -95,7 +95,7 @@ impl AtLeastOnce {
     /// assert_eq!(guarantee.name(), "at-least-once");
     /// ```
     pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
-        self.store(StoreChoice::Directory(directory.into()))
+        self.store(StoreChoice::directory(directory.into()))
     }
 
     /// As [`store_in`](AtLeastOnce::store_in), in a store of your own.

@@ -62,7 +62,7 @@ impl AtMostOnce {
     /// assert_eq!(guarantee.name(), "at-most-once");
     /// ```
     pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
-        self.store(StoreChoice::Directory(directory.into()))
+        self.store(StoreChoice::directory(directory.into()))
     }
 
     /// As [`store_in`](AtMostOnce::store_in), in a store of your own.

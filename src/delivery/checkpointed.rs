@@ -44,7 +44,7 @@ impl ExactlyOnce {
     /// assert_eq!(guarantee.name(), "exactly-once");
     /// ```
     pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
-        Checkpointed::aligned(StoreChoice::Directory(directory.into()))
+        Checkpointed::aligned(StoreChoice::directory(directory.into()))
     }
 
     /// With checkpoints in a store of your own.

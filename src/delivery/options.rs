@@ -68,6 +68,12 @@ pub(crate) enum StoreChoice {
 }
 
 impl StoreChoice {
+    /// A relative path counts from the working directory of this moment.
+    pub(crate) fn directory(path: PathBuf) -> Self {
+        // Without a working directory a relative path leads nowhere, and opening it says so.
+        Self::Directory(std::path::absolute(&path).unwrap_or(path))
+    }
+
     pub(crate) fn open(&self) -> Result<Arc<dyn CheckpointStore>, Refused> {
         Ok(match self {
             Self::Directory(path) => Arc::new(DirectoryStore::open(path)?),

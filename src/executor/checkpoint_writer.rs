@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, Snapshot, StoreError};
 use crate::clock::Clock;
-use crate::error::Cause;
+use crate::error::{Cause, with_causes};
 use crate::executor::instance::Parts;
 use crate::executor::small_parts::{EncodedPart, SmallParts};
 use crate::id::{CheckpointId, ExecutionId};
@@ -286,18 +286,6 @@ impl Task {
             Self::LastParts { .. } | Self::Retain { .. } => CheckpointId(0),
         }
     }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

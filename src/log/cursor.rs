@@ -35,6 +35,7 @@ pub(super) struct Frame<'a> {
     pub(super) payload: &'a [u8],
     /// Where in the file it begins.
     pub(super) position: u64,
+    pub(super) checksum: u32,
 }
 
 /// Why there is no frame where one should be.
@@ -160,6 +161,7 @@ impl SegmentCursor {
             timestamp_ms: header.timestamp_ms,
             payload: &frame[FRAME_HEADER_BYTES..],
             position,
+            checksum: header.checksum(),
         }))
     }
 

@@ -102,23 +102,44 @@ pub(super) fn remove(path: &Path) -> Result<(), LogError> {
     }
 }
 
-/// Creates a directory with all that is missing above it, durably.
+/// The same path from the root on, so that it leads to the same place when the program changes its working directory.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, LogError> {
+    std::path::absolute(path).map_err(LogError::io("find", path))
+}
+
+/// Creates a directory with all that is missing above it. Their names are not durable yet.
 pub(super) fn create_dir(dir: &Path) -> Result<(), LogError> {
-    let missing: Vec<&Path> =
-        dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
-    fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))?;
-    for created in missing {
-        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_dir(parent.unwrap_or(Path::new(".")))?;
+    fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))
+}
+
+/// Makes the name of a directory durable, and the names of those above it, whoever created them: the process that did may
+/// have died before they were.
+pub(super) fn sync_above(dir: &Path) -> Result<(), LogError> {
+    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        match sync_dir(above) {
+            // Who may not synchronize a directory did not create anything in it either.
+            Err(LogError::Io { source, .. }) if is_not_ours(&source) => {}
+            synced => synced?,
+        }
     }
     Ok(())
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported)
 }
 
 /// All bytes of a small file, or `None` when there is no such file.
 pub(super) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>, LogError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A link to nothing is no reason to make what it should lead to.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(LogError::io("read", path)(error)),
     }
 }

@@ -1,12 +1,12 @@
 //! Everything that can go wrong with a log, by name.
 //!
-//! One enum for writer and reader. Causes are reachable through `source()`.
+//! One enum for writer and reader. Each message ends with that of its cause, which is also reachable through `source()`.
 
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Offset;
+use super::{LogId, Offset};
 
 /// Why a log refused or failed.
 ///
@@ -25,6 +25,24 @@ pub enum LogError {
     Locked {
         /// The directory of the log.
         dir: PathBuf,
+    },
+    /// Another writer has opened the log since this one did, although this one lives: somebody has removed its lock. Or the
+    /// log's directory was removed, moved or replaced. This writer changes nothing any more; what it appended since its last
+    /// successful `sync` is not in the log.
+    #[error("event log {} no longer belongs to this writer: another has taken over, or it was moved away", dir.display())]
+    Fenced {
+        /// The directory of the log.
+        dir: PathBuf,
+    },
+    /// The log that was opened is no longer there; another one is in its place.
+    #[error("event log {} was made anew: it is {found}, not {opened}", dir.display())]
+    MadeAnew {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// The identity of the log that was opened.
+        opened: LogId,
+        /// The identity of the one that is there now.
+        found: LogId,
     },
     /// The directory holds no log, or one whose creation was never finished.
     #[error("no event log in {}", dir.display())]
@@ -85,7 +103,7 @@ pub enum LogError {
         max_bytes: usize,
     },
     /// The event's `Serialize` failed. The log is as before, and goes on.
-    #[error("event for partition {partition} cannot be encoded")]
+    #[error("event for partition {partition} cannot be encoded: {source}")]
     Encode {
         /// Where it was to go.
         partition: u32,
@@ -93,7 +111,7 @@ pub enum LogError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The record is undamaged but is not of the reader's event type.
-    #[error("record {offset} of partition {partition} cannot be decoded")]
+    #[error("record {offset} of partition {partition} cannot be decoded: {source}")]
     Decode {
         /// The record's partition.
         partition: u32,
@@ -113,7 +131,7 @@ pub enum LogError {
         earliest: Offset,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -120,6 +120,23 @@ fn the_error_that_poisoned_the_writer_is_named_in_every_later_one() {
     assert!(later.to_string().contains("gave up after: cannot sync"), "{later}");
 }
 
+/// fault F32: a directory that a process had made before it died was taken for durable.
+#[test]
+fn the_names_of_all_directories_above_a_log_are_made_durable_whoever_made_them() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let log = dir.path().join("a/b/c");
+    std::fs::create_dir_all(&log).expect("a process made them, and died");
+    for (changes, above) in ["a/b", "a", ""].into_iter().enumerate() {
+        fault::after(Some(changes));
+        let failed = EventLog::<u64>::create_or_open(&log, options()).expect_err("it cannot sync");
+        fault::after(None);
+        let LogError::Io { action: "sync directory", path, .. } = &failed else {
+            panic!("{failed}");
+        };
+        assert_eq!(path.join(""), dir.path().join(above).join(""));
+    }
+}
+
 #[test]
 fn a_failed_fsync_shows_readers_nothing() {
     let dir = tempfile::tempdir().expect("a temporary directory");

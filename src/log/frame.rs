@@ -51,6 +51,12 @@ impl FrameHeader {
         bytes
     }
 
+    /// The checksum that the frame claims.
+    #[inline]
+    pub(super) fn checksum(&self) -> u32 {
+        self.crc
+    }
+
     /// All bytes of the frame, header and payload.
     #[inline]
     pub(super) fn frame_bytes(&self) -> usize {

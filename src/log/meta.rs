@@ -1,15 +1,20 @@
-//! The directory of a log: who may write, how many partitions it has, and its birth.
+//! The directory of a log: which log it is, how many partitions it has, and its birth.
 //!
 //! ```text
-//!   <log>/LOCK              held by the writer for as long as it lives; the system releases it, also after kill -9
-//!   <log>/meta              number of partitions, format version, codec; written last when a log is created
+//!   <log>/LOCK, WRITER      who may write; see `ownership`
+//!   <log>/meta              number of partitions, identity, format version, codec; written last when a log is created
 //!   <log>/partition-00000/  segments, time indexes, end mark
+//!
+//!   meta     0          8         10      12           16         32      36
+//!            ┌──────────┬─────────┬───────┬────────────┬──────────┬───────┐
+//!            │ SWLOGMET │ version │ codec │ partitions │ identity │ crc32 │   version 1 has no identity
+//!            └──────────┴─────────┴───────┴────────────┴──────────┴───────┘
 //! ```
 //!
 //! A log without its `meta` was never finished. It is then created again, but only if no partition holds a record: a lost
 //! `meta` is not taken for a new log.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::Offset;
@@ -17,58 +22,56 @@ use super::codec::CODEC_ID;
 use super::disk;
 use super::error::LogError;
 use super::frame::part;
+use super::identity::LogId;
 use super::mark::{Mark, MarkWriter};
 use super::options::PARTITIONS_MAX;
-use super::segment::{FORMAT_VERSION, PartitionDir, SEGMENT_HEADER_BYTES};
+use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES};
 
 const MAGIC: [u8; 8] = *b"SWLOGMET";
-const META_BYTES: usize = 20;
+/// The version that new logs have. Version 1 is read too; a log keeps the version that it was created with, since an
+/// identity that comes later would tell readers that it is another log.
+const VERSION: u16 = 2;
 /// Where it says how many partitions there are.
 const PARTITIONS_AT: usize = 12;
+const IDENTITY_AT: usize = 16;
 
-/// Being the one writer of a directory.
-#[derive(Debug)]
-pub(super) struct WriterLock(File);
+/// What a log says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) partitions: u32,
+    pub(super) id: LogId,
+}
 
-impl Drop for WriterLock {
-    fn drop(&mut self) {
-        // Closing the file is not enough: a child process that is just being started holds a copy until it runs its own
-        // program. An error here means that the lock is gone with the file.
-        let _ = self.0.unlock();
+/// Where the checksum of a file of this version stands: behind everything else.
+fn checksum_at(version: u16) -> Option<usize> {
+    match version {
+        1 => Some(IDENTITY_AT),
+        VERSION => Some(IDENTITY_AT + 16),
+        _ => None,
     }
 }
 
-/// Becomes the one writer of a directory, which must exist.
-pub(super) fn lock(log: &Path) -> Result<WriterLock, LogError> {
-    let path = log.join("LOCK");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(LogError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(WriterLock(file)),
-        Err(TryLockError::WouldBlock) => Err(LogError::Locked { dir: log.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(LogError::io("lock", &path)(error)),
-    }
-}
-
-/// How many partitions the log has, or `None` if there is no log yet.
-pub(super) fn partitions(log: &Path) -> Result<Option<u32>, LogError> {
+/// What the log says of itself, or `None` if there is no log yet.
+pub(super) fn read(log: &Path) -> Result<Option<Meta>, LogError> {
     let path = file_of(log);
     let Some(bytes) = disk::read_whole(&path)? else {
         return Ok(None);
     };
-    if bytes.len() != META_BYTES || bytes[..8] != MAGIC {
+    if bytes.len() < IDENTITY_AT || bytes[..8] != MAGIC {
         return Err(LogError::corrupt(&path, 0, "this does not describe an event log"));
-    }
-    if bytes[16..] != crc32fast::hash(&bytes[..16]).to_le_bytes() {
-        return Err(LogError::corrupt(
-            &path,
-            0,
-            "the description of the log does not match its checksum",
-        ));
     }
     let (version, codec) =
         (u16::from_le_bytes(part(&bytes, 8)), u16::from_le_bytes(part(&bytes, 10)));
-    if (version, codec) != (FORMAT_VERSION, CODEC_ID) {
+    let checksum_at = checksum_at(version);
+    // A version that is not known keeps its checksum at the end too, or it could not be told from damage.
+    let end = checksum_at.unwrap_or(bytes.len().saturating_sub(4));
+    let matches =
+        bytes.len() == end + 4 && bytes[end..] == crc32fast::hash(&bytes[..end]).to_le_bytes();
+    if !matches {
+        let reason = "the description of the log does not match its checksum";
+        return Err(LogError::corrupt(&path, 0, reason));
+    }
+    if checksum_at.is_none() || codec != CODEC_ID {
         return Err(LogError::UnsupportedFormat { path, version, codec });
     }
     let partitions = u32::from_le_bytes(part(&bytes, PARTITIONS_AT));
@@ -76,12 +79,28 @@ pub(super) fn partitions(log: &Path) -> Result<Option<u32>, LogError> {
         let reason = format!("it speaks of {partitions} partitions, not of 1 to {PARTITIONS_MAX}");
         return Err(LogError::corrupt(&path, PARTITIONS_AT as u64, reason));
     }
-    Ok(Some(partitions))
+    let id = match version {
+        1 => LogId::UNKNOWN,
+        _ => LogId::from_bytes(part(&bytes, IDENTITY_AT)),
+    };
+    Ok(Some(Meta { partitions, id }))
 }
 
-/// Makes an empty log. The caller holds the lock.
-pub(super) fn create(log: &Path, partitions: u32) -> Result<(), LogError> {
+/// Whether the log of this identity is still the one in its directory.
+pub(super) fn check(log: &Path, opened: LogId) -> Result<(), LogError> {
+    match read(log)? {
+        Some(Meta { id, .. }) if id == opened => Ok(()),
+        Some(Meta { id: found, .. }) => {
+            Err(LogError::MadeAnew { dir: log.to_owned(), opened, found })
+        }
+        None => Err(LogError::NotALog { dir: log.to_owned() }),
+    }
+}
+
+/// Makes an empty log, with an identity of its own. The caller holds the lock.
+pub(super) fn create(log: &Path, partitions: u32) -> Result<Meta, LogError> {
     refuse_records_without_meta(log)?;
+    disk::sync_above(log)?;
     for number in 0..partitions {
         let dir = PartitionDir::of(log, number);
         disk::create_dir(&dir.path)?;
@@ -95,15 +114,26 @@ pub(super) fn create(log: &Path, partitions: u32) -> Result<(), LogError> {
         MarkWriter::open(&dir.path, &empty)?;
         disk::sync_dir(&dir.path)?;
     }
-    let mut bytes = Vec::with_capacity(META_BYTES);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    // Before there is a log, all of it is durable.
+    disk::sync_dir(log)?;
+    let meta = Meta { partitions, id: LogId::random() };
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&CODEC_ID.to_le_bytes());
     bytes.extend_from_slice(&partitions.to_le_bytes());
+    bytes.extend_from_slice(&meta.id.to_bytes());
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     disk::create_whole(&file_of(log), &bytes)?;
-    Ok(())
+    Ok(meta)
+}
+
+/// Whether something of this name in the directory of a log of so many partitions is a part of it.
+pub(super) fn is_of_a_log(name: &OsStr, partitions: u32) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let number = name.strip_prefix("partition-").filter(|digits| digits.len() == 5);
+    ["LOCK", "WRITER", "WRITER.tmp", "meta", "meta.tmp"].contains(&name)
+        || number.is_some_and(|number| number.parse().is_ok_and(|n: u32| n < partitions))
 }
 
 fn refuse_records_without_meta(log: &Path) -> Result<(), LogError> {
@@ -129,20 +159,4 @@ fn refuse_records_without_meta(log: &Path) -> Result<(), LogError> {
 
 fn file_of(log: &Path) -> PathBuf {
     log.join("meta")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lock_is_free_although_a_child_being_started_still_has_a_copy_of_the_file() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let first = lock(dir.path()).expect("nobody else");
-        let copy_of_the_child = first.0.try_clone().expect("copied");
-        assert!(matches!(lock(dir.path()), Err(LogError::Locked { .. })));
-        drop(first);
-        drop(lock(dir.path()).expect("the first is gone"));
-        drop(copy_of_the_child);
-    }
 }

@@ -63,11 +63,15 @@
 //!
 //! | file | what | lost or damaged |
 //! |---|---|---|
-//! | `LOCK` | locked by the writer while it lives | made again |
-//! | `meta` | number of partitions, version, codec | refused if there are records |
+//! | `LOCK` | locked by the writer while it lives | made again; the writer that lives is fenced when another opens the log |
+//! | `WRITER` | a random number of the newest writer | the writer that lives stops; made again by the next |
+//! | `meta` | number of partitions, identity, version, codec | refused if there are records |
 //! | `partition-00000/00000000000000000000.log` | the records from that offset on | refused |
 //! | `partition-00000/00000000000000000000.index` | sparse index of offsets and times of a full segment | made again |
 //! | `partition-00000/end` | the end mark | readers are refused until a writer has made it again |
+//!
+//! What lies in the directories beside these files is left alone, and listed by [`LogSurvey`]. A directory in the place of a
+//! file, and a link to nothing, are refused by name.
 //!
 //! All numbers in files are little endian; every file carries a version and the id of the codec, and everything read back is
 //! under a CRC-32. Payloads are bincode with fixed-width integers.
@@ -81,6 +85,7 @@
 
 // What a user meets.
 mod error;
+mod identity;
 mod offset;
 mod options;
 mod reader;
@@ -96,6 +101,7 @@ mod survey;
 
 // The files, from the directory down to the bytes of a record.
 mod meta;
+mod ownership;
 mod segment;
 
 mod cursor;
@@ -111,6 +117,8 @@ mod disk;
 mod fault_tests;
 
 pub use error::LogError;
+pub use identity::LogId;
+pub(crate) use identity::random_id;
 pub use offset::{Offset, Record};
 pub use options::{Fsync, LogOptions, PARTITIONS_DEFAULT, PARTITIONS_MAX, Retention};
 pub use reader::LogReader;

@@ -4,6 +4,8 @@
 //! then the names of the segments, then the bytes. What the mark shows exists under its name by then; what has lost its name
 //! was removed by retention.
 
+use std::path::{Path, PathBuf};
+
 use serde::de::DeserializeOwned;
 
 use super::codec;
@@ -11,17 +13,22 @@ use super::cursor::{Frame, SegmentCursor, Step};
 use super::error::LogError;
 use super::index::{IndexEntry, SegmentIndex};
 use super::mark::{Mark, MarkReader};
+use super::meta;
 use super::segment::PartitionDir;
-use super::{Offset, Record};
+use super::{LogId, Offset, Record};
 
 #[derive(Debug)]
 pub(super) struct PartitionReader {
+    log: PathBuf,
+    id: LogId,
     dir: PartitionDir,
     mark_file: MarkReader,
     /// As it was when last looked at; it only moves forward.
     mark: Mark,
     /// Where the last read ended.
     cursor: Option<SegmentCursor>,
+    /// The checksum of the record that was read last.
+    last_checksum: Option<u32>,
 }
 
 /// Why a run of records was left.
@@ -33,10 +40,19 @@ enum Run {
 }
 
 impl PartitionReader {
-    pub(super) fn open(dir: PartitionDir) -> Result<Self, LogError> {
+    pub(super) fn open(log: &Path, id: LogId, partition: u32) -> Result<Self, LogError> {
+        let dir = PartitionDir::of(log, partition);
         let mut mark_file = MarkReader::open(&dir.path)?;
         let mark = mark_file.read()?;
-        Ok(PartitionReader { dir, mark_file, mark, cursor: None })
+        Ok(PartitionReader {
+            log: log.to_owned(),
+            id,
+            dir,
+            mark_file,
+            mark,
+            cursor: None,
+            last_checksum: None,
+        })
     }
 
     pub(super) fn earliest(&self) -> Result<Offset, LogError> {
@@ -76,6 +92,26 @@ impl PartitionReader {
         Ok(next)
     }
 
+    pub(super) fn last_checksum(&self) -> Option<u32> {
+        self.last_checksum
+    }
+
+    /// The checksum of a record. After a loss of power the mark may lie behind what a reader has seen before it, until the log
+    /// is opened for writing again; so the segment being written is looked through to its end.
+    pub(super) fn checksum(&mut self, offset: Offset) -> Result<Option<u32>, LogError> {
+        let shown = offset < self.end()?;
+        let mut cursor = match self.segment_of(offset)? {
+            base if shown => self.walk_to_offset(base, offset)?,
+            base => SegmentCursor::open(&self.dir, base)?,
+        };
+        while let Step::Frame(frame) = cursor.step()? {
+            if frame.offset == offset {
+                return Ok(Some(frame.checksum));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn seek_to_time(&mut self, timestamp_ms: i64) -> Result<Offset, LogError> {
         let end = self.end()?;
         for base in self.dir.segments()?.into_iter().take_while(|base| *base < end) {
@@ -106,7 +142,7 @@ impl PartitionReader {
         };
         while into.len() < full && *next < end {
             match cursor.step()? {
-                Step::Frame(Frame { offset, timestamp_ms, payload, .. }) => {
+                Step::Frame(Frame { offset, timestamp_ms, payload, checksum, .. }) => {
                     let take = |event| into.push(Record { offset, timestamp_ms, event });
                     if let Err(source) = codec::decode(payload, take) {
                         return Err(LogError::Decode {
@@ -115,6 +151,7 @@ impl PartitionReader {
                             source,
                         });
                     }
+                    self.last_checksum = Some(checksum);
                     *next = cursor.next();
                 }
                 Step::End => {
@@ -166,7 +203,8 @@ impl PartitionReader {
             match self.walk_to_offset(base, offset) {
                 // Removed by retention between the list and the open: the next list says so.
                 Err(error) if error.is_not_found() && attempts_left > 0 => attempts_left -= 1,
-                result => return result,
+                // Asked when the file is open: the log may have been made anew, and then the file is another log's.
+                result => return meta::check(&self.log, self.id).and(result),
             }
         }
     }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use super::disk;
 use super::error::LogError;
-use super::meta;
+use super::meta::{self, Meta};
 use super::partition_reader::PartitionReader;
-use super::segment::PartitionDir;
-use super::{Offset, Record};
+use super::{LogId, Offset, Record};
 
 /// Reads events `E` from a log that this or another process may be writing.
 ///
@@ -45,6 +45,7 @@ use super::{Offset, Record};
 /// ```
 pub struct LogReader<E> {
     dir: PathBuf,
+    id: LogId,
     partitions: Vec<PartitionReader>,
     _event: PhantomData<fn() -> E>,
 }
@@ -57,13 +58,53 @@ impl<E> LogReader<E> {
     /// [`LogError::NotALog`] if no log was created there yet; [`LogError::Corrupt`], [`LogError::UnsupportedFormat`],
     /// [`LogError::Io`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, LogError> {
-        let dir = dir.as_ref().to_owned();
-        let Some(partitions) = meta::partitions(&dir)? else {
-            return Err(LogError::NotALog { dir });
+        let given = dir.as_ref();
+        let dir = disk::absolute(given)?;
+        let Some(Meta { partitions, id }) = meta::read(&dir)? else {
+            return Err(LogError::NotALog { dir: given.to_owned() });
         };
-        let open = |number| PartitionReader::open(PartitionDir::of(&dir, number));
+        let open = |number| PartitionReader::open(&dir, id, number);
         let partitions = (0..partitions).map(open).collect::<Result<_, _>>()?;
-        Ok(LogReader { dir, partitions, _event: PhantomData })
+        Ok(LogReader { dir, id, partitions, _event: PhantomData })
+    }
+
+    /// The directory of the log, from the root on.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Which log this is, and no other: keep it beside the offsets that you store, for they mean nothing in another log.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.id
+    }
+
+    /// Whether the log that was opened is still the one in its directory. A reader of one that was removed finds nothing new
+    /// and no error, since its files stay open; so who waits for long asks now and then.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), streamwork::log::LogError> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// # let dir = dir.path().join("log");
+    /// use streamwork::log::{EventLog, LogError, LogReader};
+    ///
+    /// EventLog::<String>::create_or_open(&dir, Default::default())?.close()?;
+    /// let reader = LogReader::<String>::open(&dir)?;
+    /// reader.check()?;
+    /// std::fs::remove_dir_all(&dir).expect("removed");
+    /// assert!(matches!(reader.check(), Err(LogError::NotALog { .. })));
+    /// EventLog::<String>::create_or_open(&dir, Default::default())?.close()?;
+    /// assert!(matches!(reader.check(), Err(LogError::MadeAnew { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::MadeAnew`] if another log is there; [`LogError::NotALog`] if none is; what else keeps it from being read.
+    pub fn check(&self) -> Result<(), LogError> {
+        meta::check(&self.dir, self.id)
     }
 
     /// How many partitions the log has; they are numbered from 0.
@@ -123,6 +164,24 @@ impl<E> LogReader<E> {
     /// [`LogError::NoSuchPartition`], [`LogError::Corrupt`], [`LogError::Io`].
     pub fn seek_to_time(&mut self, partition: u32, timestamp_ms: i64) -> Result<Offset, LogError> {
         self.partition(partition)?.seek_to_time(timestamp_ms)
+    }
+
+    /// The checksum of a record, also of one that is on disk and not yet shown; `None` where there is no such record.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(crate) fn checksum(
+        &mut self,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<Option<u32>, LogError> {
+        self.partition(partition)?.checksum(offset)
+    }
+
+    /// The checksum of the record that was read last in a partition, if one was read.
+    pub(crate) fn last_checksum(&self, partition: u32) -> Option<u32> {
+        self.partitions.get(partition as usize).and_then(PartitionReader::last_checksum)
     }
 
     fn partition(&mut self, partition: u32) -> Result<&mut PartitionReader, LogError> {

@@ -233,11 +233,18 @@ fn check_sealed(dir: &PartitionDir, base: Offset, end: Offset) -> Result<Sealed,
 pub(super) fn leftovers(dir: &PartitionDir, full: &[Offset]) -> Result<Vec<PathBuf>, LogError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&dir.path).map_err(LogError::io("list", &dir.path))? {
-        let name = entry.map_err(LogError::io("list", &dir.path))?.file_name();
+        let entry = entry.map_err(LogError::io("list", &dir.path))?;
+        let name = entry.file_name();
         let orphan = base_of(&name, "index").is_some_and(|base| full.binary_search(&base).is_err());
-        if orphan || name.to_string_lossy().ends_with(disk::UNFINISHED_SUFFIX) {
-            found.push(dir.path.join(name));
+        if !orphan && !name.to_string_lossy().ends_with(disk::UNFINISHED_SUFFIX) {
+            continue;
         }
+        if entry.file_type().map_err(LogError::io("look at", &entry.path()))?.is_dir() {
+            let path = entry.path();
+            tracing::warn!(path = %path.display(), "a directory in the place of a file of the event log is left alone");
+            continue;
+        }
+        found.push(entry.path());
     }
     Ok(found)
 }

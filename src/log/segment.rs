@@ -24,7 +24,7 @@ use super::frame::part;
 /// Where the first frame of every segment begins.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 32;
 
-/// The version of all files of the log.
+/// The version of all files of the log but `meta` and `WRITER`, which have their own.
 pub(super) const FORMAT_VERSION: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"SWLOGSEG";
@@ -66,7 +66,7 @@ impl PartitionDir {
             bases.sort_unstable();
             // Removal goes from the front: as long as the first is there, none behind it was removed while listing.
             match bases.first() {
-                Some(first) if !self.segment(*first).exists() => {}
+                Some(first) if self.segment(*first).symlink_metadata().is_err() => {}
                 _ => return Ok(bases),
             }
         }
@@ -109,6 +109,22 @@ impl PartitionDir {
         }
         Ok(())
     }
+}
+
+/// The paths of what lies in a directory under names that are not of the log.
+pub(super) fn foreign(
+    dir: &Path,
+    is_ours: impl Fn(&std::ffi::OsStr) -> bool,
+) -> Result<Vec<PathBuf>, LogError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
+        let entry = entry.map_err(LogError::io("list", dir))?;
+        if !is_ours(&entry.file_name()) {
+            found.push(entry.path());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// The first offset of the segment whose file, with this extension, has this name.

@@ -5,14 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Offset;
 use super::cursor::{SegmentCursor, Step};
 use super::error::LogError;
 use super::index::SegmentIndex;
 use super::mark::{self, Mark};
-use super::meta;
+use super::meta::{self, Meta};
 use super::recovery::{self, RepairReport};
-use super::segment::PartitionDir;
+use super::segment::{self, PartitionDir};
+use super::{LogId, Offset};
 
 /// A log as it lies on disk.
 ///
@@ -34,8 +34,12 @@ use super::segment::PartitionDir;
 /// ```
 #[derive(Debug)]
 pub struct LogSurvey {
+    /// Which log it is.
+    pub id: LogId,
     /// Its partitions, by number.
     pub partitions: Vec<PartitionSurvey>,
+    /// What lies in its directory and is not of the log; nothing touches it.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// One partition.
@@ -56,6 +60,8 @@ pub struct PartitionSurvey {
     pub damage: Vec<LogError>,
     /// Files that an unfinished step has left; opening the log for writing removes them.
     pub leftovers: Vec<PathBuf>,
+    /// What lies in the partition's directory and is not of the log; nothing touches it.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// One segment.
@@ -86,11 +92,13 @@ impl LogSurvey {
     /// damaged or of another version; [`LogError::Io`]. Damage to a partition is in the survey instead.
     pub fn of(dir: impl AsRef<Path>) -> Result<Self, LogError> {
         let dir = dir.as_ref();
-        let Some(partitions) = meta::partitions(dir)? else {
+        let Some(Meta { partitions, id }) = meta::read(dir)? else {
             return Err(LogError::NotALog { dir: dir.to_owned() });
         };
         let look = |number| partition(&PartitionDir::of(dir, number));
-        Ok(Self { partitions: (0..partitions).map(look).collect::<Result<_, _>>()? })
+        let foreign = segment::foreign(dir, |name| meta::is_of_a_log(name, partitions))?;
+        let partitions = (0..partitions).map(look).collect::<Result<_, _>>()?;
+        Ok(Self { id, partitions, foreign })
     }
 }
 
@@ -105,7 +113,12 @@ fn partition(dir: &PartitionDir) -> Result<PartitionSurvey, LogError> {
         would_cut: None,
         damage: Vec::new(),
         leftovers: recovery::leftovers(dir, bases.split_last().map_or(&[], |(_, full)| full))?,
+        foreign: segment::foreign(&dir.path, |name| {
+            name == "end"
+                || segment::base_of(name, "log").or(segment::base_of(name, "index")).is_some()
+        })?,
     };
+    survey.foreign.retain(|path| !survey.leftovers.contains(path));
     if mark.is_none() {
         let path = mark::file_of(&dir.path);
         survey.damage.push(LogError::corrupt(&path, 0, "the end mark cannot be read"));

@@ -1,6 +1,6 @@
 //! The one writer of a log.
 //!
-//! Owns the lock, the partitions and the decision to give up. After a failed write, fsync or rename nobody can know what is
+//! Owns the partitions and the decision to give up; `ownership` says whether it is still the one writer. After a failed write, fsync or rename nobody can know what is
 //! on disk, so the writer is *poisoned*: it touches nothing any more, not even when dropped, and every call says why. Opening
 //! the log again looks at what is there.
 
@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use super::early::EarlySync;
 use super::error::LogError;
-use super::meta::{self, WriterLock};
+use super::meta::{self, Meta};
 use super::options::{Fsync, LogOptions, PARTITIONS_DEFAULT};
+use super::ownership::Ownership;
 use super::partition::PartitionWriter;
 use super::recovery::{RepairReport, recover};
 use super::retention::Removed;
 use super::segment::PartitionDir;
-use super::{Offset, disk};
+use super::{LogId, Offset, disk};
 
 /// The single writer of a log of events `E`.
 ///
@@ -52,8 +53,9 @@ pub struct EventLog<E> {
     sync_bytes: u64,
     early: EarlySync,
     poison: Option<String>,
+    id: LogId,
     /// Held until the writer is gone.
-    _lock: WriterLock,
+    ownership: Ownership,
     _event: PhantomData<fn(&E)>,
 }
 
@@ -70,10 +72,12 @@ impl<E> EventLog<E> {
     /// (see the table in the [module's docs](super)); [`LogError::UnsupportedFormat`]; [`LogError::Io`].
     pub fn create_or_open(dir: impl AsRef<Path>, options: LogOptions) -> Result<Self, LogError> {
         options.validate()?;
-        let dir = dir.as_ref().to_owned();
+        let dir = disk::absolute(dir.as_ref())?;
         disk::create_dir(&dir)?;
-        let lock = meta::lock(&dir)?;
-        let partitions = agree_on_partitions(&dir, options.partitions)?;
+        let mut ownership = Ownership::take(&dir)?;
+        let Meta { partitions, id } = agree_on_partitions(&dir, options.partitions)?;
+        // Before anything is looked at that a writer who has lost his lock could still change.
+        ownership.announce()?;
 
         let mut repairs = Vec::new();
         let mut writers = Vec::new();
@@ -97,7 +101,8 @@ impl<E> EventLog<E> {
             sync_bytes,
             early: EarlySync::default(),
             poison: None,
-            _lock: lock,
+            id,
+            ownership,
             _event: PhantomData,
         })
     }
@@ -106,6 +111,12 @@ impl<E> EventLog<E> {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Which log this is, and no other.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.id
     }
 
     /// How many partitions the log has; they are numbered from 0.
@@ -135,9 +146,10 @@ impl<E> EventLog<E> {
     ///
     /// # Errors
     ///
-    /// [`LogError::Io`], after which the writer is poisoned; [`LogError::Poisoned`].
+    /// [`LogError::Io`] or [`LogError::Fenced`], after which the writer is poisoned; [`LogError::Poisoned`].
     pub fn flush(&mut self) -> Result<(), LogError> {
         self.check()?;
+        self.check_owned()?;
         let written =
             self.partitions.iter_mut().try_for_each(|partition| partition.write_out(&self.options));
         self.poison_by(written)
@@ -149,15 +161,18 @@ impl<E> EventLog<E> {
     /// # Errors
     ///
     /// [`LogError::Io`], after which the writer is poisoned and what was appended since the last successful `sync` may or
-    /// may not be there; [`LogError::Poisoned`].
+    /// may not be there; [`LogError::Fenced`], the same; [`LogError::Poisoned`].
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check()?;
+        self.check_owned()?;
         self.unsynced_bytes = 0;
         let durable = self.early.finish().and_then(|()| {
             let mut partitions = self.partitions.iter_mut();
             partitions.try_for_each(|partition| partition.make_durable(&self.options))
         });
-        self.poison_by(durable)
+        self.poison_by(durable)?;
+        // What was written while another writer took over is not in the log that there is now.
+        self.check_owned()
     }
 
     /// Removes the old segments that [`Retention`](super::Retention) no longer allows, in all partitions, and says what went.
@@ -184,9 +199,11 @@ impl<E> EventLog<E> {
     ///
     /// # Errors
     ///
-    /// [`LogError::Io`] if a file could not be removed; the log is fine and goes on. [`LogError::Poisoned`].
+    /// [`LogError::Io`] if a file could not be removed; the log is fine and goes on. [`LogError::Fenced`] and
+    /// [`LogError::Poisoned`].
     pub fn apply_retention(&mut self) -> Result<Removed, LogError> {
         self.check()?;
+        self.check_owned()?;
         let now = SystemTime::now();
         let mut removed = Removed::default();
         for partition in &mut self.partitions {
@@ -218,14 +235,17 @@ impl<E> EventLog<E> {
         }
     }
 
+    /// Ends all further writing if the log has another writer.
+    fn check_owned(&mut self) -> Result<(), LogError> {
+        let owned = self.ownership.check();
+        self.poison_by(owned)
+    }
+
     /// Ends all further writing if a step that changes the disk has failed.
     #[inline]
     fn poison_by<T>(&mut self, result: Result<T, LogError>) -> Result<T, LogError> {
         if let Err(error) = &result {
-            self.poison = Some(match error {
-                LogError::Io { source, .. } => format!("{error}: {source}"),
-                _ => error.to_string(),
-            });
+            self.poison = Some(error.to_string());
         }
         result
     }
@@ -247,7 +267,7 @@ impl<E: Serialize> EventLog<E> {
     ///
     /// [`LogError::RecordTooLarge`] and [`LogError::Encode`] refuse this event, [`LogError::NoSuchPartition`] this number:
     /// the log is as before and goes on. So does [`LogError::Corrupt`], of a partition whose files claim that no offset is left.
-    /// [`LogError::Io`] poisons the writer; [`LogError::Poisoned`] says that it was.
+    /// [`LogError::Io`] and [`LogError::Fenced`] poison the writer; [`LogError::Poisoned`] says that it was.
     #[inline]
     pub fn append(
         &mut self,
@@ -267,10 +287,7 @@ impl<E: Serialize> EventLog<E> {
         let offset = target.next();
         let bytes = target.push(timestamp_ms, event, self.options.max_record_bytes)?;
         if target.is_brimming(self.options.buffer_bytes) {
-            let written = target
-                .write_out(&self.options)
-                .and_then(|()| target.sync_early(&mut self.early, &self.options));
-            self.poison_by(written)?;
+            self.write_out(partition)?;
         }
         self.unsynced_bytes += bytes as u64;
         if self.unsynced_bytes >= self.sync_bytes {
@@ -279,8 +296,19 @@ impl<E: Serialize> EventLog<E> {
         Ok(offset)
     }
 
+    /// Hands the buffer of a partition to the operating system.
+    fn write_out(&mut self, partition: u32) -> Result<(), LogError> {
+        self.check_owned()?;
+        let full = &mut self.partitions[partition as usize];
+        let written = full
+            .write_out(&self.options)
+            .and_then(|()| full.sync_early(&mut self.early, &self.options));
+        self.poison_by(written)
+    }
+
     #[cold]
     fn make_room(&mut self, partition: u32) -> Result<(), LogError> {
+        self.check_owned()?;
         let Some(full) = self.partitions.get_mut(partition as usize) else {
             return Err(self.no_such_partition(partition));
         };
@@ -306,17 +334,13 @@ impl<E> Drop for EventLog<E> {
     }
 }
 
-/// The stored number of partitions, or a new log of the requested number.
-fn agree_on_partitions(dir: &Path, requested: Option<u32>) -> Result<u32, LogError> {
-    match (meta::partitions(dir)?, requested) {
-        (Some(stored), Some(requested)) if stored != requested => {
+/// The log that is there, or a new one of the requested number of partitions.
+fn agree_on_partitions(dir: &Path, requested: Option<u32>) -> Result<Meta, LogError> {
+    match (meta::read(dir)?, requested) {
+        (Some(Meta { partitions: stored, .. }), Some(requested)) if stored != requested => {
             Err(LogError::PartitionCountMismatch { dir: dir.to_owned(), stored, requested })
         }
-        (Some(stored), _) => Ok(stored),
-        (None, requested) => {
-            let partitions = requested.unwrap_or(PARTITIONS_DEFAULT);
-            meta::create(dir, partitions)?;
-            Ok(partitions)
-        }
+        (Some(meta), _) => Ok(meta),
+        (None, requested) => meta::create(dir, requested.unwrap_or(PARTITIONS_DEFAULT)),
     }
 }

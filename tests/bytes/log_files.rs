@@ -138,7 +138,7 @@ fn a_log_with_any_damaged_file_gives_what_was_written_or_refuses_by_type() {
 fn reseal(path: &Path, bytes: &mut [u8]) {
     let name = path.file_name().expect("named").to_string_lossy().into_owned();
     match name.rsplit('.').next() {
-        Some("meta") => seal(bytes, 0..16, 16),
+        Some("meta") => seal(bytes, 0..32, 32),
         Some("end") => {
             seal(bytes, 4..48, 0);
             seal(bytes, 516..560, 512);

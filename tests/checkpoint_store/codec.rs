@@ -70,7 +70,9 @@ fn a_short_input_that_claims_a_huge_value_is_refused_before_it_is_allocated() {
 #[test]
 fn an_error_names_the_type() {
     let error = decode::<u64>(&[1]).unwrap_err();
-    assert_eq!(error.to_string(), "cannot decode a u64");
+    let message = error.to_string();
+    let cause = error.source().expect("the codec's own error").to_string();
+    assert_eq!(message, format!("cannot decode a u64: {cause}"));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod codec;
 mod commit;
 mod damage;
 mod faults;
+mod foreign;
 mod golden;
 mod overtaken;
 mod ownership;

@@ -1,5 +1,7 @@
 //! Who may write: one process, and in it one execution.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use std::{
     io::{BufRead, BufReader},
     path::Path,
@@ -238,4 +240,44 @@ mod lockless {
             Ok(Some(Box::new(NoLock)))
         }
     }
+}
+
+/// fault F30: a child that is being started holds a copy of every open file until it runs its own program, and with it the
+/// lock of a store that was let go meanwhile.
+#[test]
+fn a_store_that_was_let_go_is_free_while_other_threads_start_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let started = std::process::Command::new("true").spawn();
+                    started.expect("a process is started").wait().expect("it ends");
+                }
+            });
+        }
+        let taken = (0..1_000).map(|round| {
+            let store = DirectoryStore::open(directory.path())?;
+            let begun = store.begin_execution();
+            if round % 2 == 0 {
+                store.release();
+            }
+            begun
+        });
+        let refused = taken.filter(Result::is_err).count();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(refused, 0, "the store was refused although nobody had it");
+    });
+}
+
+/// fault F33: checkpoints went to another place when the program changed its working directory.
+#[test]
+fn a_store_of_a_relative_path_stays_where_it_was_when_the_program_goes_elsewhere() {
+    let here = tempfile::Builder::new().prefix("store-").tempdir_in(".").unwrap();
+    let relative = Path::new(".").join(here.path().file_name().unwrap());
+    assert!(relative.is_relative());
+    let store = DirectoryStore::open(&relative).unwrap();
+    assert_eq!(store.path(), std::path::absolute(&relative).unwrap());
+    assert!(store.path().is_absolute());
 }

@@ -211,7 +211,7 @@ fn a_description_of_no_or_too_many_partitions_is_refused_by_name_although_its_ch
     for (at, byte) in [(12, 0), (13, 16)] {
         let dir = closed_log(3, 200);
         let meta = dir.path().join("meta");
-        golden::resealed(&meta, at, byte, 16);
+        golden::resealed(&meta, at, byte, 32);
         let opened = LogReader::<String>::open(dir.path()).map(|reader| reader.partitions());
         let surveyed = LogSurvey::of(dir.path()).map(|survey| survey.partitions.len());
         for error in [

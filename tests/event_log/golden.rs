@@ -31,6 +31,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.chunks(32).map(line).collect()
 }
 
+/// What is called differently since a log has an identity.
+const META_V2: &str = "log-meta-v2.hex";
+/// Where that is, in `meta`, and where the checksum.
+const IDENTITY: std::ops::Range<usize> = 16..32;
+
 /// The log that version 1 wrote, in a directory.
 fn log_of_version_1() -> TempDir {
     let dir = tempdir().expect("a temporary directory");
@@ -51,17 +56,47 @@ pub(super) fn resealed(path: &Path, at: usize, byte: u8, checksum_at: usize) {
 }
 
 #[test]
-fn what_a_log_is_written_as_today_is_version_1() {
+fn what_a_log_is_written_as_today_is_version_1_with_a_meta_of_version_2() {
     let dir = closed_log(6, 200);
     for (name, file) in FILES {
-        let bytes = fs::read(dir.path().join(file)).expect("the log has such a file");
+        let mut bytes = fs::read(dir.path().join(file)).expect("the log has such a file");
+        let name = if file == "meta" { META_V2 } else { name };
         let text = fs::read_to_string(golden_path(name)).expect("a golden file");
+        if file == "meta" {
+            // The identity is drawn at random.
+            bytes[IDENTITY].copy_from_slice(&golden(name)[IDENTITY]);
+            let checksum = crc32fast::hash(&bytes[..IDENTITY.end]).to_le_bytes();
+            bytes[IDENTITY.end..].copy_from_slice(&checksum);
+        }
         assert_eq!(
             hex(&bytes),
             text,
             "{name} is written differently now: that needs a new version"
         );
     }
+}
+
+#[test]
+fn a_meta_of_version_2_is_read_and_names_the_log() {
+    let dir = log_of_version_1();
+    fs::write(dir.path().join("meta"), golden(META_V2)).expect("written");
+    assert_eq!(read_all(dir.path()), expected(0..6));
+    let reader = LogReader::<String>::open(dir.path()).expect("opens");
+    assert_eq!(reader.id().to_string(), "0f0e0d0c0b0a09080706050403020100");
+    assert_eq!(open(dir.path(), LogOptions::default()).id(), reader.id());
+}
+
+#[test]
+fn a_log_of_version_1_has_no_identity_and_gets_none() {
+    let dir = log_of_version_1();
+    let mut log = open(dir.path(), LogOptions::default());
+    append(&mut log, 6..8);
+    assert_eq!(log.id(), LogId::UNKNOWN);
+    log.close().expect("closed");
+    let reader = LogReader::<String>::open(dir.path()).expect("opens");
+    assert_eq!(reader.id(), LogId::UNKNOWN);
+    reader.check().expect("it is the same log");
+    assert_eq!(fs::read(dir.path().join("meta")).expect("read"), golden("log-meta-v1.hex"));
 }
 
 #[test]
@@ -80,10 +115,10 @@ fn a_log_of_another_version_or_codec_is_refused_by_name_and_stays_as_it_is() {
     let meta = ("meta", 16);
     let segment = ("partition-00000/00000000000000000004.log", 28);
     for (file, checksum_at) in [meta, segment] {
-        for (at, expected) in [(8, (2, 1)), (10, (1, 2))] {
+        for (at, byte, expected) in [(8, 3, (3, 1)), (10, 2, (1, 2))] {
             let dir = log_of_version_1();
             let damaged = dir.path().join(file);
-            resealed(&damaged, at, 2, checksum_at);
+            resealed(&damaged, at, byte, checksum_at);
             let before = fs::read(&damaged).expect("read");
             let refusals = [refused(dir.path()), try_read_all(dir.path()).expect_err("refused")];
             for refusal in refusals {

@@ -5,7 +5,10 @@
 
 mod crash;
 mod damage;
+mod foreign;
 mod golden;
+mod identity;
+mod ownership;
 mod random;
 mod refusal;
 mod retention;
@@ -20,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 use proptest::prelude::*;
 use serde::{Serialize, Serializer};
 use streamwork::log::{
-    EventLog, Fsync, LogError, LogOptions, LogReader, LogSurvey, Offset, Record, Removed,
+    EventLog, Fsync, LogError, LogId, LogOptions, LogReader, LogSurvey, Offset, Record, Removed,
     RepairReport, Retention,
 };
 use tempfile::{TempDir, tempdir};

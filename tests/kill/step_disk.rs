@@ -199,6 +199,12 @@ impl TransactionalSink for StepFiles {
     fn commit(&mut self, handle: Self::Handle) -> Result<(), BoxError> {
         self.steps.around("committing output", || self.files.commit(handle))
     }
+    fn newest(&self) -> Option<Self::Handle> {
+        self.files.newest()
+    }
+    fn rewind(&mut self, newest: Self::Handle) -> Result<(), BoxError> {
+        self.files.rewind(newest)
+    }
     fn abort_unfinished(&mut self) -> Result<(), BoxError> {
         self.steps.around("discarding unfinished output", || self.files.abort_unfinished())
     }

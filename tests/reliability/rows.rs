@@ -116,6 +116,147 @@ pub(crate) const ROWS: &[Row] = &[
         ],
     },
     row(21, "damaged bytes for everything that reads bytes back"),
+    Row {
+        number: 23,
+        what: "identity: made again, moved, truncated, put back from an older copy, retained away; two sinks on one place",
+        without_lines: &[
+            (
+                "tests/mission/log_positions.rs::a_log_that_was_made_anew_between_two_runs_is_refused",
+                "every case",
+            ),
+            (
+                "tests/mission/log_positions.rs::a_log_that_was_put_back_from_an_older_copy_is_refused_also_when_it_was_written_on",
+                "every case",
+            ),
+            (
+                "tests/mission/log_positions.rs::a_source_that_retention_has_overtaken_says_so_or_goes_on_as_its_policy_says",
+                "every case",
+            ),
+            (
+                "tests/mission/log_positions.rs::a_log_that_is_made_anew_under_a_source_that_follows_it_ends_the_job",
+                "every case",
+            ),
+            (
+                "tests/mission/lines.rs::another_file_in_the_place_of_the_one_that_was_read_is_refused",
+                "every case",
+            ),
+            (
+                "tests/mission/lines.rs::a_large_file_that_changed_just_before_the_position_or_at_its_beginning_is_refused",
+                "every case",
+            ),
+            (
+                "tests/mission/lines.rs::a_policy_reads_another_file_from_its_beginning_or_its_end",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::two_sinks_of_one_job_share_a_directory_and_lose_nothing",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::jobs_of_the_same_names_share_a_directory_and_neither_replaces_nor_discards_files_of_the_other",
+                "every case",
+            ),
+            ("src/connectors/files/tests.rs::a_commit_replaces_no_file_of_its_name", "every case"),
+            (
+                "tests/mission/output_files.rs::a_sink_that_is_built_anew_after_a_panic_replaces_no_file",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::a_consumer_may_take_committed_files_away_between_runs_under_every_guarantee",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::names_are_given_once_where_nothing_is_stored",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::an_output_directory_that_a_consumer_took_away_is_made_again",
+                "every case",
+            ),
+            (
+                "src/connectors/files/tests.rs::a_number_is_known_from_the_state_where_the_last_checkpoint_had_nothing_to_commit",
+                "every case",
+            ),
+        ],
+    },
+    Row {
+        number: 24,
+        what: "surroundings: links, foreign and unreadable entries, names that are not text, fork and exec, lock files removed",
+        without_lines: &[
+            (
+                "tests/checkpoint_store/foreign.rs::what_others_put_into_a_checkpoint_is_left_and_all_else_is_cleaned",
+                "every case",
+            ),
+            (
+                "tests/checkpoint_store/foreign.rs::a_checkpoint_behind_a_symbolic_link_is_used_and_removed_like_any_other",
+                "every case",
+            ),
+            (
+                "tests/checkpoint_store/foreign.rs::what_is_behind_a_link_to_nothing_is_refused_by_name_and_never_none",
+                "every case",
+            ),
+            (
+                "tests/event_log/foreign.rs::what_is_not_of_the_log_is_left_alone_and_listed",
+                "every case",
+            ),
+            (
+                "tests/event_log/foreign.rs::a_file_of_the_log_that_cannot_be_read_is_refused_by_name",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::foreign_entries_in_the_output_directory_are_left_alone_and_hold_nothing_up",
+                "every case",
+            ),
+            (
+                "tests/checkpoint_store/ownership.rs::a_store_that_was_let_go_is_free_while_other_threads_start_processes",
+                "every case",
+            ),
+            (
+                "src/log/ownership.rs::the_lock_is_free_although_a_child_being_started_still_has_a_copy_of_the_file",
+                "every case",
+            ),
+            (
+                "tests/event_log/ownership.rs::a_writer_whose_lock_was_removed_is_fenced_before_it_changes_anything",
+                "every case",
+            ),
+            (
+                "tests/event_log/ownership.rs::a_writer_of_a_log_that_was_removed_or_made_again_claims_nothing",
+                "every case",
+            ),
+            (
+                "src/connectors/files/tests.rs::every_directory_that_is_made_is_synchronized_into_the_one_above",
+                "every case",
+            ),
+            (
+                "src/log/fault_tests.rs::the_names_of_all_directories_above_a_log_are_made_durable_whoever_made_them",
+                "every case",
+            ),
+            (
+                "tests/checkpoint_store/ownership.rs::a_store_of_a_relative_path_stays_where_it_was_when_the_program_goes_elsewhere",
+                "every case",
+            ),
+            (
+                "tests/event_log/identity.rs::a_reader_and_a_writer_of_a_relative_path_do_not_follow_the_working_directory",
+                "every case",
+            ),
+            (
+                "tests/mission/lines.rs::a_relative_path_counts_from_where_the_program_was_when_it_was_given",
+                "every case",
+            ),
+            (
+                "tests/mission/output_files.rs::a_sink_of_a_relative_path_stays_where_it_was_when_the_program_goes_elsewhere",
+                "every case",
+            ),
+            (
+                "tests/mission/errors.rs::a_store_that_cannot_be_used_is_told_with_its_path_and_the_reason",
+                "every case",
+            ),
+            (
+                "tests/mission/errors.rs::the_error_of_a_job_names_component_callback_and_every_cause_of_what_was_returned",
+                "every case",
+            ),
+        ],
+    },
 ];
 
 /// What was found by these tests in this crate, and is fixed.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     super::{
-        disk::{Disk, DiskEntry, DiskFile, DiskLock},
+        disk::{Disk, DiskEntry, DiskFile, DiskLock, create_dir_durably},
         store_error::StoreError,
     },
     layout,
@@ -69,32 +69,7 @@ impl Files {
 
     /// Creates a directory and those above it, as far as they are missing, each durably.
     pub(super) fn create_dir_durably(&self, path: &Path) -> Result<(), StoreError> {
-        let Some(parent) = path.parent().map(or_here) else {
-            return Ok(());
-        };
-        match self.disk.create_dir(path) {
-            Ok(()) => {
-                self.sync_dir(parent)?;
-                self.sync_above(parent)
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => self.sync_above(path),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.create_dir_durably(parent)?;
-                self.create_dir(path)?;
-                self.sync_dir(parent)
-            }
-            Err(error) => Err(failed("create directory", path)(error)),
-        }
-    }
-
-    /// Makes the name of a directory that is there already durable, and the names above it: the process that created them
-    /// may have died before they were.
-    fn sync_above(&self, path: &Path) -> Result<(), StoreError> {
-        for above in path.ancestors().skip(1).map(or_here) {
-            if_possible(self.disk.sync_dir(above))
-                .map_err(failed("synchronize directory", above))?;
-        }
-        Ok(())
+        create_dir_durably(&*self.disk, path).map_err(failed("create directory", path))
     }
 
     /// Writes a file whose content is durable on return. Its name is not.
@@ -138,11 +113,14 @@ impl Files {
             .map_err(failed("remove", path))
     }
 
-    /// Removes an empty directory, unless there is none.
+    /// Removes an empty directory, unless there is none; or the symbolic link by which it was reached.
     pub(super) fn remove_dir(&self, path: &Path) -> Result<(), StoreError> {
-        found(self.disk.remove_dir(path))
-            .map(Option::unwrap_or_default)
-            .map_err(failed("remove directory", path))
+        match self.disk.remove_dir(path) {
+            Err(error) if error.kind() == ErrorKind::NotADirectory => self.remove_file(path),
+            removed => found(removed)
+                .map(Option::unwrap_or_default)
+                .map_err(failed("remove directory", path)),
+        }
     }
 
     pub(super) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
@@ -172,22 +150,4 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Who may not synchronize a directory, or on what cannot be synchronized, did not create anything in it either.
-fn if_possible(synced: io::Result<()>) -> io::Result<()> {
-    match synced.as_ref().map_err(io::Error::kind) {
-        Err(
-            ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::InvalidInput
-            | ErrorKind::Unsupported,
-        ) => Ok(()),
-        _ => synced,
-    }
-}
-
-/// The parent of a relative path of one name is the current directory.
-fn or_here(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }

@@ -123,6 +123,29 @@ pub(super) fn temporary(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Whether something of this name in the store's directory is the store's.
+pub(super) fn is_of_a_store(name: &str) -> bool {
+    let name = without_temporary(name);
+    [LOCK, EXECUTION, POSITIONS].contains(&name)
+        || Attempt::parse(name).is_some()
+        || Attempt::parse_set_aside(name).is_some()
+}
+
+/// Whether a file of this name in the directory of a checkpoint is the store's.
+pub(super) fn is_of_a_checkpoint(name: &str) -> bool {
+    let name = without_temporary(name);
+    name == MANIFEST || name.ends_with(".part") || name.ends_with(".parts")
+}
+
+/// Whether a file of this name in the directory of positions is the store's.
+pub(super) fn is_of_positions(name: &str) -> bool {
+    without_temporary(name).ends_with(".pos")
+}
+
+fn without_temporary(name: &str) -> &str {
+    name.strip_suffix(".tmp").unwrap_or(name)
+}
+
 /// Whether a file name that was read from a manifest stays within the checkpoint's directory.
 fn is_plain(file: &str) -> bool {
     let mut components = Path::new(file).components();

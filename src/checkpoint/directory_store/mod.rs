@@ -25,7 +25,7 @@ mod retention;
 mod survey;
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
     sync::Arc,
 };
 
@@ -69,7 +69,8 @@ pub struct DirectoryStore {
 }
 
 impl DirectoryStore {
-    /// Opens the directory, creating it and its parents if need be. Takes no lock yet.
+    /// Opens the directory, creating it and its parents if need be. Takes no lock yet. A relative path counts from the working
+    /// directory of this moment.
     ///
     /// # Errors
     ///
@@ -92,13 +93,14 @@ impl DirectoryStore {
     ///
     /// [`StoreError::Io`] if it cannot be created or listed.
     pub fn open_on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let files = Files::new(disk, dir.as_ref());
+        let root = absolute(dir.as_ref()).map_err(files::failed("find", dir.as_ref()))?;
+        let files = Files::new(disk, &root);
         files.create_dir_durably(files.root())?;
         files.list(files.root())?;
         Ok(Self { files, admission: RwLock::default(), positions: Positions::default() })
     }
 
-    /// The directory.
+    /// The directory, from the root on.
     ///
     /// ```
     /// use streamwork::checkpoint::DirectoryStore;

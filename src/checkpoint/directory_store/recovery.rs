@@ -3,7 +3,7 @@
 //! Three answers are never mixed up: *there is none* (`None`), *it is damaged* (set aside, the one before is taken), and *it
 //! cannot be read* (an error, for the disk may be back tomorrow).
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use super::{
     super::{
@@ -65,14 +65,10 @@ pub(super) fn list(files: &Files) -> Result<Vec<Manifest>, StoreError> {
     Ok(manifests)
 }
 
-/// All attempts, newest first, complete or not.
+/// All attempts, newest first, complete or not. A name is enough: what has it and is no directory is not nothing.
 pub(super) fn attempts(files: &Files) -> Result<Vec<Attempt>, StoreError> {
-    let mut attempts: Vec<Attempt> = files
-        .list(files.root())?
-        .iter()
-        .filter(|entry| entry.is_dir)
-        .filter_map(|entry| Attempt::parse(&entry.name))
-        .collect();
+    let mut attempts: Vec<Attempt> =
+        files.list(files.root())?.iter().filter_map(|entry| Attempt::parse(&entry.name)).collect();
     attempts.sort_unstable_by(|a, b| b.cmp(a));
     Ok(attempts)
 }
@@ -92,8 +88,14 @@ fn read_manifest_in(
     attempt: Attempt,
 ) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
     let path = directory.join(layout::MANIFEST);
-    let Some(bytes) = files.read(&path)? else {
-        return Ok(None);
+    let bytes = match files.read(&path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotADirectory => {
+            let (expected, found) = (format!("directory {attempt}"), "a file".to_owned());
+            return Ok(Some(Err(FormatError::Misplaced { expected, found })));
+        }
+        Err(error) => return Err(error),
     };
     let manifest = Manifest::from_bytes(&bytes).and_then(|manifest| in_place(attempt, manifest));
     known(&path, manifest).map(Some)

@@ -2,7 +2,7 @@
 //! orphan, never a complete checkpoint with parts missing.
 
 use super::{
-    super::store_error::StoreError,
+    super::{disk::DiskEntry, store_error::StoreError},
     files::Files,
     layout::{self, Attempt},
     recovery,
@@ -27,17 +27,21 @@ pub(super) fn retain(
     let Some(newest) = complete.first() else {
         return Ok(Vec::new());
     };
-    for orphan in orphans.iter().filter(|orphan| *orphan < newest) {
-        remove(files, *orphan)?;
-    }
     let mut deleted = Vec::new();
+    // One that cannot be removed is no reason to keep the others.
+    let mut failed = Ok(());
+    for orphan in orphans.iter().filter(|orphan| *orphan < newest) {
+        failed = failed.and(remove(files, *orphan));
+    }
     for old in complete.iter().skip(keep.max(KEPT_AT_LEAST)).rev() {
         if in_use != Some(old.checkpoint) {
-            remove(files, *old)?;
-            deleted.push(old.checkpoint);
+            match remove(files, *old) {
+                Ok(()) => deleted.push(old.checkpoint),
+                error => failed = failed.and(error),
+            }
         }
     }
-    Ok(deleted)
+    failed.map(|()| deleted)
 }
 
 /// What there is, newest first. Damaged and unknown ones are in neither list.
@@ -53,6 +57,9 @@ fn census(files: &Files) -> Result<Census, StoreError> {
             Ok(None) => census.orphans.push(attempt),
             Ok(Some(Ok(_))) => census.complete.push(attempt),
             Ok(Some(Err(_))) | Err(StoreError::UnknownFormat { .. }) => {}
+            Err(error @ StoreError::Io { .. }) => {
+                tracing::warn!(%attempt, %error, "what cannot be read is left alone");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -62,17 +69,25 @@ fn census(files: &Files) -> Result<Census, StoreError> {
 fn remove(files: &Files, attempt: Attempt) -> Result<(), StoreError> {
     let directory = attempt.path(files.root());
     let entries = files.list_if_any(&directory)?;
-    if entries.is_empty() {
-        return files.remove_dir(&directory);
+    let is_ours = |entry: &&DiskEntry| !entry.is_dir && layout::is_of_a_checkpoint(&entry.name);
+    let (ours, foreign): (Vec<&DiskEntry>, Vec<&DiskEntry>) = entries.iter().partition(is_ours);
+    if ours.is_empty() {
+        // What others have put there was told of when the checkpoint was removed.
+        return if foreign.is_empty() { files.remove_dir(&directory) } else { Ok(()) };
     }
     // Durably, also if it is gone already: the process that removed it may have died before the removal was safe, and a
     // power failure must not bring it back alone.
     files.remove_file(&directory.join(layout::MANIFEST))?;
     files.sync_dir(&directory)?;
-    for entry in entries.iter().filter(|e| e.name != layout::MANIFEST) {
+    for entry in ours.iter().filter(|e| e.name != layout::MANIFEST) {
         files.remove_file(&directory.join(&entry.name))?;
     }
-    files.remove_dir(&directory)
+    if foreign.is_empty() {
+        return files.remove_dir(&directory);
+    }
+    let foreign: Vec<&str> = foreign.iter().map(|entry| entry.name.as_str()).collect();
+    tracing::warn!(%attempt, ?foreign, "a removed checkpoint leaves what is not of it");
+    Ok(())
 }
 
 /// One to use, and one to fall back to when that one is damaged.

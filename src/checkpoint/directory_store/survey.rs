@@ -27,7 +27,33 @@ pub(super) fn survey(files: &Files) -> Result<Survey, StoreError> {
         Err(error @ StoreError::Io { .. }) => return Err(error),
         known => known,
     };
-    Ok(Survey { execution, checkpoints: checkpoints(files)?, positions: positions(files)? })
+    let (checkpoints, positions) = (checkpoints(files)?, positions(files)?);
+    let foreign = foreign(files, &checkpoints)?;
+    Ok(Survey { execution, checkpoints, positions, foreign })
+}
+
+/// What lies in the directory, in those of checkpoints and in that of positions, under names that the store does not give.
+fn foreign(files: &Files, checkpoints: &[SurveyedCheckpoint]) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = Vec::new();
+    let mut look = |directory: PathBuf, is_ours: &dyn Fn(&DiskEntry) -> bool| {
+        let entries = files.list_if_any(&directory)?;
+        let foreign = entries.iter().filter(|entry| !is_ours(entry));
+        found.extend(foreign.map(|entry| directory.join(&entry.name)));
+        Ok::<_, StoreError>(())
+    };
+    look(files.root().to_owned(), &|entry| layout::is_of_a_store(&entry.name))?;
+    for one in checkpoints {
+        let is_ours = |entry: &DiskEntry| !entry.is_dir && layout::is_of_a_checkpoint(&entry.name);
+        match look(files.root().join(&one.directory), &is_ours) {
+            // It is told of as a checkpoint that cannot be used.
+            Err(StoreError::Io { .. }) => {}
+            looked => looked?,
+        }
+    }
+    let is_ours = |entry: &DiskEntry| !entry.is_dir && layout::is_of_positions(&entry.name);
+    look(files.root().join(layout::POSITIONS), &is_ours)?;
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn checkpoints(files: &Files) -> Result<Vec<SurveyedCheckpoint>, StoreError> {
@@ -47,11 +73,13 @@ fn checkpoints(files: &Files) -> Result<Vec<SurveyedCheckpoint>, StoreError> {
 
 fn set_aside(files: &Files) -> Result<Vec<SurveyedCheckpoint>, StoreError> {
     let mut found = Vec::new();
-    for entry in files.list(files.root())?.iter().filter(|entry| entry.is_dir) {
+    for entry in &files.list(files.root())? {
         let Some(attempt) = Attempt::parse_set_aside(&entry.name) else { continue };
         let Some(mut one) = look(files, attempt, &entry.name)? else { continue };
         one.condition = Condition::SetAside(match one.condition {
-            Condition::Damaged(error) | Condition::UnknownFormat(error) => Some(error),
+            Condition::Damaged(error)
+            | Condition::UnknownFormat(error)
+            | Condition::Unreadable(error) => Some(error),
             Condition::Unfinished => Some(StoreError::Damaged {
                 path: manifest_path(files, &entry.name),
                 source: FormatError::Missing { expected: "manifest".to_owned() },
@@ -78,12 +106,13 @@ fn look(
             Condition::Damaged(StoreError::Damaged { path: manifest_path(files, name), source })
         }
         Err(error @ StoreError::UnknownFormat { .. }) => Condition::UnknownFormat(error),
-        Err(error) => return Err(error),
+        Err(error) => Condition::Unreadable(error),
     };
     if !is_there(files, name)? {
         return Ok(None);
     }
-    let bytes = files.bytes_below(&directory)?;
+    // What is no directory, or cannot be read, is as good as empty.
+    let bytes = files.bytes_below(&directory).unwrap_or_default();
     let Attempt { execution, checkpoint } = attempt;
     let directory = name.to_owned();
     Ok(Some(SurveyedCheckpoint { execution, checkpoint, directory, bytes, condition }))

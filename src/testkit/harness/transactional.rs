@@ -46,6 +46,11 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
         let handle = handle.ok_or("`prepare` has no handle for what was written")?;
         Ok::<_, BoxError>(through_the_store(&handle)?)
     };
+    // As the engine does after each start from a checkpoint, when its handles have been committed.
+    let rewind = |sink: &mut S, newest: &Option<S::Handle>| match newest {
+        Some(newest) => sink.rewind(through_the_store(newest)?),
+        None => Ok::<_, BoxError>(()),
+    };
     let nothing = observe();
 
     let mut sink = start()?;
@@ -66,15 +71,19 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     let mut sink = start()?;
     sink.commit(handle)?;
     assert_eq!(observe(), half, "a commit that is repeated changes what is seen");
+    rewind(&mut sink, &newest)?;
+    assert_eq!(observe(), half, "`rewind` changes what is seen although nothing came later");
     sink.abort_unfinished()?;
     assert_eq!(observe(), half, "an abort changes what is committed");
     write(&mut sink, second)?;
     let handle = prepare(&mut sink, 2)?;
+    let second_newest = sink.newest();
     drop(sink);
 
     // It died after the checkpoint was complete, before the commit.
     let mut sink = start()?;
     sink.commit(handle.clone())?;
+    rewind(&mut sink, &second_newest)?;
     sink.abort_unfinished()?;
     let whole = observe();
     assert_ne!(whole, half, "what a new process commits is not seen");
@@ -85,6 +94,7 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     // It died before that checkpoint was complete: nobody has the handle.
     let mut sink = start()?;
     sink.commit(handle)?;
+    rewind(&mut sink, &second_newest)?;
     sink.abort_unfinished()?;
     assert_eq!(observe(), whole, "what nobody committed is seen");
     assert!(
@@ -94,10 +104,12 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     drop(sink);
 
     // The newest checkpoint is damaged: the job starts from the one before.
-    let Some(newest) = newest else { return Ok(whole) };
+    if newest.is_none() {
+        return Ok(whole);
+    }
     let mut sink = start()?;
     sink.commit(first_handle)?;
-    sink.rewind(through_the_store(&newest)?)?;
+    rewind(&mut sink, &newest)?;
     sink.abort_unfinished()?;
     assert_eq!(observe(), half, "`rewind` leaves what was committed later, or takes too much");
     write(&mut sink, second)?;

@@ -1,0 +1,278 @@
+//! One instance of the source: its partitions, in turn.
+
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::position::{self, Position, Positions};
+use super::{EventLogSource, Reach, Start};
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::source::{Next, StatefulSource};
+use crate::connectors::lost_position::{Loss, LostPosition, OnLostPosition};
+use crate::error::BoxError;
+use crate::log::{LogError, LogId, LogReader, Offset, Record};
+
+/// Records taken from one partition before the next one has its turn.
+const TURN: usize = 256;
+/// The shortest pause of a source that is held back by [`EventLogSource::per_second_max`].
+const PACE: Duration = Duration::from_millis(1);
+
+/// One instance of the source.
+pub(super) struct LogInstance<T> {
+    source: EventLogSource<T>,
+    reader: Option<LogReader<T>>,
+    lanes: Vec<Lane>,
+    /// Which instance this is, and of how many.
+    share: (usize, usize),
+    /// The lane whose turn it is.
+    turn: usize,
+    records: Vec<Record<T>>,
+    started: Instant,
+    emitted: u64,
+}
+
+/// One partition of this instance.
+struct Lane {
+    position: Position,
+    /// Where it is over, if it ever is.
+    end: Option<Offset>,
+}
+
+impl Lane {
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.position.next >= end)
+    }
+
+    /// How many records may be read at once.
+    fn room(&self, wanted: usize) -> usize {
+        let left =
+            self.end.map_or(u64::MAX, |end| end.get().saturating_sub(self.position.next.get()));
+        wanted.min(TURN).min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+}
+
+impl<T: Event + DeserializeOwned> LogInstance<T> {
+    pub(super) fn new(source: EventLogSource<T>) -> Self {
+        Self {
+            source,
+            reader: None,
+            lanes: Vec::new(),
+            share: (0, 1),
+            turn: 0,
+            records: Vec::new(),
+            started: Instant::now(),
+            emitted: 0,
+        }
+    }
+
+    /// Events that may be emitted now, and when to ask again if there are none.
+    fn allowance(&self, room: usize) -> (usize, Duration) {
+        let Some(per_second) = self.source.per_second_max else { return (room, PACE) };
+        let due = (self.started.elapsed().as_secs_f64() * per_second) as u64;
+        let allowed = usize::try_from(due.saturating_sub(self.emitted)).unwrap_or(usize::MAX);
+        (room.min(allowed), Duration::from_secs_f64(1.0 / per_second).max(PACE))
+    }
+
+    /// Opens the log and takes the partitions of this instance, each from where it stopped, if it can.
+    fn open(&mut self, known: Option<&Positions>) -> Result<(), BoxError> {
+        let mut reader = LogReader::open(&self.source.directory)?;
+        self.lanes.clear();
+        self.turn = 0;
+        let (index, instances) = self.share;
+        for partition in (0..reader.partitions()).skip(index).step_by(instances) {
+            let position = self.place(&mut reader, partition, known)?;
+            let end = match self.source.reach {
+                Reach::End => Some(reader.end(partition)?),
+                Reach::Forever => None,
+            };
+            self.lanes.push(Lane { position, end });
+        }
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// Where to begin with a partition.
+    fn place(
+        &self,
+        reader: &mut LogReader<T>,
+        partition: u32,
+        known: Option<&Positions>,
+    ) -> Result<Position, BoxError> {
+        let of = |known: &Positions| {
+            known.partitions.iter().find(|of| of.partition == partition).copied()
+        };
+        if let Some((known, position)) = known.and_then(|known| Some((known, of(known)?))) {
+            return match position::loss(reader, known.log, &position)? {
+                None => Ok(position),
+                Some(loss) => self.source.elsewhere(reader, &position, loss),
+            };
+        }
+        let next = match self.source.start {
+            Start::Earliest => reader.earliest(partition)?,
+            Start::Time { unix_ms } => reader.seek_to_time(partition, unix_ms)?,
+        };
+        Ok(Position { partition, next, before: None })
+    }
+
+    /// Emits what one partition has, at most this many; how many it were.
+    fn read(
+        &mut self,
+        lane: usize,
+        wanted: usize,
+        out: &mut Collector<T>,
+    ) -> Result<usize, BoxError> {
+        let reader = self.reader.as_mut().ok_or("the event log is not open")?;
+        let lane = &mut self.lanes[lane];
+        let Position { partition, next, .. } = lane.position;
+        let wanted = lane.room(wanted);
+        if wanted > 0 {
+            match reader.read(partition, next, wanted, &mut self.records) {
+                Ok(next) => lane.position.next = next,
+                Err(LogError::OffsetGone { earliest, .. }) => {
+                    let loss = Loss::Retained { earliest };
+                    lane.position = self.source.elsewhere(reader, &lane.position, loss)?;
+                    return Ok(0);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let found = self.records.len();
+        if found > 0 {
+            lane.position.before = reader.last_checksum(partition);
+        }
+        self.records.drain(..).for_each(|record| out.emit(record.event));
+        self.emitted += found as u64;
+        Ok(found)
+    }
+
+    /// What partitions have, in turn; whether the last look at each of them found nothing.
+    fn read_in_turn(&mut self, mut room: usize, out: &mut Collector<T>) -> Result<bool, BoxError> {
+        let mut empty_handed = 0;
+        while room > 0 && empty_handed < self.lanes.len() {
+            let lane = self.turn;
+            self.turn = (self.turn + 1) % self.lanes.len();
+            let found = self.read(lane, room, out)?;
+            room -= found;
+            empty_handed = if found == 0 { empty_handed + 1 } else { 0 };
+        }
+        Ok(empty_handed > 0)
+    }
+
+    /// The log that was read is no longer there: nothing more will come from the files that are open.
+    fn reopen(&mut self, loss: Loss) -> Result<(), BoxError> {
+        let known = self.state();
+        if self.source.on_lost_position == OnLostPosition::Fail {
+            let (partition, next) =
+                known.partitions.first().map_or((0, Offset::ZERO), |p| (p.partition, p.next));
+            return Err(LostPosition::in_log(&self.source.directory, partition, next, loss).into());
+        }
+        match self.open(Some(&known)) {
+            // It may be on its way: the one who removed it has not yet created the next.
+            Err(error) if error.downcast_ref().is_some_and(is_not_a_log) => Ok(()),
+            opened => opened,
+        }
+    }
+}
+
+impl<T> EventLogSource<T> {
+    /// Where to go on instead, as the user has chosen.
+    fn elsewhere(
+        &self,
+        reader: &mut LogReader<T>,
+        lost: &Position,
+        loss: Loss,
+    ) -> Result<Position, BoxError> {
+        let Position { partition, next, .. } = *lost;
+        let error = LostPosition::in_log(&self.directory, partition, next, loss);
+        let policy = self.on_lost_position;
+        let next = match policy {
+            OnLostPosition::Fail => return Err(error.into()),
+            OnLostPosition::Earliest => reader.earliest(partition)?,
+            OnLostPosition::Latest => reader.end(partition)?,
+        };
+        tracing::warn!(%error, ?policy, %next, "the event log is read from another place");
+        Ok(Position { partition, next, before: None })
+    }
+}
+
+impl<T: Event + DeserializeOwned> StatefulSource for LogInstance<T> {
+    type Out = T;
+    type State = Positions;
+
+    fn setup(&mut self, instance: &Instance, state: Option<Positions>) -> Result<(), BoxError> {
+        self.share = (instance.index(), instance.parallelism());
+        self.open(state.as_ref())?;
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    fn get_events(&mut self, out: &mut Collector<T>) -> Result<Next, BoxError> {
+        let (room, pace) = self.allowance(out.room());
+        if room == 0 && !self.lanes.iter().all(Lane::is_over) {
+            return Ok(Next::After(pace));
+        }
+        let nothing = match self.read_in_turn(room, out) {
+            Ok(nothing) => nothing,
+            Err(error) => {
+                self.reopen(replaced(error)?)?;
+                return Ok(Next::After(self.source.poll_every));
+            }
+        };
+        if self.lanes.iter().all(Lane::is_over) {
+            return Ok(Next::End);
+        }
+        if !nothing {
+            return Ok(Next::Now);
+        }
+        if let Some(Err(error)) = self.reader.as_ref().map(LogReader::check) {
+            self.reopen(replaced(error.into())?)?;
+        }
+        Ok(Next::After(self.source.poll_every))
+    }
+
+    fn state(&self) -> Positions {
+        let log = self.reader.as_ref().map_or(LogId::UNKNOWN, LogReader::id);
+        let partitions = self.lanes.iter().map(|lane| lane.position).collect();
+        Positions { log, partitions }
+    }
+}
+
+/// What an error says about the log as a whole; any other error comes back.
+fn replaced(error: BoxError) -> Result<Loss, BoxError> {
+    match error.downcast_ref() {
+        Some(LogError::NotALog { dir }) => Ok(Loss::Removed { log: dir.clone() }),
+        Some(LogError::MadeAnew { opened, found, .. }) => {
+            Ok(Loss::MadeAnew { read: *opened, found: *found })
+        }
+        _ => Err(error),
+    }
+}
+
+fn is_not_a_log(error: &LogError) -> bool {
+    matches!(error, LogError::NotALog { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{EventLog, LogOptions};
+    use crate::testkit::check_source;
+
+    #[test]
+    fn a_log_is_read_on_from_any_offset_in_each_partition() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = LogOptions { partitions: Some(2), ..LogOptions::default() };
+        let mut log = EventLog::create_or_open(directory.path(), options).expect("a new log");
+        for n in 0..300_u32 {
+            log.append(n % 2, i64::from(n), &n).expect("a record is taken");
+        }
+        log.close().expect("the log is closed");
+        let source = EventLogSource::<u32>::open(directory.path()).expect("the log is there");
+        let source = source.until_end();
+        let read = check_source(move || LogInstance::new(source.clone()), 2).expect("it is read");
+        let every_other = |from| (from..300).step_by(2).collect::<Vec<u32>>();
+        assert_eq!(read, [every_other(0), every_other(1)]);
+    }
+}

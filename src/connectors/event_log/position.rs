@@ -1,0 +1,55 @@
+//! Where a source of an event log stopped, and whether that place can be found again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::connectors::lost_position::Loss;
+use crate::log::{LogError, LogId, LogReader, Offset};
+
+/// The state of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Positions {
+    /// The log in which they are.
+    pub(super) log: LogId,
+    pub(super) partitions: Vec<Position>,
+}
+
+/// The place in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) partition: u32,
+    /// The record to go on with.
+    pub(super) next: Offset,
+    /// The checksum of the record before it; none if nothing was read yet. A log that was put back from an older copy and
+    /// then written on has the same identity and other records.
+    pub(super) before: Option<u32>,
+}
+
+/// What has become of a position in the log that is there, or `None` if it is good.
+pub(super) fn loss<T>(
+    reader: &mut LogReader<T>,
+    log: LogId,
+    position: &Position,
+) -> Result<Option<Loss>, LogError> {
+    let Position { partition, next, before } = *position;
+    if log != reader.id() {
+        return Ok(Some(Loss::MadeAnew { read: log, found: reader.id() }));
+    }
+    let earliest = reader.earliest(partition)?;
+    if next < earliest {
+        return Ok(Some(Loss::Retained { earliest }));
+    }
+    let Some(last) = next.get().checked_sub(1).map(Offset::new).filter(|last| *last >= earliest)
+    else {
+        return Ok(None);
+    };
+    Ok(match reader.checksum(partition, last) {
+        Ok(None) => Some(Loss::Shorter { end: reader.end(partition)?.get() }),
+        Ok(Some(found)) if before.is_some_and(|before| before != found) => Some(Loss::Changed),
+        Ok(Some(_)) => None,
+        // Retention has been here since it was asked.
+        Err(LogError::OffsetGone { earliest, .. }) => {
+            (next < earliest).then_some(Loss::Retained { earliest })
+        }
+        Err(error) => return Err(error),
+    })
+}

@@ -1,0 +1,47 @@
+//! Why a file cannot be read as lines.
+
+use std::io;
+use std::path::PathBuf;
+use std::str::Utf8Error;
+
+/// Why a source of lines failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinesError {
+    /// The source has several instances.
+    #[error("a file has one order of lines: give this source parallelism 1, not {parallelism}")]
+    Parallelism {
+        /// How many it has.
+        parallelism: usize,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A line is longer than [`line_bytes_max`](crate::LinesSource::line_bytes_max).
+    #[error("{}, byte {offset}: the line is longer than {bytes_max} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Where the line begins.
+        offset: u64,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// A line is not UTF-8.
+    #[error("{}, byte {offset}: the line is not UTF-8: {source}", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Where the line begins.
+        offset: u64,
+        /// Where it goes wrong.
+        source: Utf8Error,
+    },
+}
