@@ -135,6 +135,7 @@ pub use api::state::State;
 pub use api::token::Token;
 pub use api::waker::Waker;
 pub use channel::outbox::Overflow;
+pub use connectors::bad_record::OnBadRecord;
 pub use connectors::channel::{EventSender, SendError};
 pub use connectors::event_log::EventLogSource;
 pub use connectors::file_names::FileTransaction;

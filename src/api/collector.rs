@@ -102,10 +102,13 @@ pub struct Collector<T> {
 }
 
 /// A record of a source that is no event.
-pub(crate) struct Rejected<T> {
-    /// What stands for it in a dead letter; none if it is to be dropped under every guarantee.
-    pub(crate) event: Option<T>,
-    pub(crate) cause: Cause,
+pub(crate) enum Rejected<T> {
+    /// It fails, and this event stands for it in a dead letter.
+    Event(T, Cause),
+    /// It fails, and no event can stand for it.
+    Record(Cause),
+    /// It is dropped under every guarantee.
+    Skipped(Cause),
 }
 
 /// Where answers go, and in whose name.
@@ -236,13 +239,19 @@ impl<T> Collector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reject(&mut self, event: T, error: impl Into<BoxError>) {
-        self.rejected.push(Rejected { event: Some(event), cause: Cause::error(error) });
+        self.rejected.push(Rejected::Event(event, Cause::error(error)));
+    }
+
+    /// As [`reject`](Collector::reject), for a record for which no event can stand. There is no dead letter
+    /// without an event, so it fails the job under at-least-once, too.
+    pub fn fail_record(&mut self, error: impl Into<BoxError>) {
+        self.rejected.push(Rejected::Record(Cause::error(error)));
     }
 
     /// For sources: a record that was read and is dropped under every guarantee. It counts as emitted
     /// and as dropped, and is told to the hook, if there is one.
     pub fn skip(&mut self, error: impl Into<BoxError>) {
-        self.rejected.push(Rejected { event: None, cause: Cause::error(error) });
+        self.rejected.push(Rejected::Skipped(Cause::error(error)));
     }
 
     /// How many events have been emitted on the main output and not been handed on.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::bad_record::OnBadRecord;
 use super::lost_position::OnLostPosition;
 use crate::api::event::Event;
 use crate::job::Job;
@@ -59,6 +60,7 @@ pub struct EventLogSource<T> {
     poll_every: Duration,
     per_second_max: Option<f64>,
     on_lost_position: OnLostPosition,
+    on_bad_record: OnBadRecord,
     event: PhantomData<fn() -> T>,
 }
 
@@ -91,6 +93,7 @@ impl<T> EventLogSource<T> {
             poll_every: Duration::from_millis(20),
             per_second_max: None,
             on_lost_position: OnLostPosition::default(),
+            on_bad_record: OnBadRecord::default(),
             event: PhantomData,
         })
     }
@@ -119,6 +122,13 @@ impl<T> EventLogSource<T> {
     /// thousand seconds. By default as fast as the job takes it.
     pub fn per_second_max(mut self, events: f64) -> Self {
         self.per_second_max = Some(events.max(0.001));
+        self
+    }
+
+    /// What to do with a record that is whole and cannot be decoded: it was written with another type. Default
+    /// [`OnBadRecord::Fail`]. Damaged records are not meant: they end the job with [`LogError::Corrupt`].
+    pub fn on_bad_record(mut self, policy: OnBadRecord) -> Self {
+        self.on_bad_record = policy;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::bad_record::OnBadRecord;
 use super::lost_position::OnLostPosition;
 use crate::job::Job;
 use crate::job::stream::Stream;
@@ -48,6 +49,7 @@ pub struct LinesSource {
     path: PathBuf,
     line_bytes_max: usize,
     on_lost_position: OnLostPosition,
+    on_bad_record: OnBadRecord,
 }
 
 impl LinesSource {
@@ -60,12 +62,20 @@ impl LinesSource {
             path: std::path::absolute(&path).unwrap_or(path),
             line_bytes_max: LINE_BYTES_MAX_DEFAULT,
             on_lost_position: OnLostPosition::default(),
+            on_bad_record: OnBadRecord::default(),
         }
     }
 
-    /// Fails at a line that is longer than this, its end included; at least one byte. Default 16 MiB.
+    /// A line that is longer than this, its end included, is a bad record; at least one byte. Default 16 MiB. No more of such a
+    /// line is held in memory.
     pub fn line_bytes_max(mut self, bytes: usize) -> Self {
         self.line_bytes_max = bytes.max(1);
+        self
+    }
+
+    /// What to do with a line that is not UTF-8 or too long. Default [`OnBadRecord::Fail`].
+    pub fn on_bad_record(mut self, policy: OnBadRecord) -> Self {
+        self.on_bad_record = policy;
         self
     }
 

@@ -1,5 +1,6 @@
 //! Floor 6: sources and sinks that come with the crate.
 
+pub(crate) mod bad_record;
 pub(crate) mod channel;
 pub(crate) mod event_log;
 pub(crate) mod file_names;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+
+use streamwork::log::{EventLog, LogOptions};
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtMostOnce, BoxError, Collector, DeadLetter, Instance, Job, Next, StatefulSource, Stream,
+    AtMostOnce, BoxError, Collector, DeadLetter, EventLogSource, Instance, Job, LinesSource, Next,
+    OnBadRecord, StatefulSource, Stream,
 };
 
 use crate::support::{ALL, guarantee};
@@ -108,4 +111,103 @@ fn the_hook_is_told_of_every_bad_record_and_what_is_wrong_with_it() {
     .unwrap();
     assert_eq!(told.load(Ordering::Relaxed), 10);
     assert_eq!(*text.lock(), "readings[0] failed in get_events: record 99 is torn");
+}
+
+/// Lines of which the second is not UTF-8 and the fourth is longer than a read buffer.
+fn lines_with_bad_ones(directory: &std::path::Path) -> LinesSource {
+    let path = directory.join("lines");
+    let mut text = b"one\ntwo \xff\xfe\nthree\n".to_vec();
+    text.extend(std::iter::repeat_n(b'x', 700_000));
+    text.extend(b"\nfive\n\xc3");
+    std::fs::write(&path, text).unwrap();
+    LinesSource::new(path).line_bytes_max(1_000)
+}
+
+#[test]
+fn bad_lines_are_dropped_or_dead_letters_that_say_where_they_lie_and_the_good_ones_are_emitted() {
+    for name in ALL {
+        for policy in [OnBadRecord::Fail, OnBadRecord::Skip] {
+            let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
+            let letters: Collected<DeadLetter<String>> = Collected::new();
+            let job = Job::new("lines");
+            let source = lines_with_bad_ones(directory.path()).on_bad_record(policy);
+            let lines = job.lines("lines", source);
+            lines.dead_letters(letters.factory());
+            lines.sink("seen", seen.factory());
+            let result = job.run(guarantee(name, &directory.path().join("store")));
+            let rolls_back = name.contains("checkpoint") || name == "exactly-once";
+            if rolls_back && policy == OnBadRecord::Fail {
+                let error = result.expect_err("no later attempt reads anything else").to_string();
+                let what = "byte 4: the line is not UTF-8";
+                assert!(error.contains("lines[0]") && error.contains(what), "{name}: {error}");
+                assert!(error.contains(r"two \xff\xfe"), "its bytes: {error}");
+                continue;
+            }
+            let metrics = result.unwrap().metrics;
+            assert_eq!(seen.events(), ["one", "three", "five"], "{name}, {policy:?}");
+            assert_eq!(metrics.sum("lines", |m| m.emitted), 6, "{name}, {policy:?}");
+            let (dropped, dead) =
+                (metrics.total(|m| m.dropped), metrics.sum("lines", |m| m.dead_lettered));
+            if name.starts_with("at-most-once") || policy == OnBadRecord::Skip {
+                assert_eq!((dropped, dead), (3, 0), "{name}, {policy:?}");
+                continue;
+            }
+            assert_eq!((dropped, dead), (0, 3), "{name}, {policy:?}");
+            let letters = letters.events();
+            assert_eq!(letters[0].event, "two \u{fffd}\u{fffd}");
+            let said: Vec<String> =
+                letters.iter().map(|letter| letter.failure.to_string()).collect();
+            assert!(said[0].contains(r"byte 4: the line is not UTF-8"), "{}", said[0]);
+            assert!(said[1].contains("byte 17: the line is longer than 1000 bytes"), "{}", said[1]);
+            assert!(said[2].contains("byte 700023"), "{}", said[2]);
+        }
+    }
+}
+
+#[test]
+fn a_job_goes_on_behind_a_bad_line_at_the_next_start() {
+    for name in ["at-most-once stored", "at-least-once stored", "exactly-once"] {
+        let directory = tempfile::tempdir().unwrap();
+        let source = lines_with_bad_ones(directory.path()).on_bad_record(OnBadRecord::Skip);
+        for expected in [&["one", "three", "five"][..], &[]] {
+            let seen = Collected::new();
+            let job = Job::new("lines");
+            job.lines("lines", source.clone()).sink("seen", seen.factory());
+            job.run(guarantee(name, &directory.path().join("store"))).unwrap();
+            assert_eq!(seen.events(), expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_record_of_a_log_that_is_of_another_type_is_dropped_where_that_is_allowed_and_named_where_not()
+{
+    for name in ALL {
+        for policy in [OnBadRecord::Fail, OnBadRecord::Skip] {
+            let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
+            let path = directory.path().join("log");
+            let options = LogOptions { partitions: Some(1), ..LogOptions::default() };
+            let mut log = EventLog::create_or_open(&path, options).unwrap();
+            for n in 0..100_u64 {
+                // An empty list has the bytes of the number 0, a longer one those of no number.
+                let bytes: Vec<u8> = if n % 10 == 9 { vec![7] } else { Vec::new() };
+                log.append(0, 0, &bytes).unwrap();
+            }
+            log.close().unwrap();
+            let job = Job::new("log");
+            let source =
+                EventLogSource::<u64>::open(&path).unwrap().until_end().on_bad_record(policy);
+            job.event_log("log", source).sink("seen", seen.factory());
+            let result = job.run(guarantee(name, &directory.path().join("store")));
+            if policy == OnBadRecord::Fail && !name.starts_with("at-most-once") {
+                let error = result.expect_err("nothing can stand for it").to_string();
+                assert!(error.contains("log[0]"), "{name}: {error}");
+                assert!(error.contains("record 9 of partition 0 cannot be decoded"), "{error}");
+                continue;
+            }
+            let metrics = result.unwrap().metrics;
+            assert_eq!(seen.events().len(), 90, "{name}, {policy:?}");
+            assert_eq!(metrics.sum("log", |m| m.dropped), 10, "{name}, {policy:?}");
+        }
+    }
 }

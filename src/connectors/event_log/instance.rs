@@ -10,6 +10,7 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
+use crate::connectors::bad_record::OnBadRecord;
 use crate::connectors::lost_position::{Loss, LostPosition, OnLostPosition};
 use crate::error::BoxError;
 use crate::log::{LogError, LogId, LogReader, Offset, Record};
@@ -134,6 +135,16 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
                     let loss = Loss::Retained { earliest };
                     lane.position = self.source.elsewhere(reader, &lane.position, loss)?;
                     return Ok(0);
+                }
+                Err(error @ LogError::Decode { offset, .. }) => {
+                    lane.position.next = offset.next();
+                    lane.position.before = None;
+                    self.emitted += 1;
+                    match self.source.on_bad_record {
+                        OnBadRecord::Fail => out.fail_record(error),
+                        OnBadRecord::Skip => out.skip(error),
+                    }
+                    return Ok(1);
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -35,12 +35,14 @@ pub enum LinesError {
         bytes_max: usize,
     },
     /// A line is not UTF-8.
-    #[error("{}, byte {offset}: the line is not UTF-8: {source}", path.display())]
+    #[error("{}, byte {offset}: the line is not UTF-8: {source}: {bytes}", path.display())]
     NotUtf8 {
         /// The file.
         path: PathBuf,
         /// Where the line begins.
         offset: u64,
+        /// Its first bytes, those that are no text as `\\xNN`.
+        bytes: String,
         /// Where it goes wrong.
         source: Utf8Error,
     },

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::error::LinesError;
 use super::position::{self, Place, Position};
-use super::{LinesSource, OnLostPosition};
+use super::{LinesSource, OnBadRecord, OnLostPosition};
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
@@ -15,6 +15,8 @@ use crate::error::BoxError;
 
 /// How much is read from the file at once.
 const READ_BYTES: usize = 1 << 18;
+/// Bytes of a bad line that its dead letter and its error show.
+const SHOWN_BYTES: usize = 256;
 /// With so many bytes of lines the checksums are brought up to date.
 const LINES_BYTES: usize = 1 << 16;
 
@@ -64,32 +66,70 @@ impl LinesInstance {
         Ok(())
     }
 
-    /// Reads a line with its end into `lines`; where it begins there, or `None` at the end of the file.
+    /// Reads a line with its end into `lines`, at most a byte more than it may have; where it begins there, or `None` at the end
+    /// of the file.
     fn read_line(&mut self) -> Result<Option<usize>, LinesError> {
         let bytes_max = self.source.line_bytes_max;
         let begin = self.lines.len();
-        let offset = self.trail.offset() + begin as u64;
         let failed = self.io("read");
         let Some(file) = &mut self.file else {
             return Err(failed(io::Error::other("it is not open")));
         };
         let one_more = (bytes_max as u64).saturating_add(1);
         let read = file.take(one_more).read_until(b'\n', &mut self.lines).map_err(failed)?;
-        if read > bytes_max {
-            let path = self.source.path.clone();
-            return Err(LinesError::TooLong { path, offset, bytes_max });
+        if read <= bytes_max {
+            self.in_a_line |= read > 0 && self.lines.last() != Some(&b'\n');
         }
-        self.in_a_line |= read > 0 && self.lines.last() != Some(&b'\n');
         Ok((read > 0).then_some(begin))
+    }
+
+    /// Goes on behind a line of which only the beginning was read, a piece at a time.
+    fn pass_over_line(&mut self) -> Result<(), LinesError> {
+        while self.lines.last() != Some(&b'\n') {
+            self.settle();
+            let failed = self.io("read");
+            let Some(file) = &mut self.file else { return Ok(()) };
+            let piece = file.take(READ_BYTES as u64).read_until(b'\n', &mut self.lines);
+            if piece.map_err(failed)? == 0 {
+                self.in_a_line = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits a line, or lets it take the course of a bad record.
+    fn emit(&mut self, begin: usize, out: &mut Collector<String>) -> Result<(), LinesError> {
+        let error = match self.decode(begin) {
+            Ok(event) => {
+                out.emit(event);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let line = without_end(&self.lines[begin..]);
+        let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES)]).into_owned();
+        if matches!(error, LinesError::TooLong { .. }) {
+            self.pass_over_line()?;
+        }
+        match self.source.on_bad_record {
+            OnBadRecord::Fail => out.reject(shown, error),
+            OnBadRecord::Skip => out.skip(error),
+        }
+        Ok(())
     }
 
     /// The event of a line.
     fn decode(&self, begin: usize) -> Result<String, LinesError> {
+        let offset = self.trail.offset() + begin as u64;
+        let (path, bytes_max) = (|| self.source.path.clone(), self.source.line_bytes_max);
+        if self.lines.len() - begin > bytes_max {
+            return Err(LinesError::TooLong { path: path(), offset, bytes_max });
+        }
         let line = without_end(&self.lines[begin..]);
-        let text = std::str::from_utf8(line).map_err(|source| LinesError::NotUtf8 {
-            path: self.source.path.clone(),
-            offset: self.trail.offset() + begin as u64,
-            source,
+        let text = std::str::from_utf8(line).map_err(|source| {
+            let bytes = line[..line.len().min(SHOWN_BYTES)].escape_ascii().to_string();
+            LinesError::NotUtf8 { path: path(), offset, bytes, source }
         })?;
         Ok(text.to_owned())
     }
@@ -130,7 +170,7 @@ impl StatefulSource for LinesInstance {
                 self.settle();
                 return Ok(Next::End);
             };
-            out.emit(self.decode(begin)?);
+            self.emit(begin, out)?;
             if self.lines.len() >= LINES_BYTES {
                 self.settle();
             }

@@ -344,23 +344,29 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     /// Lets records that are no events take the course of events that failed.
     fn reject(&mut self) {
-        for Rejected { event, cause } in std::mem::take(&mut self.parts.collector.rejected) {
+        for rejected in std::mem::take(&mut self.parts.collector.rejected) {
             self.counters.emitted.add(1);
             self.counters.rejected.add(1);
             self.counters.failed_calls.add(1);
             self.unmarked = true;
-            let failure = self.failure("get_events", cause);
-            match (self.parts.consequences.verdict, event) {
-                (Verdict::GoBack, Some(_)) => self.base.context.fail(failure),
-                (Verdict::Fail, Some(event)) => {
+            let (verdict, name) = (self.parts.consequences.verdict, "get_events");
+            let dropped = match (verdict, rejected) {
+                (Verdict::Drop, Rejected::Event(_, cause) | Rejected::Record(cause))
+                | (_, Rejected::Skipped(cause)) => self.failure(name, cause),
+                (Verdict::Fail, Rejected::Event(event, cause)) => {
+                    let failure = self.failure(name, cause);
                     self.give_up(DeadLetter { event, failure, attempts: 1 });
+                    continue;
                 }
-                (Verdict::Drop, Some(_)) | (_, None) => {
-                    self.counters.dropped.add(1);
-                    tracing::warn!(%failure, "a record is dropped");
-                    tell(self.parts.consequences.on_drop.as_ref(), &failure, 1);
+                (_, Rejected::Event(_, cause) | Rejected::Record(cause)) => {
+                    let failure = self.failure(name, cause);
+                    self.base.context.fail(failure);
+                    continue;
                 }
-            }
+            };
+            self.counters.dropped.add(1);
+            tracing::warn!(failure = %dropped, "a record is dropped");
+            tell(self.parts.consequences.on_drop.as_ref(), &dropped, 1);
         }
     }
 
