@@ -13,7 +13,7 @@ use crate::executor::blueprint::{Blueprint, BuildInstance, Execution, ThreadPlan
 use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
-use crate::job::graph::{EdgeOptions, Graph, Grouping, NodeKind};
+use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, UnfitOption};
 use crate::job::make::{
     AnyEnd, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
 };
@@ -65,6 +65,9 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
     if let Some(component) = graph.foreign.first().cloned() {
         return Err(Refused::ForeignStream { component });
     }
+    if let Some(UnfitOption { option, reason }) = graph.unfit.first().cloned() {
+        return Err(Refused::Option { option, reason });
+    }
     if !graph.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
         return Err(Refused::NoSource { job: graph.name.clone() });
     }
@@ -75,9 +78,9 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
             return Err(Refused::ChannelOfSource { component, channel });
         }
     }
-    for (number, node) in graph.nodes.iter().enumerate() {
+    for node in &graph.nodes {
         let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
-        if !ends && graph.edges_from(number).next().is_none() {
+        if !ends && node.outputs.is_empty() {
             return Err(Refused::Unconnected { component: node.name.clone() });
         }
     }
@@ -187,7 +190,7 @@ impl Layout {
                 });
             }
             let fused = grouping == Grouping::Forward
-                && graph.edges_to(edge.to).count() == 1
+                && graph.nodes[edge.to].inputs.len() == 1
                 && !graph.nodes[edge.to].own_thread
                 && edge.options.delay.is_zero()
                 && edge.options.overflow == Overflow::Block;
@@ -203,7 +206,7 @@ impl Layout {
         }
         let mut nodes: Vec<PlannedNode> = Vec::new();
         for (number, node) in graph.nodes.iter().enumerate() {
-            let fused_to = edges.iter().find(|edge| edge.to == number && edge.fused);
+            let fused_to = node.inputs.iter().map(|edge| &edges[*edge]).find(|edge| edge.fused);
             nodes.push(PlannedNode {
                 name: node.name.as_str().into(),
                 kind: match &node.kind {
@@ -251,17 +254,19 @@ impl Layout {
     }
 }
 
-/// Instances of each component: as asked, else as many as what it reads where that is forwarded,
-/// else one.
+/// Instances of each component: as asked, else as many as what is forwarded to it, else as the
+/// largest of what it reads if none of that is grouped, else one.
 fn parallelism(graph: &Graph) -> Vec<usize> {
     let mut settled: Vec<usize> = Vec::new();
     for (number, node) in graph.nodes.iter().enumerate() {
-        let mut inherited = Some(0);
-        for (_, edge) in graph.edges_to(number) {
-            let follows = matches!(edge.options.grouping, Grouping::Auto | Grouping::Forward);
-            inherited = inherited.filter(|_| follows).map(|n: usize| n.max(settled[edge.from]));
-        }
-        settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1).max(1)));
+        let largest = |grouping: Grouping| {
+            let of_this = graph.edges_to(number).filter(|edge| edge.options.grouping == grouping);
+            of_this.map(|edge| settled[edge.from]).max()
+        };
+        let grouped = |edge: &EdgeSpec| edge.options.grouping != Grouping::Auto;
+        let inherited = largest(Grouping::Forward)
+            .or_else(|| largest(Grouping::Auto).filter(|_| !graph.edges_to(number).any(grouped)));
+        settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1)));
     }
     settled
 }

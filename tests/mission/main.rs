@@ -9,3 +9,4 @@ mod c_at_least_once;
 mod d_checkpoints;
 mod e_one_switch;
 mod f_event_log_source;
+mod merge;
