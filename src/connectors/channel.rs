@@ -105,9 +105,24 @@ impl<T: Event> Source for ChannelSource<T> {
     }
 }
 
+/// What is wrong with this capacity, if anything is. The places of a channel are allocated when it is made.
+fn capacity_error<T>(capacity: usize) -> Option<String> {
+    let place = size_of::<T>() + size_of::<usize>();
+    if capacity == 0 {
+        return Some("a capacity of 0 takes no event".to_owned());
+    }
+    (capacity.saturating_mul(place) > PLACES_BYTES_MAX).then(|| {
+        format!("a capacity of {capacity} takes more than {PLACES_BYTES_MAX} bytes before the first event")
+    })
+}
+
+/// Bytes that the places of one channel may take.
+const PLACES_BYTES_MAX: usize = 1 << 30;
+
 impl Job {
     /// Adds a source that emits what is sent to it, from any thread, through a channel that holds
-    /// `capacity` events.
+    /// `capacity` events: at least 1, and so many that their places take a gigabyte at most. With
+    /// another capacity the job is refused when it is started.
     ///
     /// It cannot be rewound: what the job loses nobody can send again.
     ///
@@ -128,7 +143,14 @@ impl Job {
         name: impl Into<String>,
         capacity: usize,
     ) -> (EventSender<T>, Stream<T>) {
-        let (sender, events) = bounded(capacity);
+        let fits = match capacity_error::<T>(capacity) {
+            Some(reason) => {
+                self.graph.borrow_mut().refuse("channel", reason);
+                1
+            }
+            None => capacity,
+        };
+        let (sender, events) = bounded(fits);
         let wakers = Wakers::default();
         let sender = EventSender { events: Some(sender), wakers: Arc::clone(&wakers) };
         let stream = self.source(name, move || ChannelSource {

@@ -13,6 +13,7 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
+use crate::delivery::options::LONGEST_WAIT;
 use crate::error::BoxError;
 use crate::job::Job;
 use crate::job::stream::Stream;
@@ -106,17 +107,32 @@ impl<T> EventLogSource<T> {
         self
     }
 
-    /// How often to look for new records while there are none. Default 20 milliseconds.
+    /// How often to look for new records while there are none. Default 20 milliseconds; more than
+    /// zero and at most a year, or the job is refused when it is started.
     pub fn poll_every(mut self, interval: Duration) -> Self {
         self.poll_every = interval;
         self
     }
 
-    /// Reads no faster than this, per instance, counted from its start; at least one event in a
-    /// thousand seconds. By default as fast as the job takes it.
+    /// Reads no faster than this, per instance, counted from its start. By default, and with
+    /// infinity, as fast as the job takes it. At least one event in a thousand seconds (0.001), or
+    /// the job is refused when it is started.
     pub fn per_second_max(mut self, events: f64) -> Self {
-        self.per_second_max = Some(events.max(0.001));
+        self.per_second_max = Some(events).filter(|events| *events != f64::INFINITY);
         self
+    }
+
+    /// The option that has a value with which nothing would be read, and why.
+    fn unfit_option(&self) -> Option<(&'static str, &'static str)> {
+        if self.poll_every.is_zero() {
+            return Some(("poll_every", "an interval of zero would look without a pause"));
+        }
+        if self.poll_every > LONGEST_WAIT {
+            return Some(("poll_every", "at most a year: new records would not be seen"));
+        }
+        // Not a number is not at least anything.
+        let too_few = self.per_second_max.is_some_and(|events| !(events >= 0.001));
+        too_few.then_some(("per_second_max", "at least one event in a thousand seconds"))
     }
 }
 
@@ -143,6 +159,9 @@ impl Job {
         name: impl Into<String>,
         source: EventLogSource<T>,
     ) -> Stream<T> {
+        if let Some((option, reason)) = source.unfit_option() {
+            self.graph.borrow_mut().refuse(option, reason.to_owned());
+        }
         self.stateful_source(name, move || LogInstance::new(source.clone()))
     }
 }

@@ -51,7 +51,7 @@ impl JobPlan {
         Ok(Self {
             guarantee: guarantee.name(),
             threads: threads.collect(),
-            queues: layout.queues(),
+            queues: layout.queues(|_| 1),
             outputs: sinks.collect(),
         })
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::api::instance::Instance;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
+use crate::channel::queue::QUEUE_FRAMES;
+use crate::delivery::options::LONGEST_WAIT;
 use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, Refused};
 use crate::executor::blueprint::{Blueprint, BuildInstance, Execution, ThreadPlan};
@@ -41,7 +43,7 @@ pub(crate) fn layout(graph: &Graph, guarantee: &Guarantee) -> Result<Layout, Ref
     check_graph(graph)?;
     let layout = Layout::of(graph)?;
     check_guarantee(graph, guarantee)?;
-    check_size(&layout)?;
+    check_queues(&layout)?;
     Ok(layout)
 }
 
@@ -88,7 +90,7 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
 }
 
 fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
-    guarantee.options.check()?;
+    guarantee.check()?;
     let (demands, name) = (guarantee.terms.demands, guarantee.name());
     if demands.store && guarantee.options.store.is_none() {
         return Err(Refused::StoreMissing { guarantee: name });
@@ -105,29 +107,67 @@ fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> 
             let component = graph.nodes[edge.to].name.clone();
             return Err(Refused::LossyEdge { component, guarantee: name });
         }
-        if edge.options.frames == 0 {
-            let reason = format!("the queue into \"{}\" holds nothing", graph.nodes[edge.to].name);
-            return Err(Refused::Option { option: "queue_batches", reason });
-        }
+        check_edge(&edge.options, &graph.nodes[edge.to].name)?;
     }
     Ok(())
 }
 
-fn check_size(layout: &Layout) -> Result<(), Refused> {
-    let instances = layout.threads.len() + 2;
+/// Refuses values of the options of an edge that mean nothing.
+fn check_edge(options: &EdgeOptions, to: &str) -> Result<(), Refused> {
+    let refuse = |option, reason| Err(Refused::Option { option, reason });
+    if options.frames == 0 {
+        return refuse("queue_batches", format!("the queue into \"{to}\" holds nothing"));
+    }
+    if options.frames > QUEUE_BATCHES_MAX {
+        let asked = options.frames;
+        let reason = format!(
+            "the queue into \"{to}\" would hold {asked} batches, at most {QUEUE_BATCHES_MAX} are allowed"
+        );
+        return refuse("queue_batches", reason);
+    }
+    if options.delay > LONGEST_WAIT {
+        let delay = options.delay;
+        let reason = format!("events for \"{to}\" would wait {delay:?}, at most a year is allowed");
+        return refuse("delay", reason);
+    }
+    Ok(())
+}
+
+/// Refuses more threads than the machine carries, before anything is made for each of them.
+fn check_threads(nodes: &[PlannedNode]) -> Result<(), Refused> {
+    let heads = nodes.iter().enumerate().filter(|(number, node)| node.head == *number);
+    let threads = heads.map(|(_, node)| node.parallelism).fold(0, usize::saturating_add);
+    let instances = threads.saturating_add(2);
     let limit = threads_max().saturating_sub(400).min(Root::TRACKERS / 3);
     if instances > limit {
         return Err(Refused::TooManyInstances { instances, limit });
     }
-    let (queues, limit) = (layout.queues(), QUEUES_MAX);
+    Ok(())
+}
+
+fn check_queues(layout: &Layout) -> Result<(), Refused> {
+    let (queues, limit) = (layout.queues(|_| 1), QUEUES_MAX);
     if queues > limit {
         return Err(Refused::TooManyQueues { queues, limit });
+    }
+    let batches = layout.queues(|edge| edge.options.frames);
+    if batches > QUEUED_BATCHES_MAX {
+        let reason = format!(
+            "the {queues} queues of the job would hold {batches} batches, at most {QUEUED_BATCHES_MAX} are allowed"
+        );
+        return Err(Refused::Option { option: "queue_batches", reason });
     }
     Ok(())
 }
 
 /// Queues that a job may have; empty ones of them take about a gigabyte.
 const QUEUES_MAX: usize = 1_000_000;
+
+/// Batches that one queue may hold. A queue takes the memory for its places when it is made.
+const QUEUE_BATCHES_MAX: usize = 65_536;
+
+/// Batches that all queues of a job may hold together: as many as there may be in the most queues of default length.
+const QUEUED_BATCHES_MAX: usize = QUEUES_MAX * QUEUE_FRAMES;
 
 /// The graph with everything decided.
 pub(crate) struct Layout {
@@ -220,6 +260,7 @@ impl Layout {
                 letters: node.letters.clone(),
             });
         }
+        check_threads(&nodes)?;
         let heads = |sources: bool| {
             let nodes = nodes.iter().enumerate();
             nodes
@@ -232,12 +273,14 @@ impl Layout {
         Ok(Self { nodes, edges, threads })
     }
 
-    /// Queues between instances.
-    pub(super) fn queues(&self) -> usize {
+    /// Queues between instances, each counted as much as its edge says.
+    pub(super) fn queues(&self, each: impl Fn(&PlannedEdge) -> usize) -> usize {
         let queued = self.edges.iter().filter(|edge| !edge.fused);
         let queues = queued.map(|edge| {
             let (from, to) = (self.nodes[edge.from].parallelism, self.nodes[edge.to].parallelism);
-            if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) }
+            let queues =
+                if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) };
+            queues.saturating_mul(each(edge))
         });
         queues.fold(0, usize::saturating_add)
     }

@@ -348,7 +348,8 @@ impl<T: Event> Stream<T> {
     }
 
     /// Lets every event reach the next component this much later, without occupying a thread:
-    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back.
+    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back. At most
+    /// a year; a longer delay is refused.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -380,7 +381,8 @@ impl<T: Event> Stream<T> {
         self.with(|options| options.overflow = overflow)
     }
 
-    /// Batches that each queue into the next component holds; default 8, of 1,024 events at most.
+    /// Batches that each queue into the next component holds: 1 to 65,536, and 8,000,000 in all queues
+    /// of a job together, or the job is refused. Default 8, of 1,024 events at most.
     /// Under light load a batch is what the sender had before it ran out of input, perhaps one event:
     /// an edge that drops, or that must take a stall of its receiver, wants more of them.
     ///
@@ -488,8 +490,9 @@ impl<T: Event> Stream<T> {
         self.change_nodes(|node| node.ignored = true);
     }
 
-    /// How many instances the component before has. By default as many as the one that it reads
-    /// from, where that is forwarded, else one.
+    /// How many instances the component before has: at least 1, and no more than the machine carries
+    /// threads, or the job is refused. By default as many as the one that it reads from, where that is
+    /// forwarded, else one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -584,8 +587,9 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// How many instances the sink has. By default as many as the component that it reads from,
-    /// where that is forwarded, else one.
+    /// How many instances the sink has: at least 1, and no more than the machine carries threads, or
+    /// the job is refused. By default as many as the component that it reads from, where that is
+    /// forwarded, else one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::api::dead_letter::DeadLetter;
 use crate::clock::Timestamp;
 use crate::delivery::at_least_once::chunks::Chunks;
-use crate::error::Failure;
+use crate::delivery::options::{LONGEST_WAIT, SHORTEST_LIMIT, refuse};
+use crate::error::{Failure, Refused};
 
 /// In which order failed events come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,28 @@ impl Default for ReplayOptions {
             order: ReplayOrder::FailedLast,
             timeout: None,
         }
+    }
+}
+
+impl ReplayOptions {
+    /// Refuses values with which no event could be processed, or none could succeed.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        if self.events_max == 0 {
+            return refuse("replay_events_max", "at least 1: no event could be emitted");
+        }
+        if self.bytes_max == 0 {
+            return refuse("replay_bytes_max", "at least 1: no event could be emitted");
+        }
+        if self.attempts_max == 0 {
+            return refuse("attempts_max", "at least 1: the first attempt");
+        }
+        if self.backoff.min(self.backoff_max) > LONGEST_WAIT {
+            return refuse("backoff", "at most a year: what has failed would not come again");
+        }
+        if self.timeout.is_some_and(|timeout| timeout < SHORTEST_LIMIT) {
+            return refuse("timeout", "at least 1 ms: no event is done in less");
+        }
+        Ok(())
     }
 }
 
