@@ -130,8 +130,7 @@ impl<T> EventLogSource<T> {
         if self.poll_every > LONGEST_WAIT {
             return Some(("poll_every", "at most a year: new records would not be seen"));
         }
-        // Not a number is not at least anything.
-        let too_few = self.per_second_max.is_some_and(|events| !(events >= 0.001));
+        let too_few = self.per_second_max.is_some_and(|events| events.is_nan() || events < 0.001);
         too_few.then_some(("per_second_max", "at least one event in a thousand seconds"))
     }
 }

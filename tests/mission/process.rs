@@ -2,7 +2,7 @@
 //! aborts, a full memory, the time that a whole process takes.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Kilobytes of addresses that a process may use; each of its threads takes some ten thousand.
@@ -29,22 +29,23 @@ pub(crate) fn run(
     let said = reader(child.stdout.take().expect("it is a pipe"));
     let complained = reader(child.stderr.take().expect("it is a pipe"));
     let deadline = Instant::now() + within;
-    let mut ended = None;
-    while ended.is_none() && Instant::now() < deadline {
-        ended = child.try_wait().expect("the child can be asked");
+    let runs = |child: &mut Child| child.try_wait().expect("the child can be asked").is_none();
+    while runs(&mut child) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
-    if ended.is_none() {
+    let hangs = runs(&mut child);
+    if hangs {
         child.kill().expect("the child can be killed");
-        child.wait().expect("the child can be waited for");
     }
+    let status = child.wait().expect("the child can be waited for");
     let said = said.join().expect("its output is read");
     let complained = complained.join().expect("its errors are read");
-    match ended {
-        // A name that no test has is a process that tries nothing.
-        Some(status) if status.success() && said.contains("running 1 test") => Ok(said),
-        Some(status) => Err(format!("{status}: {said}\n{complained}")),
-        None => Err(format!("hangs: {said}\n{complained}")),
+    // A name that no test has is a process that tries nothing.
+    let well = status.success() && said.contains("running 1 test");
+    match (hangs, well) {
+        (true, _) => Err(format!("hangs: {said}\n{complained}")),
+        (false, false) => Err(format!("{status}: {said}\n{complained}")),
+        (false, true) => Ok(said),
     }
 }
 
