@@ -20,6 +20,8 @@
 //! ```
 
 mod job;
+#[path = "../pipe/mod.rs"]
+mod pipe;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -105,10 +107,14 @@ struct Row {
 
 fn main() -> Result<(), BoxError> {
     let arguments = Arguments::parse();
+    pipe::ends_quietly();
     silence_injected_panics();
     let mut rows: [Row; 4] = Default::default();
     let progress = ProgressBar::new(arguments.rounds * (SPEED_RUNS + 1));
     for round in 0..arguments.rounds {
+        if progress.is_hidden() {
+            eprintln!("round {} of {}", round + 1, arguments.rounds);
+        }
         for _ in 0..SPEED_RUNS {
             alternately(round, &mut rows, |semantics, row| row.speed(semantics, &arguments))?;
             progress.inc(1);
