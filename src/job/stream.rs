@@ -508,6 +508,9 @@ impl<T: Event> Stream<T> {
 
     /// Gives the component before threads of its own, instead of fusing it to the one it reads.
     ///
+    /// A thread runs at most 64 components one after the other; a longer chain goes on in another
+    /// thread by itself, as if this had been called there.
+    ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("example");

@@ -8,6 +8,7 @@ mod a_core;
 mod b_at_most_once;
 mod c_at_least_once;
 mod d_checkpoints;
+mod deep;
 mod e_one_switch;
 mod f_event_log_source;
 mod idle;
