@@ -83,7 +83,7 @@ impl DecisionTable {
         match Self::create_in(path) {
             Err(error) if is_malformed(&*error) => {
                 // A disk that was full can leave one. What is in it was to be replaced.
-                eprintln!("{} is malformed and is made anew", path.display());
+                println!("{} is malformed and is made anew", path.display());
                 for suffix in ["", "-wal", "-shm"] {
                     let mut file = path.as_os_str().to_owned();
                     file.push(suffix);

@@ -85,6 +85,16 @@ fn an_example_whose_output_is_closed_ends_quietly_with_0() {
     }
 }
 
+/// fault F36: nothing was printed while it ran, unless to a terminal.
+#[test]
+fn a_comparison_says_how_far_it_is_also_where_there_is_no_terminal() {
+    let compare = Program::example("compare").with("--rounds", 1).with("--events", 1_000);
+    let said = text(&compare.with("--paced-ms", 5).output().stderr);
+    for done in 1..=4 {
+        assert!(said.contains(&format!("{done} of 4 measurements so far")), "{said}");
+    }
+}
+
 /// fault F36: two runs that made one directory left it unusable for good.
 #[test]
 fn of_two_runs_on_a_fresh_directory_one_is_refused_and_the_directory_stays_usable() {
