@@ -44,6 +44,7 @@ const OPTIONS: &[(&str, fn())] = &[
     ("restarts.backoff_max", restarts_backoff_max),
     ("replay_events_max", replay_events_max),
     ("replay_bytes_max", replay_bytes_max),
+    ("event_bytes", event_bytes),
     ("attempts_max", attempts_max),
     ("backoff", backoff),
     ("timeout", timeout),
@@ -279,6 +280,41 @@ fn replay_bytes_max() {
     for bytes in [1, 64 << 20, usize::MAX] {
         value(bytes);
         runs_over_a_failure(AtLeastOnce::new().replay_bytes_max(bytes));
+    }
+}
+
+fn event_bytes() {
+    /// Events that say what they weigh.
+    struct Weighed(u64, usize);
+    impl Source for Weighed {
+        type Out = (u64, usize);
+        fn get_events(&mut self, out: &mut Collector<(u64, usize)>) -> Result<Next, BoxError> {
+            while self.0 < EVENTS && out.room() > 0 {
+                out.emit((self.0, self.1));
+                self.0 += 1;
+            }
+            Ok(if self.0 == EVENTS { Next::End } else { Next::Now })
+        }
+        fn event_bytes((_, weight): &(u64, usize)) -> usize {
+            *weight
+        }
+    }
+    for weight in [0, 1, 8, usize::MAX / 2, usize::MAX] {
+        for bytes_max in [1, 64 << 20, usize::MAX] {
+            value((weight, bytes_max));
+            let (seen, faults) = (Collected::new(), Faults::once([3_u64]));
+            let job = Job::new("weighed");
+            job.source("weighed", move || Weighed(0, weight))
+                .parallelism(2)
+                .shuffle()
+                .try_map(move |(n, _)| if faults.strike(&n) { Err("once".into()) } else { Ok(n) })
+                .sink("seen", seen.factory());
+            job.run(AtLeastOnce::new().replay_bytes_max(bytes_max)).unwrap();
+            let mut events = seen.events();
+            events.sort_unstable();
+            events.dedup();
+            assert_eq!(events, all());
+        }
     }
 }
 

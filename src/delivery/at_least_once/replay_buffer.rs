@@ -77,7 +77,8 @@ pub(crate) struct ReplayBuffer<T> {
     stragglers: BTreeMap<u64, T>,
     /// What events weigh, in bytes: the entry after a run of them, and all of them together.
     weights: VecDeque<(u64, usize)>,
-    bytes: usize,
+    /// In more bits than a weight has, since a source may say anything.
+    bytes: u128,
     /// Attempts so far, of entries that have failed.
     attempts: BTreeMap<u64, u32>,
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
@@ -124,7 +125,7 @@ impl<T: Clone> ReplayBuffer<T> {
 
     /// Whether events weigh as much as they may.
     pub(crate) fn is_heavy(&self) -> bool {
-        self.bytes >= self.options.bytes_max
+        self.bytes >= self.options.bytes_max as u128
     }
 
     /// Events that it has.
@@ -135,7 +136,7 @@ impl<T: Clone> ReplayBuffer<T> {
     /// Keeps events that weigh so much together.
     pub(crate) fn keep(&mut self, events: &[T], bytes: usize) {
         self.events.extend(events);
-        self.bytes += bytes;
+        self.bytes += bytes as u128;
         self.weights.push_back((self.end(), bytes));
     }
 
@@ -152,7 +153,7 @@ impl<T: Clone> ReplayBuffer<T> {
         self.front = front;
         self.events.release(front);
         while self.weights.front().is_some_and(|(end, _)| *end <= front) {
-            self.bytes -= self.weights.pop_front().map_or(0, |(_, bytes)| bytes);
+            self.bytes -= self.weights.pop_front().map_or(0, |(_, bytes)| bytes as u128);
         }
         if !self.stragglers.is_empty() {
             self.stragglers = self.stragglers.split_off(&front);
@@ -175,7 +176,7 @@ impl<T: Clone> ReplayBuffer<T> {
         self.weights = weights
             .map(|(entry, event)| (entry + 1, bytes_of(std::slice::from_ref(event))))
             .collect();
-        self.bytes = self.weights.iter().map(|(_, bytes)| bytes).sum();
+        self.bytes = self.weights.iter().map(|(_, bytes)| *bytes as u128).sum();
     }
 
     /// Whether anything waits to be emitted again.
