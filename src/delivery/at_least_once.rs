@@ -247,7 +247,12 @@ impl AtLeastOnce {
     /// let job = Job::new("held");
     /// job.from_iter("numbers", || 0..1_u64).operator("keeps", Keeps::default).ignore();
     /// let impatient = AtLeastOnce::new().attempts_max(2).timeout(Duration::from_millis(20));
-    /// let report = job.start(impatient)?.drain(Duration::from_secs(10))?;
+    /// let (handle, started) = (job.start(impatient)?, std::time::Instant::now());
+    /// while !handle.is_finished() {
+    ///     assert!(started.elapsed() < Duration::from_secs(10), "the event is waited for");
+    ///     std::thread::yield_now();
+    /// }
+    /// let report = handle.wait()?;
     /// assert_eq!(report.metrics.sum("numbers", |m| m.dead_lettered), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

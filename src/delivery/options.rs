@@ -261,7 +261,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// How often failures are answered with a restart; see [`Restarts`]($crate::Restarts).
+            /// How often failures are answered with a restart; see [`Restarts`](crate::Restarts).
             ///
             /// ```
             /// # use streamwork::{ExactlyOnce, Job, JobError, Restarts, RunError};
@@ -280,7 +280,7 @@ macro_rules! shared_options {
             }
 
             /// Time that a stop may take before it is reported as failed. Default 30 seconds; at least
-            /// 1 millisecond. [`JobHandle::stop`]($crate::JobHandle::stop) has it, and the end of the
+            /// 1 millisecond. [`JobHandle::stop`](crate::JobHandle::stop) has it, and the end of the
             /// instances after a failure.
             ///
             /// ```
