@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
@@ -156,45 +156,51 @@ fn a_forwarded_input_of_a_merged_stream_decides_how_many_instances_its_reader_ha
     assert_eq!(reader.instances, 2, "{plan}");
 }
 
+const LATER: Duration = Duration::from_millis(300);
+
+/// How long after its source began each event of two sides came out of a merged stream.
+fn times(name: &str, delayed: &str) -> Vec<(&'static str, Duration)> {
+    let directory = tempfile::tempdir().unwrap();
+    let seen = Collected::new();
+    let job = Job::new("delayed");
+    let [left, right] = ["left", "right"].map(|side| {
+        let started = Arc::new(Mutex::new(None));
+        let first = Arc::clone(&started);
+        let stream = job.from_iter(side, move || {
+            // The moment before the first event of this run.
+            *first.lock() = Some(Instant::now());
+            0..20_u64
+        });
+        stream.map(move |_| (side, started.lock().expect("the source has begun")))
+    });
+    let merged = match delayed {
+        "left" => left.delay(LATER).merge(&right),
+        "right" => left.merge(&right.delay(LATER)),
+        _ => left.merge(&right).delay(LATER),
+    };
+    merged.map(|(side, began)| (side, began.elapsed())).sink("seen", seen.factory());
+    job.run(guarantee(name, directory.path())).unwrap();
+    seen.events()
+}
+
 /// fault F12: `a.merge(&b.delay(d))` was not delayed.
 #[test]
 fn a_delay_holds_for_the_merged_stream_that_it_was_set_on_and_for_no_other() {
-    const LATER: Duration = Duration::from_millis(300);
-    for name in ALL {
-        for delayed in ["left", "right", "both"] {
-            if delayed != "right" && name != "at-least-once" {
-                continue;
-            }
-            let directory = tempfile::tempdir().unwrap();
-            let seen = Collected::new();
-            let job = Job::new("delayed");
-            let [left, right] = ["left", "right"].map(|side| {
-                let started = Arc::new(Mutex::new(None));
-                let first = Arc::clone(&started);
-                let stream = job.from_iter(side, move || {
-                    // The moment before the first event of this run.
-                    *first.lock() = Some(std::time::Instant::now());
-                    0..20_u64
-                });
-                stream.map(move |_| (side, started.lock().expect("the source has begun")))
-            });
-            let merged = match delayed {
-                "left" => left.delay(LATER).merge(&right),
-                "right" => left.merge(&right.delay(LATER)),
-                _ => left.merge(&right).delay(LATER),
-            };
-            merged.map(|(side, began)| (side, began.elapsed())).sink("seen", seen.factory());
-            job.run(guarantee(name, directory.path())).unwrap();
-            let events = seen.events();
+    let under_all = ALL.iter().map(|name| (*name, "right"));
+    let others = [("at-least-once", "left"), ("at-least-once", "both")];
+    for (name, delayed) in under_all.chain(others) {
+        // A busy machine may hold up what is not delayed too, but not each time.
+        let in_time = (0..10).any(|_| {
+            let events = times(name, delayed);
             assert_eq!(events.len(), 40, "{name}, {delayed}");
-            for (side, after) in events {
-                if side == delayed || delayed == "both" {
-                    assert!(after >= LATER, "{name}, {delayed}: {side} after {after:?}");
-                } else {
-                    assert!(after < LATER, "{name}, {delayed}: {side} after {after:?}");
-                }
-            }
-        }
+            let is_delayed = |side| side == delayed || delayed == "both";
+            let (late, early): (Vec<_>, Vec<_>) =
+                events.into_iter().partition(|(side, _)| is_delayed(*side));
+            let too_early = late.iter().find(|(_, after)| *after < LATER);
+            assert_eq!(too_early, None, "{name}, {delayed}");
+            early.iter().all(|(_, after)| *after < LATER)
+        });
+        assert!(in_time, "{name}, {delayed}: the other side is delayed too");
     }
 }
 
