@@ -29,12 +29,17 @@ use analysis::Fault;
 use fraud::database::{DecisionLookup, DecisionTable};
 use fraud::failed::Failed;
 use fraud::feed::{AnyError, Feed};
+use fraud::lock::Lock;
 use fraud::progress::Progress;
 use fraud::score::Analyzer;
 use job::Plan;
 use report::{Pace, Report};
 
+#[path = "pipe/mod.rs"]
+mod pipe;
+
 #[path = "fraud/mod.rs"]
+#[expect(dead_code, reason = "the system usage job uses the rest")]
 mod fraud;
 
 #[path = "fraud_detection/source.rs"]
@@ -97,6 +102,7 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Failed> {
+    pipe::ends_quietly();
     let arguments = Arguments::parse();
     match arguments.ask {
         Some(transaction) => ask(&arguments.db, transaction, arguments.json)?,
@@ -118,6 +124,8 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
             None => "at full speed".to_owned(),
         }
     );
+    // A second run would drop the decisions of this one.
+    let _lock = lock(&arguments.db)?;
     DecisionTable::create(&arguments.db)?;
     let job = job::build(&Plan {
         feed: feed.clone(),
@@ -146,6 +154,17 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
         println!("{}", report.json());
     }
     Ok(())
+}
+
+/// Keeps other runs from the database, in a file beside it.
+fn lock(database: &Path) -> Result<Lock, AnyError> {
+    if let Some(directory) = database.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    }
+    let mut beside = database.as_os_str().to_owned();
+    beside.push(".lock");
+    Lock::take(Path::new(&beside), database)
 }
 
 fn faults(arguments: &Arguments) -> [Fault; 3] {

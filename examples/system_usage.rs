@@ -13,7 +13,7 @@
 
 #![expect(unreachable_pub, reason = "`pub` says here what is for the other files of the example")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use clap::Parser;
 use serde_json::json;
 use streamwork::{EventLogSource, JobReport};
 
+use attempts::Attempts;
 use data_dir::DataDir;
 use fraud::database::DecisionLookup;
 use fraud::failed::Failed;
@@ -31,6 +32,9 @@ use job::{PARALLELISM, Plan, Usage};
 use lookup::Faults;
 use semantics::Semantics;
 use usage_table::UsageTable;
+
+#[path = "pipe/mod.rs"]
+mod pipe;
 
 #[path = "fraud/mod.rs"]
 #[expect(dead_code, reason = "the fraud job uses the rest")]
@@ -44,6 +48,9 @@ mod job;
 
 #[path = "system_usage/lookup.rs"]
 mod lookup;
+
+#[path = "system_usage/attempts.rs"]
+mod attempts;
 
 #[path = "system_usage/usage_table.rs"]
 mod usage_table;
@@ -89,6 +96,7 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Failed> {
+    pipe::ends_quietly();
     run(&Arguments::parse())?;
     Ok(())
 }
@@ -96,7 +104,7 @@ fn main() -> Result<(), Failed> {
 fn run(arguments: &Arguments) -> Result<(), AnyError> {
     let semantics = arguments.semantics;
     let feed = Feed::from_file(&arguments.input)?;
-    let directory = DataDir::open(&arguments.data_dir, semantics.word())?;
+    let directory = DataDir::open(&arguments.data_dir, semantics.word(), &feed)?;
     let log = directory.log(&feed)?;
     let fraud_database = directory.fraud_database(arguments.fraud_db.as_deref(), &feed)?;
     let frauds = frauds(&fraud_database, &feed)?;
@@ -112,6 +120,7 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
         fraud_database,
         failing: Arc::clone(&failing),
         faults: directory.faults(),
+        begun: directory.begun(),
         usage: directory.usage(),
     };
     println!("counting {feed}, {}", semantics.word());
@@ -126,9 +135,12 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
 
     let counted = UsageTable::open(&directory.usage())?.read(job::TOTAL)?;
     let failed = Faults::open(&directory.faults(), failing)?.count()?;
-    report(&ran, counted, truth, failed);
+    // The transactions that were taken up more than once, by this run and those before it: one by one as replays, or
+    // together after a run went back to a checkpoint or was killed.
+    let replayed = Attempts::total(&directory.begun())?.saturating_sub(truth.transactions);
+    report(&ran, counted, truth, failed, replayed);
     if arguments.json {
-        println!("{}", figures(&ran, counted, truth, failed));
+        println!("{}", figures(&ran, counted, truth, failed, replayed));
     }
     if semantics.keeps_its_promise(counted, truth) {
         Ok(())
@@ -138,18 +150,32 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
 }
 
 /// The transactions of the feed that the fraud job has declined.
+///
+/// # Errors
+/// What SQLite said, or that the decisions are about other transactions.
 fn frauds(fraud_database: &Path, feed: &Feed) -> Result<HashSet<u64>, AnyError> {
-    let ours: HashSet<u64> = feed.transactions().map(|transaction| transaction.id).collect();
-    let mut frauds = HashSet::new();
-    DecisionLookup::open(fraud_database)?.for_each(|decided| {
-        if decided.declined && ours.contains(&decided.transaction_id) {
-            frauds.insert(decided.transaction_id);
+    let ours: HashMap<u64, (u32, u64)> =
+        feed.transactions().map(|t| (t.id, (t.customer, t.amount_cents))).collect();
+    let (mut frauds, mut decided) = (HashSet::new(), 0);
+    DecisionLookup::open(fraud_database)?.for_each(|row| {
+        if ours.get(&row.transaction_id) == Some(&(row.customer, row.amount_cents)) {
+            decided += 1;
+            if row.declined {
+                frauds.insert(row.transaction_id);
+            }
         }
     })?;
+    if decided != ours.len() {
+        let (path, all) = (fraud_database.display(), ours.len());
+        return Err(format!(
+            "{path} has decided {decided} of the {all} transactions: let the fraud job run over the same file, or remove it to have it made"
+        )
+        .into());
+    }
     Ok(frauds)
 }
 
-fn report(ran: &JobReport, counted: Usage, truth: Usage, failed: u64) {
+fn report(ran: &JobReport, counted: Usage, truth: Usage, failed: u64, replayed: u64) {
     let line = |what: &str, counted: u64, truth: u64| {
         let verdict = match counted.cmp(&truth) {
             std::cmp::Ordering::Less => format!("{} too few", truth - counted),
@@ -164,7 +190,7 @@ fn report(ran: &JobReport, counted: Usage, truth: Usage, failed: u64) {
     let start =
         ran.restored_from.map_or("the beginning".to_owned(), |id| format!("checkpoint {id}"));
     println!("last start     from {start}, {} restarts in this run", ran.metrics.restarts);
-    println!("replayed       {} transactions", replayed(ran, truth));
+    println!("replayed       {replayed} transactions, in all runs on this directory together");
     println!(
         "run            {:.2} s, {} checkpoints",
         ran.elapsed.as_secs_f64(),
@@ -172,24 +198,22 @@ fn report(ran: &JobReport, counted: Usage, truth: Usage, failed: u64) {
     );
 }
 
-fn figures(ran: &JobReport, counted: Usage, truth: Usage, failed: u64) -> serde_json::Value {
+fn figures(
+    ran: &JobReport,
+    counted: Usage,
+    truth: Usage,
+    failed: u64,
+    replayed: u64,
+) -> serde_json::Value {
     json!({
         "transactions": counted.transactions,
         "frauds": counted.frauds,
         "expected_transactions": truth.transactions,
         "expected_frauds": truth.frauds,
         "lookups_failed": failed,
-        "replayed": replayed(ran, truth),
+        "replayed": replayed,
         "restored_from_checkpoint": ran.restored_from.map(|id| id.0),
         "checkpoints": ran.metrics.checkpoints,
         "seconds": ran.elapsed.as_secs_f64(),
     })
-}
-
-/// Transactions that this process has emitted more than once: one by one as replays, or together
-/// after it went back to a checkpoint.
-fn replayed(ran: &JobReport, truth: Usage) -> u64 {
-    let emitted = ran.metrics.sum(job::SOURCE, |instance| instance.emitted);
-    let one_by_one = ran.metrics.sum(job::SOURCE, |instance| instance.replayed);
-    one_by_one + emitted.saturating_sub(truth.transactions)
 }

@@ -20,7 +20,10 @@
 //! ```
 
 mod job;
+#[path = "../pipe/mod.rs"]
+mod pipe;
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,16 +108,17 @@ struct Row {
 
 fn main() -> Result<(), BoxError> {
     let arguments = Arguments::parse();
+    pipe::ends_quietly();
     silence_injected_panics();
     let mut rows: [Row; 4] = Default::default();
     let progress = ProgressBar::new(arguments.rounds * (SPEED_RUNS + 1));
     for round in 0..arguments.rounds {
         for _ in 0..SPEED_RUNS {
             alternately(round, &mut rows, |semantics, row| row.speed(semantics, &arguments))?;
-            progress.inc(1);
+            step(&progress);
         }
         alternately(round, &mut rows, |semantics, row| row.faults(semantics, &arguments))?;
-        progress.inc(1);
+        step(&progress);
     }
     progress.finish_and_clear();
     print(&rows, &arguments);
@@ -122,6 +126,16 @@ fn main() -> Result<(), BoxError> {
         println!("{}", json!({ "semantics": rows.each_ref().map(Row::json) }));
     }
     check(&rows)
+}
+
+/// One more measurement of all guarantees is done.
+fn step(progress: &ProgressBar) {
+    progress.inc(1);
+    if progress.is_hidden() {
+        let (done, all) = (progress.position(), progress.length().unwrap_or_default());
+        // Nobody may be there to read it, which does not matter to the measurement.
+        let _ = writeln!(std::io::stderr(), "{done} of {all} measurements so far");
+    }
 }
 
 /// Measures each guarantee once; another one comes first in every round.

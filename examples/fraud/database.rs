@@ -80,9 +80,47 @@ impl DecisionTable {
             std::fs::create_dir_all(directory)
                 .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
         }
+        match Self::create_in(path) {
+            Err(error) if is_malformed(&*error) => {
+                // A disk that was full can leave one. What is in it was to be replaced.
+                println!("{} is malformed and is made anew", path.display());
+                for suffix in ["", "-wal", "-shm"] {
+                    let mut file = path.as_os_str().to_owned();
+                    file.push(suffix);
+                    match std::fs::remove_file(&file) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(format!("cannot remove {}: {error}", path.display()).into());
+                        }
+                        _ => {}
+                    }
+                }
+                Self::create_in(path)
+            }
+            created => created,
+        }
+    }
+
+    fn create_in(path: &Path) -> Result<Self, AnyError> {
         let table = Self::open(path)?;
         table.connection.execute_batch(CREATE)?;
         Ok(table)
+    }
+
+    /// Ends the writing: all that was taken is in the one file, and no other file belongs to it.
+    ///
+    /// # Errors
+    /// What SQLite said, for instance that the disk is full. The file is not whole then.
+    pub fn finish(mut self) -> Result<(), AnyError> {
+        self.flush()?;
+        // What is in the write-ahead log only would be missing in a file that is moved without it. A close would try
+        // the same, and say nothing when it fails.
+        let left: String =
+            self.connection.query_row("PRAGMA journal_mode = DELETE", (), |row| row.get(0))?;
+        if left != "delete" {
+            return Err(format!("the database could not be brought into one file: {left}").into());
+        }
+        self.connection.close().map_err(|(_, error)| error)?;
+        Ok(())
     }
 
     /// The table that is in this file.
@@ -162,6 +200,12 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Approved => "approved",
         Verdict::Declined => "declined",
     }
+}
+
+/// Whether a database of ours is broken; a file that is no database is not meant.
+fn is_malformed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let said = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    said == Some(rusqlite::ErrorCode::DatabaseCorrupt)
 }
 
 fn cannot_open(path: &Path, error: &rusqlite::Error) -> AnyError {

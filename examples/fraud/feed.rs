@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::generator::Generator;
 use super::transaction::{Labelled, Transaction};
 use super::transaction_file::read_csv;
@@ -62,6 +64,18 @@ impl Feed {
             Origin::File { rows, .. } => rows.len() as u64,
             Origin::Generated { count, .. } => *count,
         }
+    }
+
+    /// Stands for what the transactions are, whatever file they came from: other ones have another.
+    ///
+    /// # Errors
+    /// What the encoder said.
+    pub fn identity(&self) -> Result<u64, AnyError> {
+        let mut hash = Xxh3::new();
+        for transaction in self.transactions() {
+            hash.update(&streamwork::checkpoint::encode(&transaction)?);
+        }
+        Ok(hash.digest())
     }
 
     /// Is it known which transactions are frauds?

@@ -26,6 +26,7 @@ pub mod feed;
 pub mod database;
 
 pub mod failed;
+pub mod lock;
 pub mod progress;
 
 #[cfg(test)]

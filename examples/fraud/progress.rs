@@ -1,7 +1,7 @@
-//! A progress bar for those who look at a terminal, and nothing for those who do not.
+//! How far a run is: a bar for those who look at a terminal, a line now and then for those who do not.
 
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use streamwork::metrics::InstanceMetrics;
@@ -9,7 +9,7 @@ use streamwork::{Guarantee, Job, JobReport};
 
 use super::feed::AnyError;
 
-/// What the bar shows: a number of this component, out of so many events.
+/// What is shown: a number of this component, out of so many events.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// The component.
@@ -20,23 +20,41 @@ pub struct Progress {
     pub events: u64,
 }
 
+/// Looks at the job, so that the end of a run is noticed within this time.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Time between two states of the bar.
+const BAR_EVERY: Duration = Duration::from_millis(20);
+/// Time between two lines.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+
 impl Progress {
     /// Runs the job to its end.
     ///
     /// # Errors
     /// What refused or ended it.
     pub fn run(self, job: &Job, guarantee: impl Into<Guarantee>) -> Result<JobReport, AnyError> {
-        if !std::io::stderr().is_terminal() {
-            return Ok(job.run(guarantee)?);
-        }
         let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}")?;
-        let bar = ProgressBar::new(self.events).with_style(style);
+        let terminal = std::io::stderr().is_terminal();
+        let bar = terminal.then(|| ProgressBar::new(self.events).with_style(style));
+        let every = if terminal { BAR_EVERY } else { LINE_EVERY };
         let handle = job.start(guarantee)?;
+        let mut shown = Instant::now();
         while !handle.is_finished() {
-            bar.set_position(handle.metrics().sum(self.component, self.of));
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK_EVERY);
+            if shown.elapsed() < every {
+                continue;
+            }
+            shown = Instant::now();
+            let done = handle.metrics().sum(self.component, self.of);
+            match &bar {
+                Some(bar) => bar.set_position(done),
+                // Nobody may be there to read it, which does not matter to the job.
+                None => drop(writeln!(std::io::stderr(), "{done} of {} so far", self.events)),
+            }
         }
-        bar.finish_and_clear();
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
         Ok(handle.wait()?)
     }
 }

@@ -19,6 +19,8 @@
 mod checkpoints;
 mod dump;
 mod event_log;
+#[path = "../pipe/mod.rs"]
+mod pipe;
 mod words;
 
 use std::path::PathBuf;
@@ -56,6 +58,7 @@ enum Verdict {
 }
 
 fn main() -> ExitCode {
+    pipe::ends_quietly();
     let verdict = match Arguments::parse().at {
         Place::Checkpoints(question) => checkpoints::inspect(&question),
         Place::Log { dir } => event_log::inspect(&dir),

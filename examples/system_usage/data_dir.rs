@@ -1,18 +1,22 @@
 //! The directory that keeps everything a run needs to go on after it was killed.
 //!
 //! ```text
+//!   LOCK                  held by the run that works here
+//!   input                 which transactions all of this is about
 //!   log/                  the transactions, shared by all semantics
 //!   fraud.db              what the fraud job decided, unless --fraud-db names another
 //!   <semantics>/
 //!     checkpoints/        of the engine
 //!     usage.db            the totals
 //!     faults.db           which lookups have failed
+//!     begun/              how many transactions were taken up, by instance
 //! ```
 //!
 //! Log and fraud database are made elsewhere and moved here when they are whole: a run that is killed
-//! meanwhile leaves nothing that the next one would take for whole.
+//! meanwhile, or whose disk is full, leaves nothing that the next one would take for whole.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use streamwork::log::{EventLog, LogOptions, LogReader};
@@ -24,6 +28,7 @@ use crate::fraud::analyzers::transaction_count::TransactionCount;
 use crate::fraud::database::{Decided, DecisionTable};
 use crate::fraud::decision::decide;
 use crate::fraud::feed::{AnyError, Feed};
+use crate::fraud::lock::Lock;
 use crate::fraud::transaction::Transaction;
 
 /// Partitions of the log: each is read in order, by one instance of the source.
@@ -34,22 +39,52 @@ const START_UNIX_MS: i64 = 1_735_689_600_000;
 const DECISIONS_AT_ONCE: usize = 4096;
 
 /// The paths of a run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
     semantics: PathBuf,
+    _lock: Lock,
 }
 
 impl DataDir {
-    /// The directory of runs under these semantics.
+    /// The directory of runs over `feed` under these semantics, which no other run may use as long as this value
+    /// lives.
     ///
     /// # Errors
-    /// What the operating system said.
-    pub fn open(root: &Path, semantics: &str) -> Result<Self, AnyError> {
-        let opened = Self { root: root.to_owned(), semantics: root.join(semantics) };
-        fs::create_dir_all(&opened.semantics)
-            .map_err(|error| format!("cannot make {}: {error}", opened.semantics.display()))?;
+    /// That another run uses it, that it belongs to other transactions, or what the operating system said.
+    pub fn open(root: &Path, semantics: &str, feed: &Feed) -> Result<Self, AnyError> {
+        let semantics = root.join(semantics);
+        fs::create_dir_all(&semantics)
+            .map_err(|error| format!("cannot make {}: {error}", semantics.display()))?;
+        let _lock = Lock::take(&root.join("LOCK"), root)?;
+        let opened = Self { root: root.to_owned(), semantics, _lock };
+        opened.belong_to(feed)?;
         Ok(opened)
+    }
+
+    /// Notes which transactions this directory is about, or compares them with what is noted.
+    fn belong_to(&self, feed: &Feed) -> Result<(), AnyError> {
+        let path = self.root.join("input");
+        let ours = format!("{:016x} {feed}", feed.identity()?);
+        match fs::read_to_string(&path) {
+            // The file may have another name by now; what is in it counts.
+            Ok(noted) if noted.split(' ').next() == ours.split(' ').next() => Ok(()),
+            Ok(noted) => {
+                let (root, noted) = (self.root.display(), noted.split_once(' '));
+                let noted = noted.map_or("other transactions", |(_, feed)| feed);
+                Err(format!(
+                    "{root} holds {noted}, which differ from the {feed}: choose another --data-dir"
+                )
+                .into())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make_whole(&path, |path| {
+                    let mut file = File::create(path)?;
+                    Ok(file.write_all(ours.as_bytes())?)
+                })
+            }
+            Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
+        }
     }
 
     /// Where the engine keeps checkpoints.
@@ -65,6 +100,11 @@ impl DataDir {
     /// The database that remembers which lookups have failed.
     pub fn faults(&self) -> PathBuf {
         self.semantics.join("faults.db")
+    }
+
+    /// Where it is written down how many transactions were taken up.
+    pub fn begun(&self) -> PathBuf {
+        self.semantics.join("begun")
     }
 
     /// The event log with the transactions of `feed`, which are loaded if they are not there.
@@ -121,10 +161,13 @@ fn make_whole(
     let made = beside.join(name);
     make(&made)?;
     if made.is_file() {
-        fs::File::open(&made)?.sync_all()?;
+        File::open(&made)?.sync_all()?;
     }
     fs::rename(&made, path)?;
-    Ok(fs::remove_dir_all(&beside)?)
+    fs::remove_dir_all(&beside)?;
+    // The name is as durable as what it stands for.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?)
 }
 
 /// Appends all transactions, those of one account to one partition, so that they keep their order.
@@ -155,5 +198,5 @@ fn detect(path: &Path, feed: &Feed) -> Result<(), AnyError> {
             table.flush()?;
         }
     }
-    table.flush()
+    table.finish()
 }

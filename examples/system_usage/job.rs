@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use streamwork::{BoxError, Collector, EventLogSource, Instance, Job, StatefulOperator};
 
+use crate::attempts::Attempts;
 use crate::fraud::transaction::Transaction;
 use crate::lookup::{Faults, FraudLookup};
 use crate::usage_table::UsageSink;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub failing: Arc<HashSet<u64>>,
     /// Where it is written down which of them did.
     pub faults: PathBuf,
+    /// Where it is written down how many transactions were taken up.
+    pub begun: PathBuf,
     /// Where the totals go.
     pub usage: PathBuf,
 }
@@ -96,12 +99,13 @@ struct UsageAnalyzer {
     plan: Plan,
     index: usize,
     lookup: Option<FraudLookup>,
+    attempts: Option<Attempts>,
     counted: Usage,
 }
 
 impl UsageAnalyzer {
     fn new(plan: Plan) -> Self {
-        Self { plan, index: 0, lookup: None, counted: Usage::default() }
+        Self { plan, index: 0, lookup: None, attempts: None, counted: Usage::default() }
     }
 }
 
@@ -114,6 +118,7 @@ impl StatefulOperator for UsageAnalyzer {
         let faults = Faults::open(&self.plan.faults, Arc::clone(&self.plan.failing))?;
         self.lookup = Some(FraudLookup::open(&self.plan.fraud_database, faults)?);
         self.index = instance.index();
+        self.attempts = Some(Attempts::open(&self.plan.begun, self.index)?);
         self.counted = state.unwrap_or_default();
         Ok(())
     }
@@ -123,6 +128,7 @@ impl StatefulOperator for UsageAnalyzer {
         transaction: Transaction,
         out: &mut Collector<Self::Out>,
     ) -> Result<(), BoxError> {
+        self.attempts.as_mut().ok_or("nothing is written down")?.begin()?;
         let lookup = self.lookup.as_ref().ok_or("the fraud database is not open")?;
         self.counted.transactions += 1;
         self.counted.frauds += u64::from(lookup.is_fraud(transaction.id)?);

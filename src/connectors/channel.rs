@@ -197,9 +197,24 @@ impl<T: Event> Source for ChannelSource<T> {
     }
 }
 
+/// What is wrong with this capacity, if anything is.
+fn capacity_error<T>(capacity: usize) -> Option<String> {
+    let place = size_of::<T>() + size_of::<usize>();
+    if capacity == 0 {
+        return Some("a capacity of 0 takes no event".to_owned());
+    }
+    (capacity.saturating_mul(place) > PLACES_BYTES_MAX).then(|| {
+        format!("the places of {capacity} events can take more than {PLACES_BYTES_MAX} bytes")
+    })
+}
+
+/// Bytes that the places of one channel may take.
+const PLACES_BYTES_MAX: usize = 1 << 30;
+
 impl Job {
     /// Adds a source that emits what is sent to it, from any thread, through a channel that holds
-    /// `capacity` events, at least 1.
+    /// `capacity` events: at least 1, and so many that their places take a gigabyte at most. With
+    /// another capacity the job is refused when it is started.
     ///
     /// It cannot be rewound: what the job loses nobody can send again. A stop or drain closes the
     /// channel and processes all that it has accepted.
@@ -221,9 +236,13 @@ impl Job {
         name: impl Into<String>,
         capacity: usize,
     ) -> (EventSender<T>, Stream<T>) {
+        if let Some(reason) = capacity_error::<T>(capacity) {
+            self.graph.borrow_mut().refuse("channel", reason);
+        }
         let state = State {
             queue: VecDeque::new(),
-            capacity,
+            // One that cannot be run must not let its senders wait.
+            capacity: capacity.max(1),
             senders: 1,
             running: false,
             closed: false,

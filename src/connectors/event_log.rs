@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::bad_record::OnBadRecord;
 use super::lost_position::OnLostPosition;
 use crate::api::event::Event;
+use crate::delivery::options::LONGEST_WAIT;
 use crate::job::Job;
 use crate::job::stream::Stream;
 use crate::log::{LogError, LogReader};
@@ -112,16 +113,18 @@ impl<T> EventLogSource<T> {
         self
     }
 
-    /// How often to look for new records while there are none. Default 20 milliseconds.
+    /// How often to look for new records while there are none. Default 20 milliseconds; more than
+    /// zero and at most a year, or the job is refused when it is started.
     pub fn poll_every(mut self, interval: Duration) -> Self {
         self.poll_every = interval;
         self
     }
 
-    /// Reads no faster than this, per instance, counted from its start; at least one event in a
-    /// thousand seconds. By default as fast as the job takes it.
+    /// Reads no faster than this, per instance, counted from its start. By default, and with
+    /// infinity, as fast as the job takes it. At least one event in a thousand seconds (0.001), or
+    /// the job is refused when it is started.
     pub fn per_second_max(mut self, events: f64) -> Self {
-        self.per_second_max = Some(events.max(0.001));
+        self.per_second_max = Some(events).filter(|events| *events != f64::INFINITY);
         self
     }
 
@@ -137,6 +140,18 @@ impl<T> EventLogSource<T> {
     pub fn on_lost_position(mut self, policy: OnLostPosition) -> Self {
         self.on_lost_position = policy;
         self
+    }
+
+    /// The option that has a value with which nothing would be read, and why.
+    fn unfit_option(&self) -> Option<(&'static str, &'static str)> {
+        if self.poll_every.is_zero() {
+            return Some(("poll_every", "an interval of zero would look without a pause"));
+        }
+        if self.poll_every > LONGEST_WAIT {
+            return Some(("poll_every", "at most a year: new records would not be seen"));
+        }
+        let too_few = self.per_second_max.is_some_and(|events| events.is_nan() || events < 0.001);
+        too_few.then_some(("per_second_max", "at least one event in a thousand seconds"))
     }
 }
 
@@ -163,6 +178,9 @@ impl Job {
         name: impl Into<String>,
         source: EventLogSource<T>,
     ) -> Stream<T> {
+        if let Some((option, reason)) = source.unfit_option() {
+            self.graph.borrow_mut().refuse(option, reason.to_owned());
+        }
         self.stateful_source(name, move || LogInstance::new(source.clone()))
     }
 }

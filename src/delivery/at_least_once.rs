@@ -89,10 +89,15 @@ impl AtLeastOnce {
     /// Keeps acknowledged positions and state in a directory.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().store_in("positions").into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use streamwork::{AtLeastOnce, Job};
+    /// # let directory = tempfile::tempdir()?;
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", || 0..9_u64).for_each(|_| ());
+    /// let guarantee = || AtLeastOnce::new().store_in(directory.path());
+    /// assert_eq!(job.run(guarantee())?.metrics.sum("numbers", |m| m.emitted), 9);
+    /// // The next run goes on where all is acknowledged.
+    /// assert_eq!(job.run(guarantee())?.metrics.sum("numbers", |m| m.emitted), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
         self.store(StoreChoice::directory(directory.into()))
@@ -104,27 +109,57 @@ impl AtLeastOnce {
     }
 
     /// Events that a source instance may have unacknowledged; more wait in the source. Default
-    /// 65,536.
+    /// 65,536; at least 1. With `usize::MAX` the bytes are the only bound.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().replay_events_max(1_000).into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use std::sync::Arc;
+    /// # use std::sync::atomic::{AtomicUsize, Ordering};
+    /// # use streamwork::{AtLeastOnce, Job};
+    /// // Events that have been read and not yet written.
+    /// let (out, read) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    /// let (reading, writing, most) = (Arc::clone(&out), Arc::clone(&out), Arc::clone(&read));
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", move || {
+    ///     let (reading, most) = (Arc::clone(&reading), Arc::clone(&most));
+    ///     (0..50_000_u64).inspect(move |_| {
+    ///         most.fetch_max(1 + reading.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+    ///     })
+    /// })
+    /// .for_each(move |_| drop(writing.fetch_sub(1, Ordering::SeqCst)))
+    /// .own_thread();
+    /// job.run(AtLeastOnce::new().replay_events_max(1_000))?;
+    /// assert!(read.load(Ordering::SeqCst) <= 1_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn replay_events_max(mut self, events: usize) -> Self {
         self.replay.events_max = events;
         self
     }
 
-    /// Bytes, by `event_bytes` of the source, that a source instance may have unacknowledged.
-    /// Default 64 MiB.
+    /// Bytes, by `event_bytes` of the source, that a source instance may have unacknowledged. Default
+    /// 64 MiB; at least 1, and an event larger than this waits until it is alone. With `usize::MAX` the
+    /// number of events is the only bound.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().replay_bytes_max(1 << 20).into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use std::sync::Arc;
+    /// # use std::sync::atomic::{AtomicUsize, Ordering};
+    /// # use streamwork::{AtLeastOnce, Job};
+    /// // Events that have been read and not yet written.
+    /// let (out, read) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    /// let (reading, writing, most) = (Arc::clone(&out), Arc::clone(&out), Arc::clone(&read));
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", move || {
+    ///     let (reading, most) = (Arc::clone(&reading), Arc::clone(&most));
+    ///     (0..50_000_u64).inspect(move |_| {
+    ///         most.fetch_max(1 + reading.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+    ///     })
+    /// })
+    /// .for_each(move |_| drop(writing.fetch_sub(1, Ordering::SeqCst)))
+    /// .own_thread();
+    /// job.run(AtLeastOnce::new().replay_bytes_max(8_000))?;
+    /// // A thousand numbers of eight bytes, and what one batch may have more.
+    /// assert!(read.load(Ordering::SeqCst) <= 1_000 + 1_024);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn replay_bytes_max(mut self, bytes: usize) -> Self {
         self.replay.bytes_max = bytes;
@@ -134,10 +169,13 @@ impl AtLeastOnce {
     /// Times an event is tried before it becomes a dead letter; at least 1. Default 10.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().attempts_max(3).into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use streamwork::{AtLeastOnce, Job};
+    /// let job = Job::new("poison");
+    /// job.from_iter("numbers", || 0..9_u64).try_for_each(|n| if n == 7 { Err("poison".into()) } else { Ok(()) });
+    /// let report = job.run(AtLeastOnce::new().attempts_max(3))?;
+    /// assert_eq!(report.metrics.sum("for_each", |m| m.failed), 3);
+    /// assert_eq!(report.metrics.sum("numbers", |m| m.dead_lettered), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn attempts_max(mut self, attempts: u32) -> Self {
         self.replay.attempts_max = attempts;
@@ -145,13 +183,19 @@ impl AtLeastOnce {
     }
 
     /// The pause before an event is tried again: `first`, doubled with every attempt, at most
-    /// `longest`. Default 1 millisecond and 1 second.
+    /// `longest`. Default 1 millisecond and 1 second. One of the two must be at most a year.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().backoff(Duration::from_millis(5), Duration::from_secs(5)).into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use std::time::{Duration, Instant};
+    /// # use streamwork::{AtLeastOnce, Job};
+    /// let job = Job::new("poison");
+    /// job.from_iter("numbers", || 0..1_u64).try_for_each(|_| Err("poison".into()));
+    /// let (first, longest) = (Duration::from_millis(10), Duration::from_millis(20));
+    /// let started = Instant::now();
+    /// job.run(AtLeastOnce::new().attempts_max(4).backoff(first, longest))?;
+    /// // Three pauses between four attempts.
+    /// assert!(started.elapsed() >= Duration::from_millis(10 + 20 + 20));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.replay.backoff = first;
@@ -163,10 +207,20 @@ impl AtLeastOnce {
     /// in order. By default only the failed event is emitted again, after the others.
     ///
     /// ```
-    /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().ordered().into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use std::sync::atomic::{AtomicBool, Ordering};
+    /// # use streamwork::testkit::Collected;
+    /// # use streamwork::{AtLeastOnce, Job};
+    /// let (seen, failed) = (Collected::new(), AtomicBool::new(false));
+    /// let job = Job::new("letters");
+    /// job.from_iter("letters", || ["A", "B", "C"])
+    ///     .try_map(move |letter| match letter {
+    ///         "A" if !failed.swap(true, Ordering::SeqCst) => Err("once".into()),
+    ///         _ => Ok(letter),
+    ///     })
+    ///     .sink("seen", seen.factory());
+    /// job.run(AtLeastOnce::new().ordered())?;
+    /// assert!(seen.events().ends_with(&["A", "B", "C"]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn ordered(mut self) -> Self {
         self.replay.order = ReplayOrder::Ordered;
@@ -174,13 +228,33 @@ impl AtLeastOnce {
     }
 
     /// Fails events of which nothing has been heard for this long, counted from their last
-    /// progress. Off by default: with back-pressure, waiting is not failing.
+    /// progress; at least 1 millisecond. Off by default: with back-pressure, waiting is not failing.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use streamwork::{AtLeastOnce, Guarantee};
-    /// let guarantee: Guarantee = AtLeastOnce::new().timeout(Duration::from_secs(60)).into();
-    /// assert_eq!(guarantee.name(), "at-least-once");
+    /// # use streamwork::{AtLeastOnce, BoxError, Collector, Job, Operator, Token};
+    /// /// Keeps an event for ever.
+    /// #[derive(Default)]
+    /// struct Keeps(Vec<Token>);
+    /// impl Operator for Keeps {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     fn apply(&mut self, _: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         self.0.push(out.defer());
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let job = Job::new("held");
+    /// job.from_iter("numbers", || 0..1_u64).operator("keeps", Keeps::default).ignore();
+    /// let impatient = AtLeastOnce::new().attempts_max(2).timeout(Duration::from_millis(20));
+    /// let (handle, started) = (job.start(impatient)?, std::time::Instant::now());
+    /// while !handle.is_finished() {
+    ///     assert!(started.elapsed() < Duration::from_secs(10), "the event is waited for");
+    ///     std::thread::yield_now();
+    /// }
+    /// let report = handle.wait()?;
+    /// assert_eq!(report.metrics.sum("numbers", |m| m.dead_lettered), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn timeout(mut self, without_progress: Duration) -> Self {
         self.replay.timeout = Some(without_progress);

@@ -57,9 +57,14 @@ impl AtMostOnce {
     /// had been emitted.
     ///
     /// ```
-    /// # use streamwork::{AtMostOnce, Guarantee};
-    /// let guarantee: Guarantee = AtMostOnce::new().store_in("positions").into();
-    /// assert_eq!(guarantee.name(), "at-most-once");
+    /// # use streamwork::{AtMostOnce, Job};
+    /// # let directory = tempfile::tempdir()?;
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", || 0..9_u64).for_each(|_| ());
+    /// let guarantee = || AtMostOnce::new().store_in(directory.path());
+    /// assert_eq!(job.run(guarantee())?.metrics.sum("numbers", |m| m.emitted), 9);
+    /// assert_eq!(job.run(guarantee())?.metrics.sum("numbers", |m| m.emitted), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn store_in(self, directory: impl Into<PathBuf>) -> Self {
         self.store(StoreChoice::directory(directory.into()))

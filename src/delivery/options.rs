@@ -16,13 +16,13 @@ use crate::error::Refused;
 /// that completes, or a window without failures, makes it short again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restarts {
-    /// Restarts within the window that are accepted. Default 5.
+    /// Restarts within the window that are accepted. Default 5; with 0 there are none, with `u32::MAX` there is no limit.
     pub limit: u32,
-    /// The window. Default 10 seconds.
+    /// The window. Default 10 seconds; more than zero where there is a limit, or nothing would be counted.
     pub window: Duration,
-    /// The pause before the first restart. Default 10 milliseconds.
+    /// The pause before the first restart. Default 10 milliseconds. This or `backoff_max` must be at most a year.
     pub backoff: Duration,
-    /// The longest pause. Default 1 second.
+    /// The longest pause. Default 1 second; zero is no pause at all.
     pub backoff_max: Duration,
 }
 
@@ -106,22 +106,53 @@ impl Default for RunOptions {
     }
 }
 
+/// The shortest time that a limit on something that takes time may be: below, nothing is ever done in time.
+pub(crate) const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
+
+/// The longest that events may have to wait for something that is certain to come: a longer wait is taken for a
+/// mistake, since a job would seem to hang.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Refuses an option by its name.
+pub(crate) fn refuse<T>(option: &'static str, reason: &str) -> Result<T, Refused> {
+    Err(Refused::Option { option, reason: reason.to_owned() })
+}
+
 impl RunOptions {
     /// Refuses values that mean nothing.
     pub(crate) fn check(&self) -> Result<(), Refused> {
-        let refuse =
-            |option, reason: &str| Err(Refused::Option { option, reason: reason.to_owned() });
         if self.schedule.every.is_zero() {
             return refuse("every", "an interval of zero would checkpoint without end");
         }
-        if self.schedule.timeout.is_zero() {
-            return refuse("checkpoint_timeout", "no checkpoint is done in no time");
+        if self.schedule.timeout < SHORTEST_LIMIT {
+            return refuse("checkpoint_timeout", "at least 1 ms: no checkpoint is done in less");
         }
         if self.schedule.failures_in_a_row_max == 0 {
             return refuse("failed_checkpoints_max", "at least 1: the failure that ends the job");
         }
         if self.keep < 2 {
             return refuse("keep", "at least 2: the newest and one to fall back to");
+        }
+        if self.stop_within < SHORTEST_LIMIT {
+            return refuse("stop_within", "at least 1 ms: no stop is done in less");
+        }
+        if self.stalled_after < SHORTEST_LIMIT {
+            return refuse("stalled_after", "at least 1 ms: every callback takes some time");
+        }
+        self.restarts.check()
+    }
+}
+
+impl Restarts {
+    fn check(&self) -> Result<(), Refused> {
+        let counts = self.limit != 0 && self.limit != u32::MAX;
+        if counts && self.window.is_zero() {
+            let reason = "a window of zero counts no failure: use `Restarts::unlimited()`";
+            return refuse("restarts.window", reason);
+        }
+        if self.pause(1) > LONGEST_WAIT {
+            let reason = "at most a year: what has failed would not be started again";
+            return refuse("restarts.backoff", reason);
         }
         Ok(())
     }
@@ -131,13 +162,23 @@ impl RunOptions {
 macro_rules! shared_options {
     ($guarantee:ident) => {
         impl $guarantee {
-            /// Time between the beginnings of two checkpoints. Default 1 second.
+            /// Time between the beginnings of two checkpoints. Default 1 second; more than zero, and with
+            /// `Duration::MAX` none is taken before the end.
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").every(Duration::from_millis(100)).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("endless");
+            /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+            /// let often = ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_millis(10));
+            /// let (handle, started) = (job.start(often)?, std::time::Instant::now());
+            /// while handle.metrics().checkpoints < 3 {
+            ///     std::thread::yield_now();
+            /// }
+            /// assert!(started.elapsed() < Duration::from_secs(3));
+            /// handle.stop_within(Duration::from_secs(10))?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn every(mut self, interval: std::time::Duration) -> Self {
                 self.options.schedule.every = interval;
@@ -145,26 +186,39 @@ macro_rules! shared_options {
             }
 
             /// Time that passes at least between the end of a checkpoint and the beginning of the
-            /// next. Default none.
+            /// next. Default none; any length, and the last checkpoint does not wait for it.
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").minimum_pause(Duration::from_millis(500)).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("numbers");
+            /// job.from_iter("numbers", || 0..100_000_u64).for_each(|_| ());
+            /// let often = ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_nanos(1));
+            /// let report = job.run(often.minimum_pause(Duration::from_secs(3600)))?;
+            /// // The first one, and the last.
+            /// assert!(report.metrics.checkpoints <= 2);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn minimum_pause(mut self, pause: std::time::Duration) -> Self {
                 self.options.schedule.minimum_pause = pause;
                 self
             }
 
-            /// Time after which a checkpoint is given up. Default 60 seconds.
+            /// Time after which a checkpoint is given up. Default 60 seconds; at least 1 millisecond.
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").checkpoint_timeout(Duration::from_secs(10)).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job, JobError, RunError};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("late");
+            /// // No barrier passes while this sleeps.
+            /// job.from_iter("numbers", || 0..9_u64).for_each(|_| std::thread::sleep(Duration::from_millis(20)));
+            /// let exactly_once = ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_millis(1));
+            /// let impatient = exactly_once.checkpoint_timeout(Duration::from_millis(5)).failed_checkpoints_max(1);
+            /// let ended = job.run(impatient);
+            /// assert!(matches!(ended, Err(RunError::Failed(JobError::Checkpoints { .. }))), "{ended:?}");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn checkpoint_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.options.schedule.timeout = timeout;
@@ -175,48 +229,82 @@ macro_rules! shared_options {
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").failed_checkpoints_max(3).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job, JobError, RunError};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("late");
+            /// job.from_iter("numbers", || 0..9_u64).for_each(|_| std::thread::sleep(Duration::from_millis(40)));
+            /// let exactly_once = ExactlyOnce::checkpoints_in(directory.path()).every(Duration::from_millis(1));
+            /// let impatient = exactly_once.checkpoint_timeout(Duration::from_millis(5)).failed_checkpoints_max(3);
+            /// let ended = job.run(impatient);
+            /// let Err(RunError::Failed(JobError::Checkpoints { failures, .. })) = ended else { panic!("{ended:?}") };
+            /// assert_eq!(failures, 3);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn failed_checkpoints_max(mut self, failures: u32) -> Self {
                 self.options.schedule.failures_in_a_row_max = failures;
                 self
             }
 
-            /// Complete checkpoints to keep; at least 2, the default.
+            /// Complete checkpoints to keep; at least 2, the default. With `usize::MAX` none is removed.
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").keep(5).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("endless");
+            /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+            /// let handle = job.start(ExactlyOnce::checkpoints_in(directory.path()).keep(3))?;
+            /// for _ in 0..5 {
+            ///     handle.checkpoint_now()?;
+            /// }
+            /// handle.stop_within(Duration::from_secs(10))?;
+            /// let names = std::fs::read_dir(directory.path())?.flatten().map(|entry| entry.file_name());
+            /// assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("chk-")).count(), 3);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn keep(mut self, checkpoints: usize) -> Self {
                 self.options.keep = checkpoints;
                 self
             }
 
-            /// How often failures are answered with a restart.
+            /// How often failures are answered with a restart; see [`Restarts`](crate::Restarts).
             ///
             /// ```
-            /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").restarts(Restarts { limit: 2, ..Restarts::default() }).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job, JobError, Restarts, RunError};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("poison");
+            /// job.from_iter("numbers", || 0..9_u64).try_for_each(|_| Err("never".into()));
+            /// let restarts = Restarts { limit: 2, ..Restarts::default() };
+            /// let ended = job.run(ExactlyOnce::checkpoints_in(directory.path()).restarts(restarts));
+            /// let Err(RunError::Failed(JobError::Failed { restarts, .. })) = ended else { panic!("{ended:?}") };
+            /// assert_eq!(restarts, 2);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn restarts(mut self, restarts: $crate::delivery::options::Restarts) -> Self {
                 self.options.restarts = restarts;
                 self
             }
 
-            /// Time that a stop may take before it is reported as failed. Default 30 seconds.
+            /// Time that a stop may take before it is reported as failed. Default 30 seconds; at least
+            /// 1 millisecond. [`JobHandle::stop`](crate::JobHandle::stop) has it, and the end of the
+            /// instances after a failure.
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").stop_within(Duration::from_secs(5)).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job, JobError};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("stuck");
+            /// job.from_iter("numbers", || 0..9_u64).for_each(|_| std::thread::sleep(Duration::from_secs(5)));
+            /// let soon = ExactlyOnce::checkpoints_in(directory.path()).stop_within(Duration::from_millis(50));
+            /// let handle = job.start(soon)?;
+            /// while handle.metrics().sum("numbers", |m| m.emitted) == 0 {
+            ///     std::thread::yield_now();
+            /// }
+            /// handle.stop();
+            /// let ended = handle.wait();
+            /// let Err(JobError::StopTimedOut { deadline, .. }) = ended else { panic!("{ended:?}") };
+            /// assert_eq!(deadline, Duration::from_millis(50));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn stop_within(mut self, deadline: std::time::Duration) -> Self {
                 self.options.stop_within = deadline;
@@ -224,13 +312,22 @@ macro_rules! shared_options {
             }
 
             /// Time without a return from a callback after which an instance is reported as
-            /// stalled. Default 10 seconds.
+            /// stalled. Default 10 seconds; at least 1 millisecond.
             ///
             /// ```
             /// # use std::time::Duration;
-            /// # use streamwork::{ExactlyOnce, Guarantee, Restarts};
-            /// let guarantee: Guarantee = ExactlyOnce::checkpoints_in("checkpoints").stalled_after(Duration::from_secs(60)).into();
-            /// assert_eq!(guarantee.name(), "exactly-once");
+            /// # use streamwork::{ExactlyOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("slow");
+            /// job.from_iter("numbers", || 0..1_u64).for_each(|_| std::thread::sleep(Duration::from_millis(300)));
+            /// let strict = ExactlyOnce::checkpoints_in(directory.path()).stalled_after(Duration::from_millis(20));
+            /// let handle = job.start(strict)?;
+            /// let stalled = || handle.metrics().instances.iter().any(|instance| instance.stalled);
+            /// while !stalled() {
+            ///     assert!(!handle.is_finished(), "the stall went by unnoticed");
+            /// }
+            /// handle.wait()?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn stalled_after(mut self, time: std::time::Duration) -> Self {
                 self.options.stalled_after = time;

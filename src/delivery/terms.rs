@@ -8,7 +8,7 @@ use crate::api::sink::SinkKind;
 use crate::checkpoint::coordinator::Cut;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
 use crate::delivery::options::RunOptions;
-use crate::error::Failure;
+use crate::error::{Failure, Refused};
 
 /// What happens to an event when something fails: made by
 /// [`AtMostOnce`](crate::AtMostOnce), [`AtLeastOnce`](crate::AtLeastOnce) or
@@ -36,6 +36,15 @@ impl Guarantee {
     /// Its name: `at-most-once`, `at-least-once`, `at-least-once-checkpoint` or `exactly-once`.
     pub fn name(&self) -> &'static str {
         self.terms.name
+    }
+
+    /// Refuses values of its options that mean nothing.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        self.options.check()?;
+        match &self.terms.sources {
+            SourceTerms::Kept(replay) => replay.check(),
+            SourceTerms::Plain | SourceTerms::WriteAhead => Ok(()),
+        }
     }
 }
 

@@ -84,8 +84,14 @@ impl Host for Threads {
     }
 }
 
+/// The stack of a thread at least, which the plan reckons with when it fuses components. It is the default of the standard
+/// library, below which `RUST_MIN_STACK` could set it for all threads of a process.
+const STACK_BYTES: usize = 2 << 20;
+
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Refused> {
-    let builder = std::thread::Builder::new().name(name.replace('\0', " "));
+    let asked = std::env::var("RUST_MIN_STACK").ok().and_then(|bytes| bytes.parse().ok());
+    let stack = asked.map_or(STACK_BYTES, |bytes: usize| bytes.max(STACK_BYTES));
+    let builder = std::thread::Builder::new().name(name.replace('\0', " ")).stack_size(stack);
     builder.spawn(run).map_err(|source| Refused::Spawn { name, source })
 }
 

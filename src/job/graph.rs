@@ -21,7 +21,16 @@ pub(crate) struct Graph {
     pub(crate) foreign: Vec<String>,
     /// What has to know when the job runs.
     pub(crate) surroundings: Vec<Arc<dyn Surroundings>>,
+    /// Options with a value that cannot hold, as they were given.
+    pub(crate) unfit: Vec<UnfitOption>,
     verbs: BTreeMap<&'static str, usize>,
+}
+
+/// An option that the job is refused for, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct UnfitOption {
+    pub(crate) option: &'static str,
+    pub(crate) reason: String,
 }
 
 pub(crate) struct NodeSpec {
@@ -33,6 +42,9 @@ pub(crate) struct NodeSpec {
     pub(crate) ignored: bool,
     /// A factory of places for dead letters of its event type.
     pub(crate) letters: Option<Arc<dyn Any + Send + Sync>>,
+    /// The numbers of the edges that lead to it, and of those that lead away.
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) outputs: Vec<usize>,
 }
 
 pub(crate) enum NodeKind {
@@ -89,6 +101,7 @@ impl Graph {
             edges: Vec::new(),
             foreign: Vec::new(),
             surroundings: Vec::new(),
+            unfit: Vec::new(),
             verbs: BTreeMap::new(),
         }
     }
@@ -101,6 +114,8 @@ impl Graph {
             own_thread: false,
             ignored: false,
             letters: None,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
         });
         self.nodes.len() - 1
     }
@@ -112,12 +127,29 @@ impl Graph {
         if *count == 1 { verb.to_owned() } else { format!("{verb} {count}") }
     }
 
-    pub(crate) fn edges_from(&self, node: usize) -> impl Iterator<Item = (usize, &EdgeSpec)> {
-        self.edges.iter().enumerate().filter(move |(_, edge)| edge.from == node)
+    /// Notes an option that the job is to be refused for when it is planned.
+    pub(crate) fn refuse(&mut self, option: &'static str, reason: String) {
+        self.unfit.push(UnfitOption { option, reason });
     }
 
-    pub(crate) fn edges_to(&self, node: usize) -> impl Iterator<Item = (usize, &EdgeSpec)> {
-        self.edges.iter().enumerate().filter(move |(_, edge)| edge.to == node)
+    /// Notes a key that was set on one output of a component, whose other output was then read.
+    pub(crate) fn refuse_key(&mut self, node: usize, channel: &str) {
+        let component = &self.nodes[node].name;
+        let reason = format!(
+            "\"{component}\" is read on its channel \"{channel}\" behind a key of other events: set the key behind the channel"
+        );
+        self.refuse("key_by", reason);
+    }
+
+    pub(crate) fn connect(&mut self, edge: EdgeSpec) {
+        let number = self.edges.len();
+        self.nodes[edge.from].outputs.push(number);
+        self.nodes[edge.to].inputs.push(number);
+        self.edges.push(edge);
+    }
+
+    pub(crate) fn edges_to(&self, node: usize) -> impl Iterator<Item = &EdgeSpec> {
+        self.nodes[node].inputs.iter().map(|number| &self.edges[*number])
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`JobPlan`]: what a job comes to under a guarantee, for people to read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::delivery::terms::{Guarantee, OutputGuarantee};
@@ -34,24 +35,20 @@ pub struct ThreadGroup {
 impl JobPlan {
     pub(crate) fn of(graph: &Graph, guarantee: &Guarantee) -> Result<Self, Refused> {
         let layout = layout(graph, guarantee)?;
-        let heads = layout.nodes.iter().enumerate().filter(|(number, node)| node.head == *number);
-        let threads = heads.map(|(head, node)| ThreadGroup {
-            components: layout
-                .nodes
-                .iter()
-                .filter(|fused| fused.head == head)
-                .map(|fused| fused.name.to_string())
-                .collect(),
-            instances: node.parallelism,
-        });
+        let mut groups = BTreeMap::new();
+        for node in &layout.nodes {
+            let group = groups.entry(node.head);
+            let empty = ThreadGroup { components: Vec::new(), instances: node.parallelism };
+            group.or_insert(empty).components.push(node.name.to_string());
+        }
         let sinks = graph.nodes.iter().filter_map(|node| match node.kind {
             NodeKind::Sink(kind, _) => Some((node.name.clone(), guarantee.terms.output(kind))),
             NodeKind::Source(_) | NodeKind::Operator(_) => None,
         });
         Ok(Self {
             guarantee: guarantee.name(),
-            threads: threads.collect(),
-            queues: layout.queues(),
+            threads: groups.into_values().collect(),
+            queues: layout.queues(|_| 1),
             outputs: sinks.collect(),
         })
     }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use crate::api::instance::Instance;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
+use crate::channel::queue::QUEUE_FRAMES;
+use crate::delivery::options::LONGEST_WAIT;
 use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, Refused};
 use crate::executor::blueprint::{Blueprint, BuildInstance, Execution, ThreadPlan};
 use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
-use crate::job::graph::{EdgeOptions, Graph, Grouping, NodeKind};
+use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, UnfitOption};
 use crate::job::make::{
     AnyEnd, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
 };
@@ -44,7 +46,7 @@ pub(crate) fn layout(graph: &Graph, guarantee: &Guarantee) -> Result<Layout, Ref
     check_graph(graph)?;
     let layout = Layout::of(graph)?;
     check_guarantee(graph, guarantee)?;
-    check_size(&layout)?;
+    check_queues(&layout)?;
     Ok(layout)
 }
 
@@ -68,6 +70,9 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
     if let Some(component) = graph.foreign.first().cloned() {
         return Err(Refused::ForeignStream { component });
     }
+    if let Some(UnfitOption { option, reason }) = graph.unfit.first().cloned() {
+        return Err(Refused::Option { option, reason });
+    }
     if !graph.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
         return Err(Refused::NoSource { job: graph.name.clone() });
     }
@@ -78,9 +83,9 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
             return Err(Refused::ChannelOfSource { component, channel });
         }
     }
-    for (number, node) in graph.nodes.iter().enumerate() {
+    for node in &graph.nodes {
         let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
-        if !ends && graph.edges_from(number).next().is_none() {
+        if !ends && node.outputs.is_empty() {
             return Err(Refused::Unconnected { component: node.name.clone() });
         }
     }
@@ -88,7 +93,7 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
 }
 
 fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
-    guarantee.options.check()?;
+    guarantee.check()?;
     let (demands, name) = (guarantee.terms.demands, guarantee.name());
     if demands.store && guarantee.options.store.is_none() {
         return Err(Refused::StoreMissing { guarantee: name });
@@ -105,29 +110,72 @@ fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> 
             let component = graph.nodes[edge.to].name.clone();
             return Err(Refused::LossyEdge { component, guarantee: name });
         }
-        if edge.options.frames == 0 {
-            let reason = format!("the queue into \"{}\" holds nothing", graph.nodes[edge.to].name);
-            return Err(Refused::Option { option: "queue_batches", reason });
-        }
+        check_edge(&edge.options, &graph.nodes[edge.to].name)?;
     }
     Ok(())
 }
 
-fn check_size(layout: &Layout) -> Result<(), Refused> {
-    let instances = layout.threads.len() + 2;
+/// Refuses values of the options of an edge that mean nothing.
+fn check_edge(options: &EdgeOptions, to: &str) -> Result<(), Refused> {
+    let refuse = |option, reason| Err(Refused::Option { option, reason });
+    if options.frames == 0 {
+        return refuse("queue_batches", format!("the queue into \"{to}\" holds nothing"));
+    }
+    if options.frames > QUEUE_BATCHES_MAX {
+        let asked = options.frames;
+        let reason = format!(
+            "the queue into \"{to}\" would hold {asked} batches, at most {QUEUE_BATCHES_MAX} are allowed"
+        );
+        return refuse("queue_batches", reason);
+    }
+    if options.delay > LONGEST_WAIT {
+        let delay = options.delay;
+        let reason = format!("events for \"{to}\" would wait {delay:?}, at most a year is allowed");
+        return refuse("delay", reason);
+    }
+    Ok(())
+}
+
+/// Refuses more threads than the machine carries, before anything is made for each of them.
+fn check_threads(nodes: &[PlannedNode]) -> Result<(), Refused> {
+    let heads = nodes.iter().enumerate().filter(|(number, node)| node.head == *number);
+    let threads = heads.map(|(_, node)| node.parallelism).fold(0, usize::saturating_add);
+    let instances = threads.saturating_add(2);
     let limit = threads_max().saturating_sub(400).min(Root::TRACKERS / 3);
     if instances > limit {
         return Err(Refused::TooManyInstances { instances, limit });
     }
-    let (queues, limit) = (layout.queues(), QUEUES_MAX);
+    Ok(())
+}
+
+fn check_queues(layout: &Layout) -> Result<(), Refused> {
+    let (queues, limit) = (layout.queues(|_| 1), QUEUES_MAX);
     if queues > limit {
         return Err(Refused::TooManyQueues { queues, limit });
+    }
+    let batches = layout.queues(|edge| edge.options.frames);
+    if batches > QUEUED_BATCHES_MAX {
+        let reason = format!(
+            "the {queues} queues of the job would hold {batches} batches, at most {QUEUED_BATCHES_MAX} are allowed"
+        );
+        return Err(Refused::Option { option: "queue_batches", reason });
     }
     Ok(())
 }
 
+/// Components one after the other that a thread runs at most; a longer chain goes on in another thread. They are built,
+/// called for each batch and dropped one inside the other, so each takes a piece of the thread's stack: 2.4 KB of its
+/// 2 MiB for small events in a debug build, which leaves room for events of some kilobytes and for what a user calls.
+const FUSED_MAX: usize = 64;
+
 /// Queues that a job may have; empty ones of them take about a gigabyte.
 const QUEUES_MAX: usize = 1_000_000;
+
+/// Batches that one queue may hold. A queue takes the memory for its places when it is made.
+const QUEUE_BATCHES_MAX: usize = 65_536;
+
+/// Batches that all queues of a job may hold together: as many as there may be in the most queues of default length.
+const QUEUED_BATCHES_MAX: usize = QUEUES_MAX * QUEUE_FRAMES;
 
 /// The graph with everything decided.
 pub(crate) struct Layout {
@@ -144,6 +192,8 @@ pub(super) struct PlannedNode {
     /// The component at the head of its threads.
     pub(super) head: usize,
     letters: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    /// The numbers of the edges that lead away from it.
+    outputs: Vec<usize>,
 }
 
 enum Maker {
@@ -165,6 +215,9 @@ impl Layout {
     fn of(graph: &Graph) -> Result<Self, Refused> {
         let parallelism = parallelism(graph);
         let mut edges = Vec::new();
+        // How many components are before each in its thread. Edges stand in the order of the components that they
+        // lead to, so that it is known of a component before an edge leads away from it.
+        let mut depth = vec![0; graph.nodes.len()];
         for edge in &graph.edges {
             let (from, to) = (parallelism[edge.from], parallelism[edge.to]);
             let grouping = match edge.options.grouping {
@@ -190,10 +243,14 @@ impl Layout {
                 });
             }
             let fused = grouping == Grouping::Forward
-                && graph.edges_to(edge.to).count() == 1
+                && graph.nodes[edge.to].inputs.len() == 1
                 && !graph.nodes[edge.to].own_thread
                 && edge.options.delay.is_zero()
-                && edge.options.overflow == Overflow::Block;
+                && edge.options.overflow == Overflow::Block
+                && depth[edge.from] + 1 < FUSED_MAX;
+            if fused {
+                depth[edge.to] = depth[edge.from] + 1;
+            }
             edges.push(PlannedEdge {
                 from: edge.from,
                 channel: edge.channel,
@@ -206,7 +263,7 @@ impl Layout {
         }
         let mut nodes: Vec<PlannedNode> = Vec::new();
         for (number, node) in graph.nodes.iter().enumerate() {
-            let fused_to = edges.iter().find(|edge| edge.to == number && edge.fused);
+            let fused_to = node.inputs.iter().map(|edge| &edges[*edge]).find(|edge| edge.fused);
             nodes.push(PlannedNode {
                 name: node.name.as_str().into(),
                 kind: match &node.kind {
@@ -218,8 +275,10 @@ impl Layout {
                 parallelism: parallelism[number],
                 head: fused_to.map_or(number, |edge| nodes[edge.from].head),
                 letters: node.letters.clone(),
+                outputs: node.outputs.clone(),
             });
         }
+        check_threads(&nodes)?;
         let heads = |sources: bool| {
             let nodes = nodes.iter().enumerate();
             nodes
@@ -241,12 +300,14 @@ impl Layout {
         Edge { from: edge.from, channel: edge.channel, to: edge.to, copies }
     }
 
-    /// Queues between instances.
-    pub(super) fn queues(&self) -> usize {
+    /// Queues between instances, each counted as much as its edge says.
+    pub(super) fn queues(&self, each: impl Fn(&PlannedEdge) -> usize) -> usize {
         let queued = self.edges.iter().filter(|edge| !edge.fused);
         let queues = queued.map(|edge| {
             let (from, to) = (self.nodes[edge.from].parallelism, self.nodes[edge.to].parallelism);
-            if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) }
+            let queues =
+                if edge.grouping == Grouping::Forward { from } else { from.saturating_mul(to) };
+            queues.saturating_mul(each(edge))
         });
         queues.fold(0, usize::saturating_add)
     }
@@ -263,17 +324,19 @@ impl Layout {
     }
 }
 
-/// Instances of each component: as asked, else as many as what it reads where that is forwarded,
-/// else one.
+/// Instances of each component: as asked, else as many as what is forwarded to it, else as the
+/// largest of what it reads if none of that is grouped, else one.
 fn parallelism(graph: &Graph) -> Vec<usize> {
     let mut settled: Vec<usize> = Vec::new();
     for (number, node) in graph.nodes.iter().enumerate() {
-        let mut inherited = Some(0);
-        for (_, edge) in graph.edges_to(number) {
-            let follows = matches!(edge.options.grouping, Grouping::Auto | Grouping::Forward);
-            inherited = inherited.filter(|_| follows).map(|n: usize| n.max(settled[edge.from]));
-        }
-        settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1).max(1)));
+        let largest = |grouping: Grouping| {
+            let of_this = graph.edges_to(number).filter(|edge| edge.options.grouping == grouping);
+            of_this.map(|edge| settled[edge.from]).max()
+        };
+        let grouped = |edge: &EdgeSpec| edge.options.grouping != Grouping::Auto;
+        let inherited = largest(Grouping::Forward)
+            .or_else(|| largest(Grouping::Auto).filter(|_| !graph.edges_to(number).any(grouped)));
+        settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1)));
     }
     settled
 }
@@ -358,8 +421,8 @@ impl Building<'_> {
         let mut main = Vec::new();
         let mut channels: BTreeMap<&'static str, (Arc<dyn MakeEdge>, Vec<AnyPush>)> =
             BTreeMap::new();
-        for (number, edge) in layout.edges.iter().enumerate().filter(|(_, edge)| edge.from == node)
-        {
+        for &number in &layout.nodes[node].outputs {
+            let edge = &layout.edges[number];
             let reader = match &layout.nodes[edge.to].kind {
                 Maker::Operator(maker) if edge.fused => self.stage(edge.to, maker)?,
                 _ => self.outbox(number, edge),

@@ -43,45 +43,45 @@ use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
 #[must_use = "a stream that nothing reads is refused when the job is run"]
 pub struct Stream<T> {
     graph: Rc<RefCell<Graph>>,
-    origins: Vec<Origin>,
-    options: EdgeOptions,
-    key: Option<KeyOf<T>>,
+    origins: Vec<Origin<T>>,
     /// It was merged with a stream of another job.
     foreign: bool,
 }
 
-/// Where events of a stream come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Origin {
+/// Where events of a stream come from, and how they are dealt out to the next component. Each of the
+/// streams that were merged has options of its own.
+struct Origin<T> {
     node: usize,
     channel: Option<&'static str>,
+    options: EdgeOptions,
+    key: Option<KeyOf<T>>,
 }
 
 impl<T> Clone for Stream<T> {
     fn clone(&self) -> Self {
-        Self {
-            graph: Rc::clone(&self.graph),
-            origins: self.origins.clone(),
-            options: self.options,
-            key: self.key.clone(),
-            foreign: self.foreign,
-        }
+        Self { graph: Rc::clone(&self.graph), origins: self.origins.clone(), foreign: self.foreign }
+    }
+}
+
+impl<T> Clone for Origin<T> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), ..*self }
     }
 }
 
 impl<T> std::fmt::Debug for Stream<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("of", &self.origins).finish_non_exhaustive()
+        let of: Vec<_> = self.origins.iter().map(|from| (from.node, from.channel)).collect();
+        f.debug_struct("Stream").field("of", &of).finish_non_exhaustive()
     }
 }
 
 impl<T: Event> Stream<T> {
     pub(crate) fn of(graph: Rc<RefCell<Graph>>, node: usize) -> Self {
+        let options = EdgeOptions::default();
         Self {
             graph,
-            origins: vec![Origin { node, channel: None }],
-            options: EdgeOptions::default(),
-            key: None,
+            origins: vec![Origin { node, channel: None, options, key: None }],
             foreign: false,
         }
     }
@@ -250,25 +250,28 @@ impl<T: Event> Stream<T> {
         }
         let to = graph.add(name, kind);
         for origin in &self.origins {
-            graph.edges.push(EdgeSpec {
+            graph.connect(EdgeSpec {
                 from: origin.node,
                 channel: origin.channel,
                 to,
-                options: self.options,
-                maker: Arc::new(TypedEdge { key: self.key.clone() }),
+                options: origin.options,
+                maker: Arc::new(TypedEdge { key: origin.key.clone() }),
             });
         }
         to
     }
 
-    fn with(&self, change: impl FnOnce(&mut EdgeOptions)) -> Self {
+    /// This stream with an option that holds for all of its origins.
+    fn with(&self, change: impl Fn(&mut EdgeOptions)) -> Self {
         let mut stream = self.clone();
-        change(&mut stream.options);
+        stream.origins.iter_mut().for_each(|origin| change(&mut origin.options));
         stream
     }
 
     fn grouped(&self, grouping: Grouping) -> Self {
-        self.with(|options| options.grouping = grouping)
+        let mut stream = self.with(|options| options.grouping = grouping);
+        stream.origins.iter_mut().for_each(|origin| origin.key = None);
+        stream
     }
 
     /// Sends events with equal keys to the same instance of the next component. The hash is stable:
@@ -283,9 +286,10 @@ impl<T: Event> Stream<T> {
     /// ```
     pub fn key_by<K: Hash>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         let mut stream = self.grouped(Grouping::Key);
-        stream.key = Some(Arc::new(move |events: &[T], hashes: &mut Vec<u64>| {
+        let key: KeyOf<T> = Arc::new(move |events: &[T], hashes: &mut Vec<u64>| {
             hashes.extend(events.iter().map(|event| hash_key(&key(event))));
-        }));
+        });
+        stream.origins.iter_mut().for_each(|origin| origin.key = Some(Arc::clone(&key)));
         stream
     }
 
@@ -344,7 +348,8 @@ impl<T: Event> Stream<T> {
     }
 
     /// Lets every event reach the next component this much later, without occupying a thread:
-    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back.
+    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back. At most
+    /// a year; a longer delay is refused.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -376,7 +381,8 @@ impl<T: Event> Stream<T> {
         self.with(|options| options.overflow = overflow)
     }
 
-    /// Batches that each queue into the next component holds; default 8, of 1,024 events at most.
+    /// Batches that each queue into the next component holds: 1 to 65,536, and 8,000,000 in all queues
+    /// of a job together, or the job is refused. Default 8, of 1,024 events at most.
     /// Under light load a batch is what the sender had before it ran out of input, perhaps one event:
     /// an edge that drops, or that must take a stall of its receiver, wants more of them.
     ///
@@ -397,6 +403,23 @@ impl<T: Event> Stream<T> {
 
     /// This stream and another as one. Events of one origin keep their order.
     ///
+    /// Each of the two keeps the grouping, key, delay, overflow and queue bound that were set on it
+    /// before; what is set on the merged stream afterwards holds for both. The next component has by
+    /// default as many instances as an input that is forwarded, else as the largest of its inputs if
+    /// none of them has a grouping, else one.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let rules = job.from_iter("rules", || [10_u64, 20]);
+    /// let payments = job.from_iter("payments", || 0..100_u64);
+    /// // Every instance gets every rule, and the payments of its accounts.
+    /// payments.key_by(|n| n % 7).merge(&rules.broadcast()).map(|n| n).parallelism(4).for_each(|_| ());
+    /// let report = job.run(Guarantee::default())?;
+    /// assert_eq!(report.metrics.sum("map", |m| m.delivered), 100 + 4 * 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("example");
@@ -407,12 +430,18 @@ impl<T: Event> Stream<T> {
     /// ```
     pub fn merge(&self, other: &Self) -> Self {
         let mut stream = self.clone();
-        stream.origins.extend(other.origins.iter().copied());
-        stream.foreign |= other.foreign || !Rc::ptr_eq(&self.graph, &other.graph);
+        if Rc::ptr_eq(&self.graph, &other.graph) {
+            stream.origins.extend(other.origins.iter().cloned());
+            stream.foreign |= other.foreign;
+        } else {
+            // The numbers of its components mean others in this graph.
+            stream.foreign = true;
+        }
         stream
     }
 
-    /// What the component before emits on a channel; see [`Channel`].
+    /// What the component before emits on a channel; see [`Channel`]. Options that were set on this
+    /// stream go along, but for a key: that is a function of other events, and the job is refused.
     ///
     /// ```
     /// # use streamwork::{BoxError, Channel, Collector, Guarantee, Job, Operator};
@@ -434,14 +463,16 @@ impl<T: Event> Stream<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn channel<E: Event>(&self, channel: Channel<E>) -> Stream<E> {
-        let origins = self.origins.iter();
+        let side_of = |origin: &Origin<T>| {
+            if origin.options.grouping == Grouping::Key {
+                self.graph.borrow_mut().refuse_key(origin.node, channel.name);
+            }
+            let Origin { node, options, .. } = *origin;
+            Origin { node, channel: Some(channel.name), options, key: None }
+        };
         Stream {
             graph: Rc::clone(&self.graph),
-            origins: origins
-                .map(|origin| Origin { node: origin.node, channel: Some(channel.name) })
-                .collect(),
-            options: EdgeOptions::default(),
-            key: None,
+            origins: self.origins.iter().map(side_of).collect(),
             foreign: self.foreign,
         }
     }
@@ -459,8 +490,9 @@ impl<T: Event> Stream<T> {
         self.change_nodes(|node| node.ignored = true);
     }
 
-    /// How many instances the component before has. By default as many as the one that it reads
-    /// from, where that is forwarded, else one.
+    /// How many instances the component before has: at least 1, and no more than the machine carries
+    /// threads, or the job is refused. By default as many as the one that it reads from, where that is
+    /// forwarded, else one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -475,6 +507,9 @@ impl<T: Event> Stream<T> {
     }
 
     /// Gives the component before threads of its own, instead of fusing it to the one it reads.
+    ///
+    /// A thread runs at most 64 components one after the other; a longer chain goes on in another
+    /// thread by itself, as if this had been called there.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -555,8 +590,9 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// How many instances the sink has. By default as many as the component that it reads from,
-    /// where that is forwarded, else one.
+    /// How many instances the sink has: at least 1, and no more than the machine carries threads, or
+    /// the job is refused. By default as many as the component that it reads from, where that is
+    /// forwarded, else one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

@@ -13,6 +13,9 @@ pub const PARTITIONS_MAX: u32 = 4096;
 /// How many partitions a new log gets when nobody says.
 pub const PARTITIONS_DEFAULT: u32 = 4;
 
+/// The largest buffer that a partition can have.
+const BUFFER_BYTES_MAX: usize = 256 << 20;
+
 /// How a writer treats its log. Every field has a default; name those that you want otherwise.
 ///
 /// ```
@@ -30,7 +33,7 @@ pub struct LogOptions {
     /// than this by one record. Default 64 MiB.
     pub segment_bytes: u64,
     /// Appended records wait in one buffer per partition; when it holds this many bytes it is written to the file. Default
-    /// 1 MiB. The memory of a writer is bounded by partitions × (this + one record).
+    /// 1 MiB, at most 256 MiB. The memory of a writer is bounded by partitions × (this + one record).
     pub buffer_bytes: usize,
     /// When records become durable. Default [`Fsync::GroupCommit`].
     pub fsync: Fsync,
@@ -63,6 +66,9 @@ impl LogOptions {
             }
             Self { segment_bytes: 0, .. } => refuse("segment_bytes must be at least 1"),
             Self { buffer_bytes: 0, .. } => refuse("buffer_bytes must be at least 1"),
+            Self { buffer_bytes, .. } if *buffer_bytes > BUFFER_BYTES_MAX => {
+                refuse("buffer_bytes must be at most 256 MiB: what waits there is kept in memory")
+            }
             Self { fsync: Fsync::EveryBytes(0), .. } => {
                 refuse("the byte count of Fsync::EveryBytes must be at least 1")
             }

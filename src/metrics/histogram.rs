@@ -47,13 +47,13 @@ impl Histogram {
     pub fn summary(&self) -> LatencySummary {
         let buckets = self.buckets.get().into_iter().flatten();
         let counts: Vec<u64> = buckets.map(|b| b.load(Ordering::Relaxed)).collect();
-        let count: u64 = counts.iter().sum();
+        let count: u64 = counts.iter().copied().fold(0, u64::saturating_add);
         let max_ns = self.max_ns.load(Ordering::Relaxed);
         let at = |per_mille: u64| {
-            let wanted = (count * per_mille).div_ceil(1000);
-            let mut seen = 0;
+            let wanted = (u128::from(count) * u128::from(per_mille)).div_ceil(1000);
+            let mut seen = 0_u128;
             let found = counts.iter().position(|n| {
-                seen += n;
+                seen += u128::from(*n);
                 seen >= wanted && wanted > 0
             });
             Duration::from_nanos(found.map_or(0, upper_bound).min(max_ns))

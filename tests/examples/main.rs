@@ -1,6 +1,7 @@
 //! The examples as their users run them: as processes, from the command line, the two main ones
 //! killed.
 
+mod careful;
 mod compare;
 mod course;
 mod fraud_detection;
@@ -29,6 +30,10 @@ mod stateful_operator;
 #[path = "../../examples/system_usage/job.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is written for its example")]
 mod job;
+
+#[path = "../../examples/system_usage/attempts.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is written for its example")]
+mod attempts;
 
 #[path = "../../examples/system_usage/lookup.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is written for its example")]

@@ -39,7 +39,7 @@ impl Program {
         self.with(name, path.display())
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
         command
@@ -88,7 +88,7 @@ impl Program {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -97,6 +97,27 @@ pub(crate) fn phase(directory: &Path, process: u32) -> Phase {
     reached.unwrap_or(Phase::Loading)
 }
 
+/// Waits until a child has come so far, or has ended by itself.
+///
+/// # Panics
+/// If it does neither.
+pub(crate) fn await_phase(child: &mut Process, directory: &Path, to: Phase, context: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !trace(directory, to, child.id()).exists() {
+        if child.try_wait().expect("the child can be asked").is_some() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{context}: the child has not come to {to:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// How long the start of a child took, if it came through it.
+pub(crate) fn start_took(directory: &Path, process: u32) -> Option<Duration> {
+    let at = |phase| std::fs::metadata(trace(directory, phase, process)).ok()?.modified().ok();
+    at(Phase::Flowing)?.duration_since(at(Phase::Starting)?).ok()
+}
+
 /// Waits for a child to end by itself.
 ///
 /// # Panics

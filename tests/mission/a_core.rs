@@ -270,31 +270,6 @@ fn back_pressure_reaches_the_source_and_keeps_queues_bounded() {
 }
 
 #[test]
-fn a_hundred_idle_instances_take_next_to_no_processor_time() {
-    let job = Job::new("idle");
-    let (sender, numbers) = job.channel::<u64>("numbers", 1);
-    numbers.shuffle().map(|n| n).parallelism(100).for_each(|_| ());
-    let handle = job.start(AtMostOnce::new()).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
-    let before = processor_time();
-    std::thread::sleep(Duration::from_millis(1_000));
-    let used = processor_time() - before;
-    // The other tests of this binary run beside it, so this looks at its own threads.
-    let busy = handle.metrics().instances.iter().map(|m| m.busy).sum::<Duration>();
-    assert!(busy < Duration::from_millis(100), "busy {busy:?}, process {used:?}");
-    drop(sender);
-    drop(job);
-    handle.wait().unwrap();
-}
-
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<u64> =
-        stat.rsplit(')').next().unwrap_or("").split_whitespace().flat_map(str::parse).collect();
-    Duration::from_millis(fields.get(9..11).map_or(0, |ticks| ticks.iter().sum::<u64>() * 10))
-}
-
-#[test]
 fn stop_drain_wait_metrics_and_a_checkpoint_on_demand_work_on_a_running_job() {
     let directory = tempfile::tempdir().unwrap();
     let job = Job::new("handle");

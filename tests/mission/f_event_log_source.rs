@@ -79,6 +79,24 @@ fn a_source_that_follows_sees_what_is_appended_later() {
     handle.stop_within(patience).expect("a stop");
 }
 
+/// fault F37: an option whose only test would pass without it.
+#[test]
+fn a_source_that_follows_looks_no_more_often_than_it_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    append(directory.path(), 0..1);
+    let job = Job::new("following");
+    let (tell, told) = std::sync::mpsc::channel();
+    let following = source(directory.path()).poll_every(Duration::from_secs(3600));
+    job.event_log("log", following).try_for_each(move |number| Ok(tell.send(number)?));
+    let handle = job.start(AtMostOnce::new()).expect("a start");
+    // What it has found at its first look comes out behind that look.
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(0));
+    append(directory.path(), 1..2);
+    let meanwhile = told.recv_timeout(Duration::from_millis(200));
+    assert!(meanwhile.is_err(), "it looked again within an hour: {meanwhile:?}");
+    handle.stop_within(Duration::from_secs(30)).expect("a stop");
+}
+
 #[test]
 fn a_rate_holds_the_source_back() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,7 @@
 //! What the mission promises, item by item: each test's name is the promise, `tests/README.md` maps
 //! the numbers to the names.
 
+mod process;
 mod support;
 
 mod a_core;
@@ -10,13 +11,18 @@ mod bad_records;
 mod c_at_least_once;
 mod channels;
 mod d_checkpoints;
+mod deep;
 mod e_one_switch;
 mod errors;
 mod f_event_log_source;
+mod idle;
 mod keys;
 mod lines;
 mod log_positions;
+mod merge;
+mod numbers;
 mod output_files;
+mod process;
 mod relative_paths;
 mod requests;
 mod watermarks;

@@ -257,6 +257,14 @@ pub(crate) const ROWS: &[Row] = &[
             ),
         ],
     },
+    Row {
+        number: 25,
+        what: "every numeric option at 0, 1, its default and its maximum",
+        without_lines: &[(
+            "tests/mission/numbers.rs::every_numeric_option_runs_or_is_refused_by_name_at_0_at_1_and_at_its_greatest",
+            "every option",
+        )],
+    },
 ];
 
 /// What was found by these tests in this crate, and is fixed.

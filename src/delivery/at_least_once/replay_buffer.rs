@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::api::dead_letter::DeadLetter;
 use crate::clock::Timestamp;
 use crate::delivery::at_least_once::chunks::Chunks;
-use crate::error::Failure;
+use crate::delivery::options::{LONGEST_WAIT, SHORTEST_LIMIT, refuse};
+use crate::error::{Failure, Refused};
 
 /// In which order failed events come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,28 @@ impl Default for ReplayOptions {
     }
 }
 
+impl ReplayOptions {
+    /// Refuses values with which no event could be processed, or none could succeed.
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        if self.events_max == 0 {
+            return refuse("replay_events_max", "at least 1: no event could be emitted");
+        }
+        if self.bytes_max == 0 {
+            return refuse("replay_bytes_max", "at least 1: no event could be emitted");
+        }
+        if self.attempts_max == 0 {
+            return refuse("attempts_max", "at least 1: the first attempt");
+        }
+        if self.backoff.min(self.backoff_max) > LONGEST_WAIT {
+            return refuse("backoff", "at most a year: what has failed would not come again");
+        }
+        if self.timeout.is_some_and(|timeout| timeout < SHORTEST_LIMIT) {
+            return refuse("timeout", "at least 1 ms: no event is done in less");
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct ReplayBuffer<T> {
     options: ReplayOptions,
     /// The lowest entry that is not done.
@@ -54,7 +77,8 @@ pub(crate) struct ReplayBuffer<T> {
     stragglers: BTreeMap<u64, T>,
     /// What events weigh, in bytes: the entry after a run of them, and all of them together.
     weights: VecDeque<(u64, usize)>,
-    bytes: usize,
+    /// In more bits than a weight has, since a source may say anything.
+    bytes: u128,
     /// Attempts so far, of entries that have failed.
     attempts: BTreeMap<u64, u32>,
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
@@ -101,7 +125,7 @@ impl<T: Clone> ReplayBuffer<T> {
 
     /// Whether events weigh as much as they may.
     pub(crate) fn is_heavy(&self) -> bool {
-        self.bytes >= self.options.bytes_max
+        self.bytes >= self.options.bytes_max as u128
     }
 
     /// Events that it has.
@@ -112,7 +136,7 @@ impl<T: Clone> ReplayBuffer<T> {
     /// Keeps events that weigh so much together.
     pub(crate) fn keep(&mut self, events: &[T], bytes: usize) {
         self.events.extend(events);
-        self.bytes += bytes;
+        self.bytes += bytes as u128;
         self.weights.push_back((self.end(), bytes));
     }
 
@@ -129,7 +153,7 @@ impl<T: Clone> ReplayBuffer<T> {
         self.front = front;
         self.events.release(front);
         while self.weights.front().is_some_and(|(end, _)| *end <= front) {
-            self.bytes -= self.weights.pop_front().map_or(0, |(_, bytes)| bytes);
+            self.bytes -= self.weights.pop_front().map_or(0, |(_, bytes)| bytes as u128);
         }
         if !self.stragglers.is_empty() {
             self.stragglers = self.stragglers.split_off(&front);
@@ -152,7 +176,7 @@ impl<T: Clone> ReplayBuffer<T> {
         self.weights = weights
             .map(|(entry, event)| (entry + 1, bytes_of(std::slice::from_ref(event))))
             .collect();
-        self.bytes = self.weights.iter().map(|(_, bytes)| bytes).sum();
+        self.bytes = self.weights.iter().map(|(_, bytes)| *bytes as u128).sum();
     }
 
     /// Whether anything waits to be emitted again.

@@ -10,6 +10,9 @@ use crate::testkit::harness::{desk, instance, through_the_store};
 /// Places from which a source is read again, at most.
 const PLACES_MAX: usize = 256;
 
+/// Instances that are checked, at most.
+const INSTANCES_MAX: usize = 4096;
+
 /// Polls in a row without an event or an end after which a source is taken to have said all.
 const EMPTY_POLLS_MAX: u32 = 1000;
 
@@ -54,7 +57,7 @@ const EMPTY_POLLS_MAX: u32 = 1000;
 /// What a callback returned.
 ///
 /// # Panics
-/// If a second reading differs from the first.
+/// If a second reading differs from the first, or `instances` is 0 or more than 4,096.
 pub fn check_source<S>(
     factory: impl Fn() -> S,
     instances: usize,
@@ -63,6 +66,8 @@ where
     S: StatefulSource,
     S::Out: PartialEq + Debug,
 {
+    let known = (1..=INSTANCES_MAX).contains(&instances);
+    assert!(known, "instances: 1 to {INSTANCES_MAX} can be checked, not {instances}");
     (0..instances).map(|index| check_instance(&factory, index, instances)).collect()
 }
 

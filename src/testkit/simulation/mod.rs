@@ -157,7 +157,11 @@ impl Simulation {
     }
 
     /// Steps after which a job counts as hanging. Default a million.
+    ///
+    /// # Panics
+    /// If it is 0: every job would count as hanging.
     pub fn steps_max(mut self, steps: u64) -> Self {
+        assert!(steps > 0, "steps_max: at least 1, or every job counts as hanging");
         self.steps_max = steps;
         self
     }
