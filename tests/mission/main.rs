@@ -22,7 +22,6 @@ mod log_positions;
 mod merge;
 mod numbers;
 mod output_files;
-mod process;
 mod relative_paths;
 mod requests;
 mod watermarks;
