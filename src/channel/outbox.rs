@@ -76,6 +76,9 @@ impl<T: Clone> Outbox<T> {
 
     fn deal(&mut self, batch: &mut Batch<T>, context: &mut Context) {
         self.partition.targets(batch, self.lanes.len(), &mut self.targets, context);
+        if let [lane] = &mut self.lanes[..] {
+            return lane.take(batch, context);
+        }
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
         let mut events = Moves::out_of(&mut batch.events);

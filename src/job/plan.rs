@@ -446,8 +446,11 @@ impl Building<'_> {
     fn outbox(&mut self, number: usize, edge: &PlannedEdge) -> AnyPush {
         let ends = self.senders.remove(&number).unwrap_or_default();
         let route = match edge.grouping {
-            // Whole batches, however they would be dealt out.
-            _ if ends.len() == 1 => Route::One(0),
+            // Whole batches, however they would be dealt out. Keys are still asked for: whether an event has
+            // one must not depend on the parallelism of who reads it.
+            Grouping::Shuffle | Grouping::Auto | Grouping::Broadcast if ends.len() == 1 => {
+                Route::One(0)
+            }
             Grouping::Forward | Grouping::Global => Route::One(0),
             Grouping::Shuffle | Grouping::Auto => {
                 Route::RoundRobin { first: self.instance % ends.len() }

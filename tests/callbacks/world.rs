@@ -412,19 +412,15 @@ fn job(world: &Arc<World>, name: &str) -> Job {
         Numbers { world: Arc::clone(&source), next: 0 }
     });
     numbers.dead_letters(move || Letters(Arc::clone(&letters)));
-    // By key into several instances; a single one is given its events without a look at their keys.
-    let dealt = numbers
+    let worked = numbers
         .key_by(move |event| {
             key.panic_if_struck("source", "key");
             *event
         })
-        .map(|event| event)
-        .named(format!("dealt{name}"))
-        .parallelism(2);
-    let worked = dealt.global().stateful(format!("work{name}"), move || {
-        work.panic_if_struck("work", "factory");
-        Work { world: Arc::clone(&work), counts: BTreeMap::new() }
-    });
+        .stateful(format!("work{name}"), move || {
+            work.panic_if_struck("work", "factory");
+            Work { world: Arc::clone(&work), counts: BTreeMap::new() }
+        });
     worked
         .sink(format!("seen{name}"), move || {
             seen.panic_if_struck("seen", "factory");

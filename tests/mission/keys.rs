@@ -91,14 +91,17 @@ fn a_key_that_always_panics_is_named_and_is_the_fate_of_its_event_alone() {
 }
 
 #[test]
-fn an_edge_into_one_instance_passes_whole_batches_and_asks_for_no_key() {
+fn an_event_without_a_key_fails_also_where_there_is_only_one_instance_to_go_to() {
     let seen = Collected::new();
     let job = Job::new("one");
     job.from_iter("numbers", || 0..EVENTS)
-        .key_by(|_| -> u64 { panic!("nobody needs it") })
+        .key_by(|n| {
+            assert!(*n != 42, "no key for {n}");
+            *n
+        })
         .map(|n| n)
-        .own_thread()
         .sink("seen", seen.factory());
-    job.run(AtMostOnce::new()).unwrap();
-    assert_eq!(seen.events(), (0..EVENTS).collect::<Vec<_>>());
+    let metrics = job.run(AtMostOnce::new()).unwrap().metrics;
+    assert_eq!(metrics.sum("map", |m| m.dropped), 1);
+    assert_eq!(seen.events(), (0..EVENTS).filter(|n| *n != 42).collect::<Vec<_>>());
 }

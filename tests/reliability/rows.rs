@@ -117,6 +117,20 @@ pub(crate) const ROWS: &[Row] = &[
     },
     row(21, "damaged bytes for everything that reads bytes back"),
     Row {
+        number: 22,
+        what: "the account of every component, at the end of every simulated process (rows 3, 4, 13, 14) and of every test job",
+        without_lines: &[
+            (
+                "tests/mission/accounts.rs::every_component_of_every_job_adds_up_under_every_guarantee_whatever_restarts",
+                "every guarantee",
+            ),
+            (
+                "tests/mission/accounts.rs::what_a_restart_loses_under_at_most_once_is_counted_and_told_wherever_it_was",
+                "every place",
+            ),
+        ],
+    },
+    Row {
         number: 23,
         what: "identity: made again, moved, truncated, put back from an older copy, retained away; two sinks on one place",
         without_lines: &[
