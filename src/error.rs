@@ -250,6 +250,58 @@ impl Error for Failure {
     }
 }
 
+/// An error that no later attempt can mend: a file that is not there, a state of another type, a record that
+/// is no record. A callback that returns it is not called again in vain: an instance is not built anew and a
+/// job does not start over for it, and an event that fails with it is a dead letter at once.
+///
+/// ```
+/// use streamwork::{BoxError, ExactlyOnce, Instance, Job, JobError, Operator, Collector, Permanent, RunError};
+///
+/// struct NeedsModel;
+/// impl Operator for NeedsModel {
+///     type In = u32;
+///     type Out = u32;
+///     fn setup(&mut self, _: &Instance) -> Result<(), BoxError> {
+///         std::fs::read("model.bin").map_err(|error| Permanent::new(format!("model.bin: {error}")))?;
+///         Ok(())
+///     }
+///     fn apply(&mut self, n: u32, out: &mut Collector<u32>) -> Result<(), BoxError> {
+///         out.emit(n);
+///         Ok(())
+///     }
+/// }
+///
+/// # let directory = tempfile::tempdir()?;
+/// let job = Job::new("model");
+/// job.from_iter("numbers", || 0..9).operator("model", || NeedsModel).for_each(|_| ());
+/// let ended = job.run(ExactlyOnce::checkpoints_in(directory.path()));
+/// let Err(RunError::Failed(JobError::Failed { restarts, .. })) = ended else { panic!() };
+/// assert_eq!(restarts, 0);
+/// # Ok::<(), BoxError>(())
+/// ```
+#[derive(Debug)]
+pub struct Permanent(BoxError);
+
+impl Permanent {
+    /// Says that this error is permanent.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Permanent {
+    /// The error itself, so that it can be looked for in the chain.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 /// How a callback failed. The message is that of the error it returned, with those of its causes; `source()` is that
 /// error's.
 #[derive(Clone, Debug)]
@@ -282,6 +334,19 @@ impl Error for Cause {
 impl Cause {
     pub(crate) fn error(error: impl Into<BoxError>) -> Self {
         Self::Error(Arc::new(error.into()))
+    }
+
+    /// Whether no later attempt can mend it.
+    pub(crate) fn is_permanent(&self) -> bool {
+        let Self::Error(error) = self else { return false };
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&***error);
+        while let Some(error) = cause {
+            if error.is::<Permanent>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// Reads the message out of what `catch_unwind` caught.

@@ -147,7 +147,7 @@ pub use delivery::at_most_once::AtMostOnce;
 pub use delivery::checkpointed::{Checkpointed, ExactlyOnce};
 pub use delivery::options::Restarts;
 pub use delivery::terms::{Dropped, Guarantee, OutputGuarantee};
-pub use error::{BoxError, Cause, Failure, JobError, Refused};
+pub use error::{BoxError, Cause, Failure, JobError, Permanent, Refused};
 pub use id::{CheckpointId, ExecutionId, InstanceName};
 pub use job::Job;
 pub use job::handle::{CheckpointRefused, JobHandle, JobReport, Outcome, RunError};

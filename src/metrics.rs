@@ -194,11 +194,14 @@ struct ComponentInstances {
 
 impl Registry {
     /// For these components and how many instances they have, and the streams between them.
-    pub(crate) fn of(components: &[(String, usize)], edges: &[Edge]) -> Self {
+    pub(crate) fn of<'c>(
+        components: impl IntoIterator<Item = (&'c str, usize)>,
+        edges: &[Edge],
+    ) -> Self {
         let mut registry = Self { edges: edges.to_vec(), ..Self::default() };
         for (name, parallelism) in components {
-            let (name, first): (Arc<str>, _) = (name.as_str().into(), registry.instances.len());
-            for instance in 0..*parallelism {
+            let (name, first): (Arc<str>, _) = (name.into(), registry.instances.len());
+            for instance in 0..parallelism {
                 let instance = InstanceName::new(Arc::clone(&name), instance);
                 registry.by_name.insert(instance.clone(), registry.instances.len());
                 registry.instances.push((instance, Arc::default()));

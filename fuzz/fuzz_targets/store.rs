@@ -29,15 +29,8 @@ fn sound() -> (MemoryDisk, PartName, Vec<PathBuf>) {
     let mut parts = vec![store.write_part(execution, CheckpointId(1), &name, b"state").expect("written")];
     let together = [0, 1].map(|instance| (PartName::new("counter", instance), b"7".to_vec()));
     parts.extend(store.write_parts(execution, CheckpointId(1), &together).expect("written"));
-    let manifest = Manifest {
-        execution,
-        checkpoint: CheckpointId(1),
-        job: "count".to_owned(),
-        cut: "aligned".to_owned(),
-        parallelism: vec![("source".to_owned(), 1), ("counter".to_owned(), 2)],
-        taken_unix_ms: 0,
-        parts,
-    };
+    let mut manifest = Manifest::new(execution, CheckpointId(1), "count");
+    manifest.parts = parts;
     store.commit(&manifest).expect("complete");
     store.write_position(execution, &name, b"position").expect("written");
     drop(store);

@@ -118,6 +118,17 @@ pub enum CodecError {
         /// What the codec says.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The value was encoded, and its bytes do not give it back.
+    #[error(
+        "a {type_name} cannot be stored, since its bytes do not give it back: {source}; its serde form needs a codec that \
+         describes itself (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`): keep it as text, or in plain fields"
+    )]
+    NotGivenBack {
+        /// The Rust type of the value.
+        type_name: &'static str,
+        /// What differs.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The bytes begin with such a value but go on after it, so they are something else.
     #[error("a {type_name} is followed by bytes that do not belong to it")]
     TrailingBytes {

@@ -53,6 +53,22 @@ pub enum FormatError {
         /// The codec in the file.
         found: CodecId,
     },
+    /// The file is whole, but a later version of this library wrote something that must not be ignored.
+    #[error("{what} has a field {field} that is not known")]
+    UnknownField {
+        /// What the file is.
+        what: &'static str,
+        /// The number of the field.
+        field: u16,
+    },
+    /// Something is missing that every version writes.
+    #[error("{what} has no field {field}")]
+    MissingField {
+        /// What the file is.
+        what: &'static str,
+        /// The number of the field.
+        field: u16,
+    },
     /// The file is whole, but says that it is another one.
     #[error("found {found} in the place of {expected}")]
     Misplaced {
@@ -82,7 +98,10 @@ impl FormatError {
     /// ```
     #[must_use]
     pub fn is_unknown_format(&self) -> bool {
-        matches!(self, Self::UnknownVersion { .. } | Self::UnknownCodec { .. })
+        matches!(
+            self,
+            Self::UnknownVersion { .. } | Self::UnknownCodec { .. } | Self::UnknownField { .. }
+        )
     }
 }
 
@@ -94,6 +113,8 @@ pub(super) struct Kind {
     pub(super) magic: [u8; 8],
     /// The version that is written, and the newest that is read.
     pub(super) version: u16,
+    /// The oldest that is read.
+    pub(super) oldest: u16,
 }
 
 /// Bytes that an envelope adds to a body.
@@ -126,6 +147,11 @@ pub(super) fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<&'a [u8], FormatE
     }
 }
 
+/// The version of a file that [`open`] opens.
+pub(super) fn version(bytes: &[u8]) -> u16 {
+    bytes.get(8..10).map_or(0, |version| number(version, u16::from_le_bytes))
+}
+
 /// The body of the envelope that a file begins with, and what follows the envelope.
 pub(super) fn open_first<'a>(
     kind: &Kind,
@@ -154,7 +180,7 @@ pub(super) fn open_first<'a>(
 fn known(kind: &Kind, head: &[u8; HEAD_BYTES]) -> Result<(), FormatError> {
     let what = kind.what;
     let found = number(&head[8..10], u16::from_le_bytes);
-    if found != kind.version {
+    if !(kind.oldest..=kind.version).contains(&found) {
         return Err(FormatError::UnknownVersion { what, found, newest_known: kind.version });
     }
     let found = CodecId(head[10]);

@@ -10,28 +10,23 @@ use serde::{Deserialize, Serialize};
 use super::{
     codec::{self, CodecError},
     envelope::{self, FormatError, Kind},
+    fields::{Fields, FieldsOut},
 };
 use crate::id::{CheckpointId, ExecutionId};
 
 /// Everything that a restart must know about one complete checkpoint.
 ///
 /// ```
-/// use streamwork::checkpoint::Manifest;
+/// use streamwork::checkpoint::{ComponentRecord, Manifest};
 /// use streamwork::{CheckpointId, ExecutionId};
 ///
-/// let manifest = Manifest {
-///     execution: ExecutionId(3),
-///     checkpoint: CheckpointId(7),
-///     job: "system-usage".to_owned(),
-///     cut: "aligned".to_owned(),
-///     parallelism: vec![("usage analyzer".to_owned(), 2)],
-///     taken_unix_ms: 1_700_000_000_000,
-///     parts: Vec::new(),
-/// };
+/// let mut manifest = Manifest::new(ExecutionId(3), CheckpointId(7), "system-usage");
+/// manifest.components = vec![ComponentRecord::new("usage analyzer", 2)];
 /// let bytes = manifest.to_bytes().unwrap();
 /// assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Manifest {
     /// The execution that took the checkpoint.
     pub execution: ExecutionId,
@@ -41,12 +36,77 @@ pub struct Manifest {
     pub job: String,
     /// The kind of cut that was made. A word that the store keeps and never looks at.
     pub cut: String,
-    /// How many instances each component had.
-    pub parallelism: Vec<(String, u64)>,
+    /// The components of the job.
+    pub components: Vec<ComponentRecord>,
     /// When the checkpoint was started, in milliseconds since 1970, by the clock of the machine that took it.
     pub taken_unix_ms: u64,
     /// The parts, in no particular order. An instance without state has none.
     pub parts: Vec<PartRecord>,
+}
+
+/// What a component was when a checkpoint was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComponentRecord {
+    /// Its name.
+    pub name: String,
+    /// How many instances it had.
+    pub parallelism: u64,
+    /// What it was: `source`, `operator`, `plain sink`, `idempotent sink`, `transactional sink`; empty where an
+    /// earlier version did not write it down.
+    pub kind: String,
+    /// What its state looks like to the codec, as text; none if it had no state, or that could not be found out.
+    pub state: Option<String>,
+}
+
+impl ComponentRecord {
+    /// A component of which no more is known.
+    pub fn new(name: impl Into<String>, parallelism: u64) -> Self {
+        Self { name: name.into(), parallelism, kind: String::new(), state: None }
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        let out = FieldsOut::default().put(1, &self.name)?.put(2, &self.parallelism)?;
+        Ok(out.put(3, &self.kind)?.put(4, &self.state)?.into_bytes())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut fields = Fields::of("component of a manifest", bytes)?;
+        let record = Self {
+            name: fields.take(1)?,
+            parallelism: fields.take(2)?,
+            kind: fields.take(3)?,
+            state: fields.take(4)?,
+        };
+        fields.end().map(|()| record)
+    }
+}
+
+/// A manifest of version 1.
+#[derive(Deserialize)]
+struct Version1 {
+    execution: ExecutionId,
+    checkpoint: CheckpointId,
+    job: String,
+    cut: String,
+    parallelism: Vec<(String, u64)>,
+    taken_unix_ms: u64,
+    parts: Vec<PartRecord>,
+}
+
+impl From<Version1> for Manifest {
+    fn from(old: Version1) -> Self {
+        let components = old.parallelism.into_iter();
+        Self {
+            execution: old.execution,
+            checkpoint: old.checkpoint,
+            job: old.job,
+            cut: old.cut,
+            components: components.map(|(name, n)| ComponentRecord::new(name, n)).collect(),
+            taken_unix_ms: old.taken_unix_ms,
+            parts: old.parts,
+        }
+    }
 }
 
 /// Whose part it is: the component by name, the instance by number.
@@ -80,6 +140,19 @@ pub struct PartRecord {
 }
 
 impl Manifest {
+    /// The manifest of a checkpoint that has no parts yet.
+    pub fn new(execution: ExecutionId, checkpoint: CheckpointId, job: impl Into<String>) -> Self {
+        Self {
+            execution,
+            checkpoint,
+            job: job.into(),
+            cut: String::new(),
+            components: Vec::new(),
+            taken_unix_ms: 0,
+            parts: Vec::new(),
+        }
+    }
+
     /// The part of one instance, if it has one.
     #[must_use]
     pub fn part(&self, name: &PartName) -> Option<&PartRecord> {
@@ -92,17 +165,38 @@ impl Manifest {
     ///
     /// [`CodecError::Encode`] if the codec refuses, which it has no reason to.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
-        Ok(envelope::seal(&KIND, &codec::encode(self)?))
+        let components: Vec<Vec<u8>> =
+            self.components.iter().map(ComponentRecord::to_bytes).collect::<Result<_, _>>()?;
+        let out = FieldsOut::default().put(1, &self.execution)?.put(2, &self.checkpoint)?;
+        let out = out.put(3, &self.job)?.put(4, &self.cut)?.put(5, &self.taken_unix_ms)?;
+        let out = out.put(6, &components)?.put(7, &self.parts)?;
+        Ok(envelope::seal(&KIND, &out.into_bytes()))
     }
 
     /// Reads a manifest file of any version that this library knows.
     ///
     /// # Errors
     ///
-    /// [`FormatError::UnknownVersion`] or [`FormatError::UnknownCodec`] if the file is whole but made by another version of
-    /// the library, any other [`FormatError`] if it is damaged.
+    /// [`FormatError::UnknownVersion`], [`FormatError::UnknownCodec`] or [`FormatError::UnknownField`] if the file is
+    /// whole but made by another version of the library, any other [`FormatError`] if it is damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        Ok(codec::decode(envelope::open(&KIND, bytes)?)?)
+        let body = envelope::open(&KIND, bytes)?;
+        if envelope::version(bytes) == 1 {
+            return Ok(codec::decode::<Version1>(body)?.into());
+        }
+        let mut fields = Fields::of(KIND.what, body)?;
+        let components: Vec<Vec<u8>> = fields.take(6)?;
+        let components = components.iter().map(|bytes| ComponentRecord::from_bytes(bytes));
+        let manifest = Self {
+            execution: fields.take(1)?,
+            checkpoint: fields.take(2)?,
+            job: fields.take(3)?,
+            cut: fields.take(4)?,
+            taken_unix_ms: fields.take(5)?,
+            components: components.collect::<Result<_, _>>()?,
+            parts: fields.take(7)?,
+        };
+        fields.end().map(|()| manifest)
     }
 }
 
@@ -119,4 +213,4 @@ impl fmt::Display for PartName {
     }
 }
 
-const KIND: Kind = Kind { what: "manifest", magic: *b"STRWMANI", version: 1 };
+const KIND: Kind = Kind { what: "manifest", magic: *b"STRWMANI", version: 2, oldest: 1 };

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
-//! (`codec`, `snapshot`), what a checkpoint's table of contents says (`manifest`), how every file
+//! (`codec`, `snapshot`), what a type looks like to a codec (`shape`), what a checkpoint's table of contents
+//! says (`manifest`, in `fields`), how every file
 //! proves itself (`envelope`), what a store promises (`store`, `store_error`), what one who only looks
 //! finds (`survey`), and the store in a directory (`directory_store`), which reaches the disk only
 //! through `disk`.
@@ -16,6 +17,8 @@
 pub(crate) mod coordinator;
 
 mod codec;
+mod fields;
+mod shape;
 mod snapshot;
 
 mod manifest;
@@ -34,9 +37,10 @@ pub use directory_store::DirectoryStore;
 pub(crate) use disk::create_dir_durably;
 pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 pub use envelope::FormatError;
-pub use manifest::{Manifest, PartName, PartRecord};
-pub(crate) use snapshot::encoded;
+pub use manifest::{ComponentRecord, Manifest, PartName, PartRecord};
+pub(crate) use shape::Shape;
 pub use snapshot::{Snapshot, snapshot};
+pub(crate) use snapshot::{encoded, read_back, state_snapshot};
 pub use store::{CheckpointStore, Recovered, SetAside};
 pub use store_error::StoreError;
 pub use survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition};

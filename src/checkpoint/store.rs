@@ -37,15 +37,8 @@ use crate::id::{CheckpointId, ExecutionId};
 ///
 /// let counter = PartName::new("counter", 0);
 /// let part = store.write_part(execution, CheckpointId(1), &counter, b"42").unwrap();
-/// let manifest = Manifest {
-///     execution,
-///     checkpoint: CheckpointId(1),
-///     job: "count".to_owned(),
-///     cut: "aligned".to_owned(),
-///     parallelism: vec![("counter".to_owned(), 1)],
-///     taken_unix_ms: 0,
-///     parts: vec![part],
-/// };
+/// let mut manifest = Manifest::new(execution, CheckpointId(1), "count");
+/// manifest.parts = vec![part];
 /// store.commit(&manifest).unwrap();
 ///
 /// let recovered = store.latest().unwrap().unwrap();
@@ -119,15 +112,8 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
     /// let (execution, checkpoint) = (store.begin_execution().unwrap(), CheckpointId(1));
     /// let [first, second] = [0, 1].map(|instance| PartName::new("counter", instance));
     /// let states = [(first, b"42".to_vec()), (second.clone(), b"7".to_vec())];
-    /// let manifest = Manifest {
-    ///     execution,
-    ///     checkpoint,
-    ///     job: "count".to_owned(),
-    ///     cut: "aligned".to_owned(),
-    ///     parallelism: vec![("counter".to_owned(), 2)],
-    ///     taken_unix_ms: 0,
-    ///     parts: store.write_parts(execution, checkpoint, &states).unwrap(),
-    /// };
+    /// let mut manifest = Manifest::new(execution, checkpoint, "count");
+    /// manifest.parts = store.write_parts(execution, checkpoint, &states).unwrap();
     /// store.commit(&manifest).unwrap();
     /// assert_eq!(store.read_part(&manifest, &second).unwrap().unwrap(), b"7");
     /// ```

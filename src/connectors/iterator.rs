@@ -4,7 +4,7 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
-use crate::error::BoxError;
+use crate::error::{BoxError, Permanent};
 use crate::job::Job;
 use crate::job::stream::Stream;
 
@@ -24,7 +24,8 @@ where
 
     fn setup(&mut self, instance: &Instance, state: Option<u64>) -> Result<(), BoxError> {
         if instance.parallelism() > 1 {
-            return Err("an iterator has one order: give this source parallelism 1".into());
+            let reason = "an iterator has one order: give this source parallelism 1";
+            return Err(Permanent::new(reason).into());
         }
         self.yielded = state.unwrap_or(0);
         if let Some(last) = self.yielded.checked_sub(1) {

@@ -1,6 +1,7 @@
 //! What every guarantee lets its user choose: where checkpoints go, how often, how restarts are
 //! limited, how long a stop may take.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub(crate) struct RunOptions {
     pub(crate) restarts: Restarts,
     pub(crate) stop_within: Duration,
     pub(crate) stalled_after: Duration,
+    /// Components that leave behind what the store has of them.
+    pub(crate) anew: Arc<BTreeSet<String>>,
 }
 
 impl Default for RunOptions {
@@ -102,6 +105,7 @@ impl Default for RunOptions {
             restarts: Restarts::default(),
             stop_within: Duration::from_secs(30),
             stalled_after: Duration::from_secs(10),
+            anew: Arc::default(),
         }
     }
 }
@@ -264,6 +268,30 @@ macro_rules! shared_options {
             /// ```
             pub fn keep(mut self, checkpoints: usize) -> Self {
                 self.options.keep = checkpoints;
+                self
+            }
+
+            /// Lets a component start from nothing, whatever the store has of it: its state, its position,
+            /// and for a transactional sink the output that it had prepared and not shown. For a component
+            /// that has become another one under its old name, and for the state of one that the job no
+            /// longer has; both are refused otherwise. Take it out again after that run, or every start of
+            /// the job leaves the state behind. May be called for several components.
+            ///
+            /// ```
+            /// # use streamwork::{AtLeastOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("numbers");
+            /// job.from_iter("numbers", || 0..10).for_each(|_| ());
+            /// let guarantee = || AtLeastOnce::new().store_in(directory.path());
+            /// job.run(guarantee())?;
+            /// // It has come to its end, unless the source begins again.
+            /// let emitted = |report: streamwork::JobReport| report.metrics.sum("numbers", |m| m.emitted);
+            /// assert_eq!(emitted(job.run(guarantee())?), 0);
+            /// assert_eq!(emitted(job.run(guarantee().start_anew("numbers"))?), 10);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn start_anew(mut self, component: impl Into<String>) -> Self {
+                std::sync::Arc::make_mut(&mut self.options.anew).insert(component.into());
                 self
             }
 

@@ -1,12 +1,15 @@
 //! [`Blueprint`]: what is to be built for one execution, as the plan hands it down. The executor
 //! knows instances by number and knows nothing of streams or types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::channel::ledger::Ledger;
 use crate::channel::push::Context;
-use crate::checkpoint::{CheckpointStore, Manifest, PartName};
+use serde::de::DeserializeOwned;
+
+use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::{CheckpointStore, ComponentRecord, Manifest, PartName, Shape};
 use crate::clock::Clock;
 use crate::delivery::account::Account;
 use crate::delivery::options::Restarts;
@@ -23,8 +26,7 @@ use crate::metrics::{Counters, Edge, Registry};
 #[derive(Clone)]
 pub(crate) struct Blueprint {
     pub(crate) job: String,
-    /// Every component and how many instances it has.
-    pub(crate) components: Vec<(String, usize)>,
+    pub(crate) components: Vec<ComponentPlan>,
     /// The streams between them.
     pub(crate) edges: Vec<Edge>,
     /// The instances that have a thread, sources first; their place here is their number.
@@ -33,6 +35,97 @@ pub(crate) struct Blueprint {
     pub(crate) wire: Wire,
     /// What belongs to the job beside its executions.
     pub(crate) surroundings: Vec<Arc<dyn Surroundings>>,
+}
+
+/// What checkpoints call a source.
+pub(crate) const SOURCE: &str = "source";
+
+/// One component, as checkpoints know it.
+#[derive(Clone, Debug)]
+pub(crate) struct ComponentPlan {
+    pub(crate) name: String,
+    pub(crate) instances: usize,
+    /// Source, operator, or which sink.
+    pub(crate) kind: &'static str,
+    pub(crate) state: StateShape,
+}
+
+/// What is known of the type of a component's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateShape {
+    /// It keeps none in checkpoints.
+    Stateless,
+    /// It has one, and its type does not say what it is made of.
+    Unknown,
+    /// It has one that looks like this.
+    Known(String),
+}
+
+impl StateShape {
+    /// Of a state of this type.
+    pub(crate) fn of<S: DeserializeOwned>() -> Self {
+        Shape::of::<S>().map_or(Self::Unknown, |shape| Self::Known(shape.to_string()))
+    }
+}
+
+impl ComponentPlan {
+    /// What a manifest says of it.
+    pub(crate) fn record(&self) -> ComponentRecord {
+        let mut record = ComponentRecord::new(self.name.clone(), self.instances as u64);
+        self.kind.clone_into(&mut record.kind);
+        if let StateShape::Known(shape) = &self.state {
+            record.state = Some(shape.clone());
+        }
+        record
+    }
+
+    /// Whether state of the component that this was can be given to it; if not, why.
+    fn takes(&self, then: &ComponentRecord) -> Result<(), String> {
+        let Self { name, instances, kind, state } = self;
+        if !then.kind.is_empty() && then.kind != *kind {
+            return Err(format!("\"{name}\" was a {} and is a {kind} now", then.kind));
+        }
+        match (&then.state, state) {
+            (_, StateShape::Stateless) => {
+                return Err(format!("\"{name}\" had state and has none now"));
+            }
+            (Some(then), StateShape::Known(now)) if then != now => {
+                let at = first_difference(then, now);
+                let (then, now) = (around(then, at), around(now, at));
+                return Err(format!("the state of \"{name}\" was {then} and is {now} now"));
+            }
+            _ => {}
+        }
+        if then.parallelism != *instances as u64 {
+            return Err(format!(
+                "\"{name}\" had {} instances and has {instances} now: state cannot be dealt out anew",
+                then.parallelism
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where two texts begin to differ.
+fn first_difference(one: &str, other: &str) -> usize {
+    one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
+}
+
+/// The text, or what stands around this place in a long one.
+fn around(text: &str, at: usize) -> String {
+    const SHOWN: usize = 160;
+    if text.len() <= SHOWN {
+        return text.to_owned();
+    }
+    let boundary = |mut at: usize| {
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let from = boundary(at.min(text.len()).saturating_sub(SHOWN / 2));
+    let to = boundary((from + SHOWN).min(text.len()));
+    format!("…{}…", &text[from..to])
 }
 
 /// Something outside that has to know whether its job runs, however often it starts over: a channel
@@ -88,6 +181,8 @@ pub(crate) struct Execution {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
     pub(crate) restored: Option<Arc<Manifest>>,
+    /// Components that do not take up what the store has of them.
+    pub(crate) anew: Arc<BTreeSet<String>>,
     /// By number. Shared, not copied: each instance keeps this value.
     pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
     pub(crate) reporters: Arc<[Reporter]>,
@@ -123,6 +218,9 @@ impl Execution {
     /// What the store said.
     pub(crate) fn state_of(&self, name: &InstanceName) -> Result<Option<Vec<u8>>, Failure> {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
+        if self.anew.contains(&*name.component) {
+            return Ok(None);
+        }
         store.read_part(manifest, &part_name(name)).map_err(|error| failed_restore(name, error))
     }
 
@@ -132,6 +230,7 @@ impl Execution {
     /// What the store said.
     pub(crate) fn position_of(&self, name: &InstanceName) -> Result<Option<Vec<u8>>, Failure> {
         match (&self.store, self.terms.sources) {
+            (Some(_), SourceTerms::WriteAhead) if self.anew.contains(&*name.component) => Ok(None),
             (Some(store), SourceTerms::WriteAhead) => {
                 store.read_position(&part_name(name)).map_err(|error| failed_restore(name, error))
             }
@@ -152,8 +251,19 @@ fn failed_restore(
 }
 
 impl Blueprint {
-    /// Whether a checkpoint fits this job; if not, why.
-    pub(crate) fn accepts(&self, manifest: &Manifest, cut: &str) -> Result<(), String> {
+    /// Counters for all that the job consists of.
+    pub(crate) fn registry(&self) -> Registry {
+        let components = self.components.iter();
+        Registry::of(components.map(|of| (&*of.name, of.instances)), &self.edges)
+    }
+
+    /// Whether a checkpoint fits this job, of which these components start anew; if not, why.
+    pub(crate) fn accepts(
+        &self,
+        manifest: &Manifest,
+        cut: &str,
+        anew: &BTreeSet<String>,
+    ) -> Result<(), String> {
         if manifest.job != self.job {
             return Err(format!(
                 "it is of job \"{}\", and this is \"{}\": use a directory per job",
@@ -166,26 +276,35 @@ impl Blueprint {
                 manifest.cut
             ));
         }
-        let now: BTreeMap<&str, u64> =
-            self.components.iter().map(|(name, n)| (name.as_str(), *n as u64)).collect();
-        for part in &manifest.parts {
-            let component = part.name.component.as_str();
-            if !now.contains_key(component) {
-                return Err(format!(
-                    "it has state of \"{component}\", which the job no longer has"
-                ));
-            }
-        }
-        for (component, then) in &manifest.parallelism {
-            let has_state = manifest.parts.iter().any(|part| part.name.component == *component);
-            match now.get(component.as_str()) {
-                Some(instances) if has_state && instances != then => {
-                    return Err(format!(
-                        "\"{component}\" had {then} instances and has {instances} now: state cannot be dealt out anew"
-                    ));
+        let now: BTreeMap<&str, &ComponentPlan> =
+            self.components.iter().map(|component| (&*component.name, component)).collect();
+        let then: BTreeMap<&str, &ComponentRecord> =
+            manifest.components.iter().map(|component| (&*component.name, component)).collect();
+        // Where sources write their positions by themselves, the manifest says whose they are.
+        let positions = manifest.components.iter().filter(|then| {
+            cut == Cut::Operators.word() && then.state.is_some() && then.kind == SOURCE
+        });
+        let with_state: BTreeSet<&str> = manifest
+            .parts
+            .iter()
+            .map(|part| &*part.name.component)
+            .chain(positions.map(|then| &*then.name))
+            .collect();
+        for component in with_state.into_iter().filter(|component| !anew.contains(*component)) {
+            let fits = match (now.get(component), then.get(component)) {
+                (None, _) => {
+                    Err(format!("it has state of \"{component}\", which the job no longer has"))
                 }
-                _ => {}
-            }
+                (Some(now), Some(then)) => now.takes(then),
+                (Some(now), None) => {
+                    now.takes(&ComponentRecord::new(component, now.instances as u64))
+                }
+            };
+            fits.map_err(|reason| {
+                format!(
+                    "{reason}; to leave that state behind, choose `start_anew(\"{component}\")` for one run"
+                )
+            })?;
         }
         Ok(())
     }

@@ -4,13 +4,16 @@
 //! parts of instances that have ended, which belong to every later checkpoint, and the small parts of a
 //! checkpoint until its manifest is due: the store gets them together, and they are durable before it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::checkpoint::{CheckpointStore, Manifest, PartName, PartRecord, Snapshot, StoreError};
+use crate::checkpoint::{
+    CheckpointStore, CodecError, ComponentRecord, Manifest, PartName, PartRecord, Snapshot,
+    StoreError,
+};
 use crate::clock::Clock;
 use crate::error::{Cause, with_causes};
 use crate::executor::instance::Parts;
@@ -73,6 +76,11 @@ pub(crate) enum Written {
         instance: usize,
         reason: String,
     },
+    /// A state was encoded and its bytes do not give it back: no checkpoint with it could be restored.
+    NotGivenBack {
+        name: PartName,
+        error: CodecError,
+    },
 }
 
 pub(crate) struct CheckpointWriter {
@@ -81,11 +89,13 @@ pub(crate) struct CheckpointWriter {
     execution: ExecutionId,
     job: String,
     cut: &'static str,
-    parallelism: Vec<(String, u64)>,
+    components: Vec<ComponentRecord>,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
     last_parts: BTreeMap<usize, Vec<EncodedPart>>,
     small: SmallParts,
+    /// Components whose first state was read back.
+    read_back: BTreeSet<String>,
 }
 
 impl CheckpointWriter {
@@ -95,7 +105,7 @@ impl CheckpointWriter {
         execution: ExecutionId,
         job: String,
         cut: &'static str,
-        parallelism: Vec<(String, u64)>,
+        components: Vec<ComponentRecord>,
     ) -> Self {
         Self {
             store,
@@ -103,11 +113,12 @@ impl CheckpointWriter {
             execution,
             job,
             cut,
-            parallelism,
+            components,
             records: BTreeMap::new(),
             answered: BTreeMap::new(),
             last_parts: BTreeMap::new(),
             small: SmallParts::default(),
+            read_back: BTreeSet::new(),
         }
     }
 
@@ -140,20 +151,31 @@ impl CheckpointWriter {
             Task::Parts { checkpoint, instance, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
                 for part in parts.take()? {
-                    let taken = encode(part).and_then(|part| self.keep_or_store(checkpoint, part));
-                    if let Err(reason) = taken {
+                    let part = match self.encode(part) {
+                        Ok(part) => part,
+                        Err(Unencoded::Failed(reason)) => {
+                            return Some(Written::Failed { checkpoint, reason });
+                        }
+                        Err(Unencoded::NotGivenBack(name, error)) => {
+                            return Some(Written::NotGivenBack { name, error });
+                        }
+                    };
+                    if let Err(reason) = self.keep_or_store(checkpoint, part) {
                         return Some(Written::Failed { checkpoint, reason });
                     }
                 }
                 Some(Written::Parts { checkpoint, instance })
             }
             Task::LastParts { instance, parts } => {
-                Some(match parts.into_iter().map(encode).collect() {
+                Some(match parts.into_iter().map(|part| self.encode(part)).collect() {
                     Ok(encoded) => {
                         self.last_parts.insert(instance, encoded);
                         Written::LastParts { instance }
                     }
-                    Err(reason) => Written::Unusable { instance, reason },
+                    Err(Unencoded::Failed(reason)) => Written::Unusable { instance, reason },
+                    Err(Unencoded::NotGivenBack(name, error)) => {
+                        Written::NotGivenBack { name, error }
+                    }
                 })
             }
             Task::Commit { checkpoint } => Some(match self.commit(checkpoint) {
@@ -175,6 +197,30 @@ impl CheckpointWriter {
                 }
                 None
             }
+        }
+    }
+
+    /// The state of one component as bytes; a panic of its `Serialize` is an error like any other. The first of
+    /// each component is read back as well.
+    fn encode(
+        &mut self,
+        (name, part): (PartName, Box<dyn Snapshot>),
+    ) -> Result<EncodedPart, Unencoded> {
+        let is_first = !self.read_back.contains(&name.component);
+        let encoded = catch_unwind(AssertUnwindSafe(|| match is_first {
+            true => part.encode_and_read_back(),
+            false => part.encode(),
+        }));
+        if is_first {
+            self.read_back.insert(name.component.clone());
+        }
+        match encoded {
+            Ok(Ok(bytes)) => Ok((name, bytes)),
+            Ok(Err(error @ CodecError::NotGivenBack { .. })) => {
+                Err(Unencoded::NotGivenBack(name, error))
+            }
+            Ok(Err(error)) => Err(Unencoded::Failed(format!("{name}: {}", with_causes(&error)))),
+            Err(payload) => Err(Unencoded::Failed(format!("{name}: {}", Cause::panic(payload)))),
         }
     }
 
@@ -232,15 +278,11 @@ impl CheckpointWriter {
             .unwrap_or_else(|payload| Err(Cause::panic(payload).to_string()))
             .map_err(Uncommitted::No)?;
         let parts = self.records.get(&checkpoint).into_iter().flatten();
-        let manifest = Manifest {
-            execution: self.execution,
-            checkpoint,
-            job: self.job.clone(),
-            cut: self.cut.to_owned(),
-            parallelism: self.parallelism.clone(),
-            taken_unix_ms: self.clock.unix_ms(),
-            parts: parts.map(|(_, record)| record.clone()).collect(),
-        };
+        let mut manifest = Manifest::new(self.execution, checkpoint, self.job.clone());
+        self.cut.clone_into(&mut manifest.cut);
+        manifest.components.clone_from(&self.components);
+        manifest.taken_unix_ms = self.clock.unix_ms();
+        manifest.parts = parts.map(|(_, record)| record.clone()).collect();
         self.store.commit(&manifest).map_err(|error| match &error {
             // One that was replaced finds that out for good as it starts over.
             StoreError::InDoubt { .. } | StoreError::Fenced { .. } => {
@@ -260,13 +302,12 @@ impl CheckpointWriter {
     }
 }
 
-/// The state of one component as bytes; a panic of its `Serialize` is an error like any other.
-fn encode((name, part): (PartName, Box<dyn Snapshot>)) -> Result<(PartName, Vec<u8>), String> {
-    match catch_unwind(AssertUnwindSafe(|| part.encode())) {
-        Ok(Ok(bytes)) => Ok((name, bytes)),
-        Ok(Err(error)) => Err(format!("{name}: {}", with_causes(&error))),
-        Err(payload) => Err(format!("{name}: {}", Cause::panic(payload))),
-    }
+/// Why there are no bytes of a state.
+enum Unencoded {
+    /// It could not be encoded this time.
+    Failed(String),
+    /// It can be encoded, and its bytes do not give it back.
+    NotGivenBack(PartName, CodecError),
 }
 
 /// Why a checkpoint is not known to be committed.

@@ -13,9 +13,10 @@ use crate::api::sink::{Sink, TransactionalSink};
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::checkpoint::{CodecError, decode, encode};
-use crate::checkpoint::{Snapshot, snapshot};
+use crate::checkpoint::{Snapshot, state_snapshot};
 use crate::delivery::terms::Commits;
-use crate::error::BoxError;
+use crate::error::{BoxError, Permanent};
+use crate::executor::blueprint::StateShape;
 use crate::id::CheckpointId;
 use crate::time::EventTime;
 
@@ -26,6 +27,11 @@ pub(crate) type Timers = Vec<(u64, u64)>;
 pub(crate) trait Component: Sized {
     type In: Event;
     type Out: Event;
+
+    /// What a checkpoint keeps of it, if its outputs are committed then.
+    fn state_shape(_: Commits) -> StateShape {
+        StateShape::Stateless
+    }
 
     /// Whether it ends streams: its events count as delivered when `end_batch` has succeeded.
     const IS_SINK: bool = false;
@@ -121,9 +127,16 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     type In = O::In;
     type Out = O::Out;
 
+    fn state_shape(_: Commits) -> StateShape {
+        StateShape::of::<O::State>()
+    }
+
     fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
         let (state, timers) = match state {
-            Some(bytes) => decode::<(O::State, Timers)>(bytes).map(|(s, t)| (Some(s), t))?,
+            Some(bytes) => {
+                let decoded = decode::<(O::State, Timers)>(bytes).map_err(Permanent::new)?;
+                (Some(decoded.0), decoded.1)
+            }
             None => (None, Timers::new()),
         };
         self.0.setup(instance, state).map(|()| timers)
@@ -150,7 +163,7 @@ impl<O: StatefulOperator> Component for Stateful<O> {
         self.0.finish(out)
     }
     fn snapshot(&mut self, timers: Timers) -> Option<Box<dyn Snapshot>> {
-        Some(snapshot((self.0.state(), timers)))
+        Some(state_snapshot((self.0.state(), timers)))
     }
 }
 
@@ -200,10 +213,18 @@ impl<S: TransactionalSink> Component for Transactional<S> {
     type Out = ();
     const IS_SINK: bool = true;
 
+    fn state_shape(commits: Commits) -> StateShape {
+        match commits {
+            Commits::EachBatch => StateShape::Stateless,
+            Commits::WithCheckpoint => StateShape::of::<S::Handle>(),
+        }
+    }
+
     fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
         self.sink.setup(instance)?;
         if let Some(bytes) = state {
-            let (prepared, newest) = decode::<Stored<S::Handle>>(bytes)?;
+            let decoded = decode::<Stored<S::Handle>>(bytes).map_err(Permanent::new)?;
+            let (prepared, newest) = decoded;
             for (_, handle) in prepared {
                 self.sink.commit(handle)?;
             }
@@ -246,7 +267,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         match self.commits {
             Commits::WithCheckpoint => {
                 let stored: Stored<S::Handle> = (self.prepared.clone(), self.sink.newest());
-                Some(snapshot(stored))
+                Some(state_snapshot(stored))
             }
             Commits::EachBatch => None,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
-use crate::executor::blueprint::Surroundings;
+use crate::executor::blueprint::{SOURCE, Surroundings};
 use crate::job::make::{MakeEdge, OperatorMaker, SourceMaker};
 
 pub(crate) struct Graph {
@@ -154,6 +154,17 @@ impl Graph {
 }
 
 impl NodeKind {
+    /// What a checkpoint calls it.
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Self::Source(_) => SOURCE,
+            Self::Operator(_) => "operator",
+            Self::Sink(SinkKind::Plain, _) => "plain sink",
+            Self::Sink(SinkKind::Idempotent, _) => "idempotent sink",
+            Self::Sink(SinkKind::Transactional, _) => "transactional sink",
+        }
+    }
+
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Source(_) => "source",

@@ -80,7 +80,7 @@ impl fmt::Debug for JobHandle {
 /// What the store or the operating system said.
 pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHandle, Refused> {
     let store = guarantee.options.store.as_ref().map(|choice| choice.open()).transpose()?;
-    let registry = Arc::new(Registry::of(&blueprint.components, &blueprint.edges));
+    let registry = Arc::new(blueprint.registry());
     let (requests, asked) = unbounded();
     let stop_within = guarantee.options.stop_within;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());

@@ -22,8 +22,9 @@ use crate::channel::queue::{QueueReceiver, QueueSender, queue};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::decode;
 use crate::delivery::account::source_side;
-use crate::error::{BoxError, Cause, Failure};
-use crate::executor::blueprint::Execution;
+use crate::delivery::terms::Commits;
+use crate::error::{BoxError, Cause, Failure, Permanent};
+use crate::executor::blueprint::{Execution, StateShape};
 use crate::executor::component::Component;
 use crate::executor::instance::Step;
 use crate::executor::key_panic::KeyPanic;
@@ -176,6 +177,7 @@ type MakeSource = dyn Fn(&Site<'_>, Outputs, Option<Arc<dyn Any + Send + Sync>>)
 /// Makes operators and sinks.
 #[derive(Clone)]
 pub(crate) struct OperatorMaker {
+    pub(crate) state: fn(Commits) -> StateShape,
     pub(crate) stage: Arc<MakeStage>,
     pub(crate) instance: Arc<MakeInstance>,
 }
@@ -183,6 +185,7 @@ pub(crate) struct OperatorMaker {
 /// Makes sources.
 #[derive(Clone)]
 pub(crate) struct SourceMaker {
+    pub(crate) state: fn() -> StateShape,
     pub(crate) rewindable: bool,
     pub(crate) instance: Arc<MakeSource>,
 }
@@ -224,7 +227,7 @@ where
         let base = site.execution.base(site.number);
         Box::new(OperatorInstance::new(base, ports, inputs, counters)) as Box<dyn Step>
     };
-    OperatorMaker { stage: Arc::new(stage), instance: Arc::new(instance) }
+    OperatorMaker { state: C::state_shape, stage: Arc::new(stage), instance: Arc::new(instance) }
 }
 
 /// A factory of places for dead letters.
@@ -254,7 +257,9 @@ fn source<C: SourceComponent + 'static>(
         let encoded = execution.position_of(&site.instance.name)?.filter(|_| C::REWINDABLE);
         let decoded = catch_unwind(|| encoded.as_deref().map(decode::<C::State>).transpose());
         let state = match decoded {
-            Ok(state) => state.map_err(|error| fail("restore", Cause::error(error)))?,
+            Ok(state) => {
+                state.map_err(|error| fail("restore", Cause::error(Permanent::new(error))))?
+            }
             Err(payload) => return Err(fail("restore", Cause::panic(payload))),
         };
         let start = encoded.map(Arc::from);
@@ -284,5 +289,9 @@ fn source<C: SourceComponent + 'static>(
         )?;
         Ok(Box::new(source) as Box<dyn Step>)
     };
-    SourceMaker { rewindable: C::REWINDABLE, instance: Arc::new(instance) }
+    let state = || match C::REWINDABLE {
+        true => StateShape::of::<C::State>(),
+        false => StateShape::Stateless,
+    };
+    SourceMaker { state, rewindable: C::REWINDABLE, instance: Arc::new(instance) }
 }

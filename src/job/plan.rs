@@ -11,7 +11,7 @@ use crate::channel::queue::QUEUE_FRAMES;
 use crate::delivery::options::LONGEST_WAIT;
 use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, Refused};
-use crate::executor::blueprint::{Blueprint, BuildInstance, Execution, ThreadPlan};
+use crate::executor::blueprint::{Blueprint, BuildInstance, ComponentPlan, Execution, ThreadPlan};
 use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
@@ -27,7 +27,16 @@ use crate::metrics::Edge;
 /// What is wrong, naming the component.
 pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Refused> {
     let layout = Arc::new(layout(graph, guarantee)?);
-    let components = layout.nodes.iter().map(|node| (node.name.to_string(), node.parallelism));
+    let commits = guarantee.terms.commits;
+    let components = graph.nodes.iter().zip(&layout.nodes).map(|(spec, node)| ComponentPlan {
+        name: node.name.to_string(),
+        instances: node.parallelism,
+        kind: spec.kind.words(),
+        state: match &spec.kind {
+            NodeKind::Source(maker) => (maker.state)(),
+            NodeKind::Operator(maker) | NodeKind::Sink(_, maker) => (maker.state)(commits),
+        },
+    });
     Ok(Blueprint {
         job: graph.name.clone(),
         components: components.collect(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::memory_disk::Outside as _;
 use streamwork::CheckpointId;
 use streamwork::checkpoint::{
-    CheckpointStore, DirectoryStore, Manifest, PartName, Recovered, StoreError,
+    CheckpointStore, ComponentRecord, DirectoryStore, Manifest, PartName, Recovered, StoreError,
 };
 
 use crate::memory_disk::{MemoryDisk, Random};
@@ -44,15 +44,12 @@ fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
             true => store.write_parts(execution, id, &states),
             false => names.iter().map(write).collect(),
         };
-        let manifest = Manifest {
-            execution,
-            checkpoint: id,
-            job: "count".to_owned(),
-            cut: "aligned".to_owned(),
-            parallelism: vec![("source".to_owned(), 1), ("counter".to_owned(), 2)],
-            taken_unix_ms: 1_700_000_000_000,
-            parts: parts.expect("written"),
-        };
+        let mut manifest = Manifest::new(execution, id, "count");
+        manifest.cut = "aligned".to_owned();
+        manifest.components =
+            vec![ComponentRecord::new("source", 1), ComponentRecord::new("counter", 2)];
+        manifest.taken_unix_ms = 1_700_000_000_000;
+        manifest.parts = parts.expect("written");
         store.commit(&manifest).expect("complete");
         manifest
     };

@@ -6,7 +6,9 @@ use crate::memory_disk::Outside as _;
 use proptest::prelude::*;
 use streamwork::{
     CheckpointId, ExecutionId,
-    checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName, StoreError},
+    checkpoint::{
+        CheckpointStore, ComponentRecord, DirectoryStore, Manifest, PartName, StoreError,
+    },
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
@@ -206,17 +208,19 @@ proptest! {
     fn a_manifest_comes_back_from_its_bytes(
         ids in any::<(u64, u64, u64)>(),
         words in any::<(String, String)>(),
-        parallelism in any::<Vec<(String, u64)>>(),
+        components in any::<Vec<(String, u64, String, Option<String>)>>(),
     ) {
-        let manifest = Manifest {
-            execution: ExecutionId(ids.0),
-            checkpoint: CheckpointId(ids.1),
-            job: words.0,
-            cut: words.1,
-            parallelism,
-            taken_unix_ms: ids.2,
-            parts: Vec::new(),
-        };
+        let mut manifest = Manifest::new(ExecutionId(ids.0), CheckpointId(ids.1), words.0);
+        manifest.cut = words.1;
+        manifest.taken_unix_ms = ids.2;
+        manifest.components = components
+            .into_iter()
+            .map(|(name, parallelism, kind, state)| {
+                let mut component = ComponentRecord::new(name, parallelism);
+                (component.kind, component.state) = (kind, state);
+                component
+            })
+            .collect();
         let bytes = manifest.to_bytes().unwrap();
         prop_assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
     }

@@ -213,14 +213,14 @@ fn a_checkpoint_set_aside_still_counts_when_nothing_else_is_left() {
 fn a_manifest_of_a_later_version_is_refused_by_name_and_stays_where_it_is() {
     let (disk, manifests) = disk_with([1, 2]);
     let path = manifest_path(&manifests[1]);
-    let later = resealed(&disk.get(&path), 8, 2);
+    let later = resealed(&disk.get(&path), 8, 3);
     disk.put(&path, &later);
     let store = open(&disk);
     store.begin_execution().unwrap();
     for found in [store.latest().map(|_| ()), store.list().map(|_| ())] {
         match found.unwrap_err() {
             StoreError::UnknownFormat {
-                source: FormatError::UnknownVersion { found: 2, newest_known: 1, .. },
+                source: FormatError::UnknownVersion { found: 3, newest_known: 2, .. },
                 ..
             } => {}
             other => panic!("{other:?}"),

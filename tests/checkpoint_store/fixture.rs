@@ -5,7 +5,8 @@ use std::{path::Path, sync::Arc};
 use streamwork::{
     CheckpointId, ExecutionId,
     checkpoint::{
-        CheckpointStore, DirectoryStore, Disk, Manifest, PartName, PartRecord, StoreError,
+        CheckpointStore, ComponentRecord, DirectoryStore, Disk, Manifest, PartName, PartRecord,
+        StoreError,
     },
 };
 
@@ -32,15 +33,11 @@ pub(crate) fn state(execution: ExecutionId, checkpoint: u64, name: &PartName) ->
 }
 
 pub(crate) fn manifest_without_parts(execution: ExecutionId, checkpoint: u64) -> Manifest {
-    Manifest {
-        execution,
-        checkpoint: CheckpointId(checkpoint),
-        job: "count".to_owned(),
-        cut: "aligned".to_owned(),
-        parallelism: vec![("counter".to_owned(), 2)],
-        taken_unix_ms: 1_700_000_000_000,
-        parts: Vec::new(),
-    }
+    let mut manifest = Manifest::new(execution, CheckpointId(checkpoint), "count");
+    manifest.cut = "aligned".to_owned();
+    manifest.components = vec![ComponentRecord::new("counter", 2)];
+    manifest.taken_unix_ms = 1_700_000_000_000;
+    manifest
 }
 
 /// Checkpoint 1, of which eight threads have each written what `write` does for its number; it comes back as it was committed.

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId, ExecutionId,
-    checkpoint::{CheckpointStore, Manifest, PartName},
+    checkpoint::{CheckpointStore, ComponentRecord, Manifest, PartName},
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
@@ -49,6 +49,11 @@ fn disk_of_today() -> (MemoryDisk, Manifest) {
     (disk, manifest)
 }
 
+/// The newest version of a file's format: of all but manifests that is the first.
+fn newest(name: &str) -> String {
+    if name.starts_with("manifest") { name.replace("-v1", "-v2") } else { name.to_owned() }
+}
+
 fn files(disk: &MemoryDisk, manifest: &Manifest) -> [(&'static str, std::path::PathBuf); 5] {
     let position = &disk.names(format!("{ROOT}/positions"))[0];
     [
@@ -75,10 +80,10 @@ fn shared_files(manifest: &Manifest) -> [(&'static str, std::path::PathBuf); 2] 
 }
 
 #[test]
-fn parts_that_share_a_file_are_written_today_as_in_version_1() {
+fn parts_that_share_a_file_are_written_today_as_in_the_newest_version() {
     let (disk, manifest) = disk_with_a_shared_file();
     for (name, path) in shared_files(&manifest) {
-        assert_golden(name, &disk.get(path));
+        assert_golden(&newest(name), &disk.get(path));
     }
 }
 
@@ -96,11 +101,30 @@ fn parts_that_share_a_file_of_version_1_are_restored() {
 }
 
 #[test]
-fn what_is_written_today_is_version_1() {
+fn what_is_written_today_is_the_newest_version() {
     let (disk, manifest) = disk_of_today();
     for (name, path) in files(&disk, &manifest) {
-        assert_golden(name, &disk.get(path));
+        assert_golden(&newest(name), &disk.get(path));
     }
+}
+
+#[test]
+fn a_manifest_of_a_later_version_or_with_a_field_that_must_be_known_is_refused_by_name() {
+    let whole = Manifest::new(ExecutionId(1), CheckpointId(1), "count").to_bytes().unwrap();
+    let resealed = |at: usize, byte: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        let end = bytes.len() - 4;
+        let checksum = crc32fast::hash(&bytes[..end]).to_le_bytes();
+        bytes[end..].copy_from_slice(&checksum);
+        Manifest::from_bytes(&bytes)
+    };
+    // The version is behind the magic, the number of the first field behind the head.
+    let later = resealed(8, 3).unwrap_err();
+    assert!(later.is_unknown_format() && later.to_string().contains("version 3"), "{later}");
+    assert!(resealed(8, 0).unwrap_err().is_unknown_format());
+    let field = resealed(19, 99).unwrap_err();
+    assert!(field.to_string().contains("field"), "{field}");
 }
 
 #[test]
@@ -116,7 +140,7 @@ fn a_checkpoint_of_version_1_is_restored() {
     assert_eq!(manifest.checkpoint, CheckpointId(7));
     assert_eq!(manifest.job, "count");
     assert_eq!(manifest.cut, "aligned");
-    assert_eq!(manifest.parallelism, [("counter".to_owned(), 2)]);
+    assert_eq!(manifest.components, [ComponentRecord::new("counter", 2)]);
     assert_eq!(manifest.taken_unix_ms, 1_700_000_000_000);
     assert_parts_hold(&store, &manifest);
     assert_eq!(store.read_position(&source()).unwrap().unwrap(), b"offset 42");

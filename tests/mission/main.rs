@@ -24,4 +24,5 @@ mod numbers;
 mod output_files;
 mod relative_paths;
 mod requests;
+mod state_types;
 mod watermarks;

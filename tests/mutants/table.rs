@@ -204,6 +204,20 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: "tests/mission/requests.rs::checkpoint_now_names_a_cut_that_is_taken_after_the_call",
     },
     Mutant {
+        name: "read a state as whatever type it now has",
+        file: "src/executor/blueprint.rs",
+        whole: "(Some(then), StateShape::Known(now)) if then != now => {",
+        broken: "(Some(then), StateShape::Known(now)) if then.is_empty() && then != now => {",
+        killed_by: "tests/mission/state_types.rs::a_state_of_another_type_is_refused_before_a_thread_starts_and_the_error_says_what_differs",
+    },
+    Mutant {
+        name: "store a state without a look whether it comes back",
+        file: "src/executor/checkpoint_writer.rs",
+        whole: "            true => part.encode_and_read_back(),\n",
+        broken: "            true => part.encode(),\n",
+        killed_by: "tests/mission/state_types.rs::a_state_that_cannot_be_given_back_is_found_when_the_first_of_it_is_taken_and_named",
+    },
+    Mutant {
         name: "accept what a dead execution writes",
         file: "src/checkpoint/directory_store/admission.rs",
         whole: "            Some(newest) if newest != execution => Err(StoreError::Fenced { execution, newest }),\n",

@@ -127,15 +127,8 @@ impl DirectoryStore {
     /// let owner = DirectoryStore::open(directory.path()).unwrap();
     /// let (execution, checkpoint) = (owner.begin_execution().unwrap(), CheckpointId(1));
     /// let part = owner.write_part(execution, checkpoint, &PartName::new("count", 0), b"42").unwrap();
-    /// let manifest = Manifest {
-    ///     execution,
-    ///     checkpoint,
-    ///     job: "numbers".to_owned(),
-    ///     cut: "aligned".to_owned(),
-    ///     parallelism: vec![("count".to_owned(), 1)],
-    ///     taken_unix_ms: 0,
-    ///     parts: vec![part],
-    /// };
+    /// let mut manifest = Manifest::new(execution, checkpoint, "numbers");
+    /// manifest.parts = vec![part];
     /// owner.commit(&manifest).unwrap();
     ///
     /// let survey = DirectoryStore::open(directory.path()).unwrap().survey().unwrap();

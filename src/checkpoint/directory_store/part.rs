@@ -212,4 +212,4 @@ impl std::fmt::Display for Identity {
     }
 }
 
-const KIND: Kind = Kind { what: "part", magic: *b"STRWPART", version: 1 };
+const KIND: Kind = Kind { what: "part", magic: *b"STRWPART", version: 1, oldest: 1 };

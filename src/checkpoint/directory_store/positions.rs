@@ -166,7 +166,7 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (crc32fast::hash(covered) == u32::from_le_bytes(*checksum)).then_some((position, rest))
 }
 
-const KIND: Kind = Kind { what: "position file", magic: *b"STRWPOSI", version: 1 };
+const KIND: Kind = Kind { what: "position file", magic: *b"STRWPOSI", version: 1, oldest: 1 };
 
 /// A new file is begun rather than this one getting longer.
 const BYTES_MAX: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
 use crate::connectors::bad_record::OnBadRecord;
 use crate::connectors::lost_position::{Loss, LostPosition, OnLostPosition};
-use crate::error::BoxError;
+use crate::error::{BoxError, Permanent};
 use crate::log::{LogError, LogId, LogReader, Offset, Record};
 
 /// Records taken from one partition before the next one has its turn.
@@ -177,7 +177,8 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         if self.source.on_lost_position == OnLostPosition::Fail {
             let (partition, next) =
                 known.partitions.first().map_or((0, Offset::ZERO), |p| (p.partition, p.next));
-            return Err(LostPosition::in_log(&self.source.directory, partition, next, loss).into());
+            let lost = LostPosition::in_log(&self.source.directory, partition, next, loss);
+            return Err(Permanent::new(lost).into());
         }
         match self.open(Some(&known)) {
             // It may be on its way: the one who removed it has not yet created the next.
@@ -199,7 +200,7 @@ impl<T> EventLogSource<T> {
         let error = LostPosition::in_log(&self.directory, partition, next, loss);
         let policy = self.on_lost_position;
         let next = match policy {
-            OnLostPosition::Fail => return Err(error.into()),
+            OnLostPosition::Fail => return Err(Permanent::new(error).into()),
             OnLostPosition::Earliest => reader.earliest(partition)?,
             OnLostPosition::Latest => reader.end(partition)?,
         };

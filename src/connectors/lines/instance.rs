@@ -11,7 +11,7 @@ use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
 use crate::connectors::lost_position::LostPosition;
 use crate::connectors::trail::Trail;
-use crate::error::BoxError;
+use crate::error::{BoxError, Permanent};
 
 /// How much is read from the file at once.
 const READ_BYTES: usize = 1 << 18;
@@ -56,7 +56,7 @@ impl LinesInstance {
         let policy = self.source.on_lost_position;
         let lost = LostPosition::in_file(path, position.trail.offset, loss);
         let offset = match policy {
-            OnLostPosition::Fail => return Err(lost.into()),
+            OnLostPosition::Fail => return Err(Permanent::new(lost).into()),
             OnLostPosition::Earliest => 0,
             OnLostPosition::Latest => file.metadata().map_err(self.io("measure"))?.len(),
         };
@@ -149,9 +149,16 @@ impl StatefulSource for LinesInstance {
 
     fn setup(&mut self, instance: &Instance, state: Option<Position>) -> Result<(), BoxError> {
         if instance.parallelism() > 1 {
-            return Err(LinesError::Parallelism { parallelism: instance.parallelism() }.into());
+            let parallelism = instance.parallelism();
+            return Err(Permanent::new(LinesError::Parallelism { parallelism }).into());
         }
-        let mut file = File::open(&self.source.path).map_err(self.io("open"))?;
+        let opened = File::open(&self.source.path).map_err(self.io("open"));
+        let mut file = opened.map_err(|error| match &error {
+            LinesError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Permanent::new(error).into()
+            }
+            _ => BoxError::from(error),
+        })?;
         if let Some(position) = state {
             self.resume(&mut file, &position)?;
         }

@@ -194,7 +194,7 @@ impl<T: Clone> ReplayBuffer<T> {
         let options = self.options;
         let event = self.event(entry)?;
         let attempts = self.attempts.get(&entry).copied().unwrap_or(0) + 1;
-        if attempts >= options.attempts_max {
+        if attempts >= options.attempts_max || failure.cause.is_permanent() {
             let event = event.clone();
             return Some(Consequence::GiveUp(DeadLetter { event, failure, attempts }));
         }

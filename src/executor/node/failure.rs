@@ -80,6 +80,7 @@ impl<C: Component> Node<C> {
         self.counters.restarts.add(1);
         match self.build(context.now) {
             Ok(()) => self.consequences.rebuild.recovered(),
+            Err(failure) if failure.cause.is_permanent() => context.fail(failure),
             Err(failure) => match self.consequences.rebuild.again(context.now) {
                 Some(pause) => self.retry_at = context.now.after(pause),
                 None => context.fail(failure),

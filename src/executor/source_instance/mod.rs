@@ -17,7 +17,7 @@ use crate::checkpoint::coordinator::Cut;
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
 use crate::delivery::terms::Verdict;
-use crate::error::{BoxError, Cause, Failure};
+use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::drop_hook::tell;
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Command, Progress, Report, Step};
@@ -359,7 +359,8 @@ impl<C: SourceComponent> SourceInstance<C> {
                     continue;
                 }
                 (_, Rejected::Event(_, cause) | Rejected::Record(cause)) => {
-                    let failure = self.failure(name, cause);
+                    // It would be read again as it is.
+                    let failure = self.failure(name, Cause::error(Permanent::new(cause)));
                     self.base.context.fail(failure);
                     continue;
                 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::channel::frame::Control;
 use crate::channel::push::Local;
-use crate::checkpoint::{PartName, Snapshot, encoded, snapshot};
+use crate::checkpoint::{PartName, Snapshot, encoded, state_snapshot};
 use crate::delivery::source_side::Position;
 use crate::error::{Cause, Failure};
 use crate::executor::component::encode_position;
@@ -34,7 +34,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let Some(component) = self.component.as_ref().filter(|_| C::REWINDABLE) else { return };
         let part: Option<Box<dyn Snapshot>> = match self.parts.side.position() {
             Position::Current => match catch_unwind(AssertUnwindSafe(|| component.state())) {
-                Ok(state) => Some(snapshot(state)),
+                Ok(state) => Some(state_snapshot(state)),
                 Err(payload) => {
                     let failure = self.failure("state", Cause::panic(payload));
                     return self.base.context.fail(failure);

@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::api::source::OnStop;
+use crate::api::state::State;
 use crate::channel::frame::End;
-use crate::checkpoint::decode;
+use crate::checkpoint::{CodecError, decode, read_back};
 use crate::delivery::terms::Verdict;
-use crate::error::{BoxError, Cause, Failure};
+use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::component::encode_position;
 use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::{Phase, SourceInstance};
@@ -23,6 +24,9 @@ impl<C: SourceComponent> SourceInstance<C> {
         }));
         match built {
             Ok(Ok((component, state))) => {
+                if self.parts.store.is_some() {
+                    gives_back(&state).map_err(|cause| self.failure("state", cause))?;
+                }
                 self.component = Some(component);
                 self.before = Some(state);
                 Ok(())
@@ -57,6 +61,9 @@ impl<C: SourceComponent> SourceInstance<C> {
     }
 
     pub(super) fn down(&mut self, failure: Failure) {
+        if failure.cause.is_permanent() {
+            return self.base.context.fail(failure);
+        }
         match self.parts.consequences.rebuild.again(self.base.context.now) {
             Some(pause) => self.poll_at = Some(self.base.context.now.after(pause)),
             None => self.base.context.fail(failure),
@@ -102,6 +109,17 @@ impl<C: SourceComponent> SourceInstance<C> {
                 self.source_failed(self.failure("on_stop", Cause::panic(payload)));
             }
         }
+    }
+}
+
+/// Whether a state can be stored so that it is given back.
+fn gives_back<S: State>(state: &S) -> Result<(), Cause> {
+    match catch_unwind(AssertUnwindSafe(|| read_back(state))) {
+        Ok(Err(error @ CodecError::NotGivenBack { .. })) => {
+            Err(Cause::error(Permanent::new(error)))
+        }
+        // What cannot be encoded now may be so later; whoever needs it will say so.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

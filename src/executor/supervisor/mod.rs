@@ -4,7 +4,7 @@
 //! One per job. Everything that happens comes in through channels; between two messages it lets its
 //! [`Host`] wait until the next moment that matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::checkpoint::coordinator::{Action, Coordinator, Event};
 use crate::checkpoint::{CheckpointStore, Manifest};
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::delivery::terms::{Guarantee, Verdict};
-use crate::error::{Cause, Failure, JobError, Refused};
+use crate::error::{Cause, Failure, JobError, Permanent, Refused};
 use crate::executor::blueprint::{Blueprint, Run};
 use crate::executor::checkpoint_writer::{Task, Written};
 use crate::executor::drop_hook::tell;
@@ -43,6 +43,8 @@ pub(crate) struct Supervisor<H> {
     registry: Arc<Registry>,
     requests: Receiver<Request>,
     attempt: u64,
+    /// The first execution of this process.
+    first_execution: Option<ExecutionId>,
     window: Rebuild,
     restored_from: Option<CheckpointId>,
     /// Who waits for a checkpoint, by ticket; a restart in between does not send them away.
@@ -74,6 +76,8 @@ enum Outcome {
 pub(crate) struct Prepared {
     pub(super) execution: ExecutionId,
     pub(super) restored: Option<Arc<Manifest>>,
+    /// Components that start anew.
+    pub(super) anew: Arc<BTreeSet<String>>,
     newest: CheckpointId,
 }
 
@@ -100,6 +104,7 @@ impl<H: Host> Supervisor<H> {
             registry,
             requests,
             attempt: 1,
+            first_execution: None,
             window,
             restored_from: None,
             asked: BTreeMap::new(),
@@ -130,12 +135,18 @@ impl<H: Host> Supervisor<H> {
     ///
     /// # Errors
     /// The store's own, or a checkpoint that does not fit the job.
-    fn prepare(&self) -> Result<Prepared, Refused> {
+    fn prepare(&mut self) -> Result<Prepared, Refused> {
         let Some(store) = &self.store else {
             let execution = ExecutionId(self.attempt);
-            return Ok(Prepared { execution, restored: None, newest: CheckpointId(0) });
+            return Ok(Prepared {
+                execution,
+                restored: None,
+                anew: Arc::default(),
+                newest: CheckpointId(0),
+            });
         };
         let execution = store.begin_execution()?;
+        let first = *self.first_execution.get_or_insert(execution);
         let found = store.latest()?;
         for aside in found.iter().flat_map(|found| &found.set_aside) {
             tracing::error!(?aside, "a damaged checkpoint was set aside; an older one is used");
@@ -143,16 +154,43 @@ impl<H: Host> Supervisor<H> {
         let aside = found.iter().flat_map(|found| &found.set_aside);
         let aside = aside.map(|aside| aside.checkpoint).max();
         let manifest = found.map(|found| Arc::new(found.manifest));
+        // What this run has stored itself is not left behind when it starts over.
+        let is_older = manifest.as_ref().is_some_and(|manifest| manifest.execution < first);
+        let anew = match execution == first || is_older {
+            true => Arc::clone(&self.guarantee.options.anew),
+            false => Arc::default(),
+        };
+        self.check_anew(manifest.as_deref())?;
         if let Some(manifest) = &manifest {
-            self.blueprint.accepts(manifest, self.guarantee.terms.cut.word()).map_err(
-                |reason| Refused::Incompatible { checkpoint: manifest.checkpoint.0, reason },
-            )?;
+            let cut = self.guarantee.terms.cut.word();
+            let accepted = self.blueprint.accepts(manifest, cut, &anew);
+            let checkpoint = manifest.checkpoint.0;
+            accepted.map_err(|reason| Refused::Incompatible { checkpoint, reason })?;
         }
         // Numbers of damaged ones are not used again either.
         let listed = store.list()?.into_iter().map(|manifest| manifest.checkpoint).max();
         let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let newest = listed.max(restored).max(aside).unwrap_or_default();
-        Ok(Prepared { execution, restored: manifest, newest })
+        Ok(Prepared { execution, restored: manifest, anew, newest })
+    }
+
+    /// Refuses names of components that are nowhere.
+    fn check_anew(&self, manifest: Option<&Manifest>) -> Result<(), Refused> {
+        let then = manifest.into_iter().flat_map(|manifest| &manifest.components);
+        let known: BTreeSet<&str> = self
+            .blueprint
+            .components
+            .iter()
+            .map(|now| &*now.name)
+            .chain(then.map(|then| &*then.name))
+            .collect();
+        match self.guarantee.options.anew.iter().find(|name| !known.contains(&***name)) {
+            None => Ok(()),
+            Some(name) => Err(Refused::Option {
+                option: "start_anew",
+                reason: format!("neither the job nor its checkpoint has a component \"{name}\""),
+            }),
+        }
     }
 
     /// Runs executions until one ends the job.
@@ -186,7 +224,7 @@ impl<H: Host> Supervisor<H> {
                 return Err(JobError::Stuck { failure, deadline, stuck });
             }
             self.settle(&failure);
-            let may_restart = self.store.is_some() || !opened;
+            let may_restart = (self.store.is_some() || !opened) && !failure.cause.is_permanent();
             let again = self.window.again(self.clock.now()).filter(|_| may_restart);
             let restarts = self.registry.restarts.get();
             let Some(pause) = again.filter(|_| self.stopping.is_none()) else {
@@ -516,6 +554,13 @@ fn was_written(written: Written) -> Result<Event, Failure> {
         Written::LastParts { instance } => Event::Ended { instance },
         Written::Committed { checkpoint } => Event::Committed { checkpoint },
         Written::Failed { checkpoint, reason } => Event::Failed { checkpoint, reason },
+        Written::NotGivenBack { name, error } => {
+            return Err(Failure {
+                instance: InstanceName::new(name.component, name.instance),
+                callback: "state",
+                cause: Cause::error(Permanent::new(error)),
+            });
+        }
         Written::Unusable { instance, reason } => {
             return Err(Failure {
                 instance: InstanceName::new("checkpoint writer", instance),

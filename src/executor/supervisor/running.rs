@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, never, unbounded};
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
 use crate::error::Refused;
-use crate::executor::blueprint::{Blueprint, Execution};
+use crate::executor::blueprint::{Blueprint, ComponentPlan, Execution};
 use crate::executor::checkpoint_writer::{CheckpointWriter, Revocable, Task};
 use crate::executor::host::{Heard, Host, Lines};
 use crate::executor::instance::{Command, Mailbox, Parts, Report, Reporter};
@@ -169,6 +169,7 @@ impl<H: Host> Supervisor<H> {
             registry: Arc::clone(&self.registry),
             store: self.store.clone(),
             restored: prepared.restored.clone(),
+            anew: Arc::clone(&prepared.anew),
             mailboxes: mailboxes.into(),
             reporters: reporters.into(),
         }
@@ -176,14 +177,13 @@ impl<H: Host> Supervisor<H> {
 
     fn writer(&self, prepared: &Prepared) -> Option<CheckpointWriter> {
         let store = Arc::clone(self.store.as_ref()?);
-        let parallelism = &self.blueprint.components;
         Some(CheckpointWriter::new(
             store,
             Arc::clone(&self.clock),
             prepared.execution,
             self.blueprint.job.clone(),
             self.guarantee.terms.cut.word(),
-            parallelism.iter().map(|(name, n)| (name.clone(), *n as u64)).collect(),
+            self.blueprint.components.iter().map(ComponentPlan::record).collect(),
         ))
     }
 

@@ -30,7 +30,7 @@ use crate::error::{JobError, Refused, with_causes};
 use crate::executor::supervisor::{Charge, Supervisor};
 use crate::job::Job;
 use crate::job::plan::plan;
-use crate::metrics::{Metrics, Registry};
+use crate::metrics::Metrics;
 use crate::testkit::simulated_disk::SimulatedDisk;
 use crate::testkit::simulation::host::{Course, Hung, Killed, SimulatedHost};
 use crate::testkit::simulation::world::{Crash, Shared, World};
@@ -300,7 +300,7 @@ impl Simulation {
             Ok(store) => store,
             Err(refused) => return Death::Refused(refused),
         };
-        let registry = Arc::new(Registry::of(&blueprint.components, &blueprint.edges));
+        let registry = Arc::new(blueprint.registry());
         let (to_supervisor, requests) = unbounded();
         let course = Course {
             stop_within: guarantee.options.stop_within,
