@@ -116,6 +116,20 @@ pub enum Refused {
         /// The channel that was to be read.
         channel: String,
     },
+    /// A channel is read as one of two event types.
+    #[error(
+        "channel \"{channel}\" of \"{component}\" is read as one of {one} and as one of {other}"
+    )]
+    ChannelOfTwoTypes {
+        /// The component whose channel it is.
+        component: String,
+        /// The channel.
+        channel: String,
+        /// The type that one reader expects.
+        one: &'static str,
+        /// The type that another reader expects.
+        other: &'static str,
+    },
     /// Sinks for dead letters hang on something that is not a source.
     #[error("dead letters are events of a source, and \"{component}\" is none")]
     DeadLettersNotOfSource {

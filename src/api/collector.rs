@@ -3,7 +3,7 @@
 //! Emitting is a push into a vector. Everything else an event needs (its root, its deliveries) is
 //! settled by the stage's loop, and only where events are tracked.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -260,6 +260,10 @@ impl<T> Collector<T> {
     }
 
     /// Emits an event on a channel. If the job does not read the channel, the event goes nowhere.
+    ///
+    /// # Panics
+    /// If the job reads a channel of this name as one of another event type: nothing could be done with the
+    /// event. The panic fails the event at hand as any other in `apply` does.
     pub fn emit_to<E: Event>(&mut self, channel: Channel<E>, event: E) {
         self.begin_extraordinary();
         let root = self.root();
@@ -267,16 +271,19 @@ impl<T> Collector<T> {
             return;
         };
         let ordinal = self.current.ordinal;
-        if let Some(batch) = side.as_any().downcast_mut::<SideBatch<E>>() {
-            if batch.ordinal != ordinal {
-                batch.ordinal = ordinal;
-                batch.first_output = batch.events.len();
-            }
-            batch.events.push(event);
-            if self.desk.tracked {
-                batch.roots.push(root);
-                self.current.side_deliveries += i64::from(batch.copies);
-            }
+        let read_as = side.event_type();
+        let Some(batch) = side.as_any().downcast_mut::<SideBatch<E>>() else {
+            let (name, emitted) = (channel.name, type_name::<E>());
+            panic!("channel \"{name}\" is read as one of {read_as}, and this is a {emitted}");
+        };
+        if batch.ordinal != ordinal {
+            batch.ordinal = ordinal;
+            batch.first_output = batch.events.len();
+        }
+        batch.events.push(event);
+        if self.desk.tracked {
+            batch.roots.push(root);
+            self.current.side_deliveries += i64::from(batch.copies);
         }
     }
 
@@ -549,6 +556,8 @@ impl<T> std::fmt::Debug for Collector<T> {
 /// What has been emitted on one channel, its event type forgotten.
 pub(crate) trait SideOutput {
     fn name(&self) -> &'static str;
+    /// The name of its event type.
+    fn event_type(&self) -> &'static str;
     fn as_any(&mut self) -> &mut dyn Any;
     /// Takes back what the event of this ordinal emitted.
     fn take_back(&mut self, ordinal: u64);
@@ -573,6 +582,10 @@ impl<T> SideBatch<T> {
 impl<T: 'static> SideOutput for SideBatch<T> {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn event_type(&self) -> &'static str {
+        type_name::<T>()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -27,6 +27,8 @@ struct Lane<T> {
     delay: Duration,
     delayed: VecDeque<(Timestamp, Frame<T>)>,
     delayed_events: usize,
+    /// The delay is over for good.
+    hurries: bool,
 }
 
 impl<T> Inbox<T> {
@@ -36,6 +38,7 @@ impl<T> Inbox<T> {
             delay,
             delayed: VecDeque::new(),
             delayed_events: 0,
+            hurries: false,
         });
         Self { lanes: lanes.collect(), next: 0, first: 0 }
     }
@@ -73,6 +76,14 @@ impl<T> Inbox<T> {
         due.fold(None, earlier)
     }
 
+    /// Delays nothing any more: what waits for its time is due, and what comes next is so at once.
+    pub(crate) fn hurry(&mut self) {
+        for lane in &mut self.lanes {
+            lane.hurries = true;
+            lane.delayed.iter_mut().for_each(|(due, _)| *due = Timestamp(0));
+        }
+    }
+
     pub(crate) fn depth(&self) -> usize {
         self.lanes.iter().map(|lane| lane.queue.depth()).sum()
     }
@@ -86,7 +97,8 @@ impl<T> Lane<T> {
         while self.delayed_events < DELAYED_EVENTS && self.delayed.len() < DELAYED_EVENTS {
             let Some(frame) = self.queue.try_recv() else { break };
             self.delayed_events += frame.events();
-            self.delayed.push_back((now.after(self.delay), frame));
+            let delay = if self.hurries { Duration::ZERO } else { self.delay };
+            self.delayed.push_back((now.after(delay), frame));
         }
         self.delayed.front().filter(|(due, _)| *due <= now)?;
         let (_, frame) = self.delayed.pop_front()?;

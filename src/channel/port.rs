@@ -29,6 +29,9 @@ pub(crate) trait Ports {
     /// When a frame that an edge delays becomes due.
     fn deadline(&self, inputs: &Inputs) -> Option<Timestamp>;
 
+    /// The job stops: edges delay nothing any more.
+    fn hurry(&mut self);
+
     /// Frames that wait in the queues.
     fn depth(&self) -> usize;
 }
@@ -68,6 +71,10 @@ impl<T: 'static> Ports for One<T> {
 
     fn deadline(&self, inputs: &Inputs) -> Option<Timestamp> {
         self.inbox.deadline(inputs)
+    }
+
+    fn hurry(&mut self) {
+        self.inbox.hurry();
     }
 
     fn depth(&self) -> usize {

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use crate::api::collector::Collector;
 use crate::api::event::Event;
@@ -61,12 +62,21 @@ struct State<T> {
     closed: bool,
     /// The waker of each instance that reads.
     wakers: BTreeMap<usize, Waker>,
+    /// Tasks that wait for room.
+    tasks: Vec<task::Waker>,
 }
 
 impl<T> Channel<T> {
     fn close(&self) {
         self.state.lock().closed = true;
+        self.let_go_on();
+    }
+
+    /// Wakes everybody who waits for room: threads and tasks.
+    fn let_go_on(&self) {
         self.room.notify_all();
+        let tasks = std::mem::take(&mut self.state.lock().tasks);
+        tasks.into_iter().for_each(task::Waker::wake);
     }
 }
 
@@ -114,6 +124,56 @@ impl<T> EventSender<T> {
         }
         state.push(event);
         Ok(())
+    }
+
+    /// Sends an event, waiting while the channel is full without holding up a thread: a future that needs no
+    /// particular runtime. Dropped before it is ready it has sent nothing.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// # fn block_on(future: impl Future) {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// #     while future.as_mut().poll(&mut context).is_pending() {}
+    /// # }
+    /// let job = Job::new("requests");
+    /// let (sender, stream) = job.channel("requests", 10);
+    /// stream.for_each(|n: u32| println!("{n}"));
+    /// let handle = job.start(Guarantee::default())?;
+    /// // In a handler of an asynchronous server, for instance.
+    /// let accept = async |n: u32| match sender.send_async(n).await {
+    ///     Ok(()) => 202,
+    ///     Err(_) => 503,
+    /// };
+    /// block_on(async { assert_eq!(accept(1).await, 202) });
+    /// let report = handle.drain(std::time::Duration::from_secs(10))?;
+    /// assert_eq!(report.metrics.sum("requests", |m| m.emitted), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](EventSender::send).
+    pub fn send_async(
+        &self,
+        event: T,
+    ) -> impl Future<Output = Result<(), SendError<T>>> + use<'_, T> {
+        let mut event = Some(event);
+        std::future::poll_fn(move |context| {
+            let Some(unsent) = event.take() else { return Poll::Pending };
+            let mut state = self.channel.state.lock();
+            if state.closed {
+                return Poll::Ready(Err(SendError::Closed(unsent)));
+            }
+            if state.queue.len() < state.capacity {
+                state.push(unsent);
+                return Poll::Ready(Ok(()));
+            }
+            event = Some(unsent);
+            if !state.tasks.iter().any(|task| task.will_wake(context.waker())) {
+                state.tasks.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 
     /// Events that were accepted and that the job has not taken in yet. After the job has ended: how
@@ -186,7 +246,7 @@ impl<T: Event> Source for ChannelSource<T> {
         };
         drop(state);
         if was_full {
-            channel.room.notify_all();
+            channel.let_go_on();
         }
         Ok(next)
     }
@@ -237,7 +297,7 @@ impl Job {
         capacity: usize,
     ) -> (EventSender<T>, Stream<T>) {
         if let Some(reason) = capacity_error::<T>(capacity) {
-            self.graph.borrow_mut().refuse("channel", reason);
+            self.graph.lock().refuse("channel", reason);
         }
         let state = State {
             queue: VecDeque::new(),
@@ -247,10 +307,11 @@ impl Job {
             running: false,
             closed: false,
             wakers: BTreeMap::new(),
+            tasks: Vec::new(),
         };
         let channel = Arc::new(Channel { state: Mutex::new(state), room: Condvar::default() });
         let sender = EventSender { channel: Arc::clone(&channel) };
-        self.graph.borrow_mut().surroundings.push(Arc::clone(&channel) as _);
+        self.graph.lock().surroundings.push(Arc::clone(&channel) as _);
         let stream =
             self.source(name, move || ChannelSource { channel: Arc::clone(&channel), index: 0 });
         (sender, stream)

@@ -179,7 +179,7 @@ impl Job {
         source: EventLogSource<T>,
     ) -> Stream<T> {
         if let Some((option, reason)) = source.unfit_option() {
-            self.graph.borrow_mut().refuse(option, reason.to_owned());
+            self.graph.lock().refuse(option, reason.to_owned());
         }
         self.stateful_source(name, move || LogInstance::new(source.clone()))
     }

@@ -181,9 +181,11 @@ impl<T> SourceSide<T> for Forgotten {
         None
     }
 
-    fn at_rest(&self, _: HeldEvents) -> bool {
+    fn at_rest(&self, _: HeldEvents, _: Option<Timestamp>) -> bool {
         true
     }
+
+    fn give_up_after(&mut self, _: Timestamp, _: &mut Vec<DeadLetter<T>>) {}
 
     fn await_answer(&mut self) -> bool {
         true

@@ -52,8 +52,12 @@ pub(crate) trait SourceSide<T> {
     /// When something becomes due.
     fn deadline(&self) -> Option<Timestamp>;
 
-    /// Whether every event is done; with `held_ones`, those that an operator holds count too.
-    fn at_rest(&self, held_ones: HeldEvents) -> bool;
+    /// Whether every event is done that has to be: with [`HeldEvents::Leave`], those that operators hold and
+    /// those that would be emitted again after `by` only do not count.
+    fn at_rest(&self, held_ones: HeldEvents, by: Option<Timestamp>) -> bool;
+
+    /// The input is over at that moment: events that would be emitted again later are given up, as letters.
+    fn give_up_after(&mut self, by: Timestamp, letters: &mut Vec<DeadLetter<T>>);
 
     /// Asks to be woken at the next answer. `false` if one has come already.
     fn await_answer(&mut self) -> bool;

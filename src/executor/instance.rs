@@ -44,8 +44,9 @@ pub(crate) enum Command {
     Snapshot(CheckpointId),
     /// This checkpoint is complete. After the last one the instance is over.
     Complete { checkpoint: CheckpointId, last: bool },
-    /// Sources: emit nothing new, and end the stream in this way.
-    Stop(End),
+    /// Sources: emit nothing new, and end the stream in this way, by then. Operators: let nothing wait that
+    /// only waits for time to pass.
+    Stop { end: End, by: Timestamp },
     /// The instance is over.
     Exit,
 }

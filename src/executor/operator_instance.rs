@@ -61,7 +61,8 @@ impl OperatorInstance {
                 self.base.over = last;
             }
             Command::Exit => self.base.over = true,
-            Command::Snapshot(_) | Command::Inject(_) | Command::Stop(_) => {}
+            Command::Stop { .. } => self.ports.hurry(),
+            Command::Snapshot(_) | Command::Inject(_) => {}
         }
     }
 
@@ -272,6 +273,7 @@ mod tests {
         fn deadline(&self, _: &Inputs) -> Option<Timestamp> {
             None
         }
+        fn hurry(&mut self) {}
         fn depth(&self) -> usize {
             self.left.depth() + self.right.depth()
         }

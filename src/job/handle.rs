@@ -1,11 +1,12 @@
 //! [`JobHandle`]: a job that runs. Stop it, drain it, wait for it, look at it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::channel::frame::End;
 use crate::clock::{Clock, MonotonicClock};
@@ -61,16 +62,53 @@ pub struct JobReport {
 /// Dropping the handle asks the job to stop, without waiting for it.
 #[must_use = "dropping the handle stops the job"]
 pub struct JobHandle {
+    control: JobControl,
+    /// Taken by whoever waits.
+    supervisor: Option<JoinHandle<Result<Ended, JobError>>>,
+    /// Closed when the job has ended.
+    ended: Receiver<Infallible>,
+    started: Instant,
+}
+
+/// Looks at a running job and asks it to stop, from any thread; made by [`JobHandle::control`]. Clones are for
+/// the same job. It may outlive the job, and does not keep it running.
+///
+/// ```
+/// # use streamwork::{Guarantee, Job};
+/// let job = Job::new("endless");
+/// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+/// let handle = job.start(Guarantee::default())?;
+/// let control = handle.control();
+/// // As a signal handler would, on a thread of its own.
+/// std::thread::spawn(move || control.stop());
+/// handle.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct JobControl {
     requests: Sender<Request>,
     registry: Arc<Registry>,
-    supervisor: JoinHandle<Result<Ended, JobError>>,
     stop_within: Duration,
-    started: Instant,
+}
+
+impl fmt::Debug for JobControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobControl").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for JobHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        // Controls may be left that keep the line to the supervisor open.
+        if self.supervisor.is_some() {
+            self.control.stop();
+        }
     }
 }
 
@@ -90,13 +128,18 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let mut supervisor = Supervisor::new(charge, host);
     let (prepared, running) = supervisor.begin()?;
     let name = "supervisor".to_owned();
+    let (ends, ended) = bounded(0);
     let supervisor = std::thread::Builder::new()
         .name(name.clone())
-        .spawn(move || supervisor.run(prepared, running))
+        .spawn(move || {
+            let result = supervisor.run(prepared, running);
+            drop(ends);
+            result
+        })
         .map_err(|source| Refused::Spawn { name, source })?;
-    let started = Instant::now();
-    let registry = registry_of_handle;
-    Ok(JobHandle { requests, registry, supervisor, stop_within, started })
+    let (supervisor, started) = (Some(supervisor), Instant::now());
+    let control = JobControl { requests, registry: registry_of_handle, stop_within };
+    Ok(JobHandle { control, supervisor, ended, started })
 }
 
 impl JobHandle {
@@ -116,7 +159,12 @@ impl JobHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stop(&self) {
-        self.request_stop(End::Suspended, self.stop_within);
+        self.control.stop();
+    }
+
+    /// What looks at the job and stops it from elsewhere.
+    pub fn control(&self) -> JobControl {
+        self.control.clone()
     }
 
     /// As [`stop`](JobHandle::stop), and waits, at most this long.
@@ -136,7 +184,7 @@ impl JobHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stop_within(self, deadline: Duration) -> Result<JobReport, JobError> {
-        self.request_stop(End::Suspended, deadline);
+        self.control.request_stop(End::Suspended, deadline);
         self.wait()
     }
 
@@ -157,21 +205,17 @@ impl JobHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drain(self, deadline: Duration) -> Result<JobReport, JobError> {
-        self.request_stop(End::Finished, deadline);
+        self.control.request_stop(End::Finished, deadline);
         self.wait()
-    }
-
-    fn request_stop(&self, end: End, within: Duration) {
-        // A supervisor that is gone has stopped already.
-        let _ = self.requests.send(Request::Stop { end, within });
     }
 
     /// Waits until the job has ended.
     ///
     /// # Errors
     /// What ended it, with component, instance and cause.
-    pub fn wait(self) -> Result<JobReport, JobError> {
-        let result = self.supervisor.join();
+    pub fn wait(mut self) -> Result<JobReport, JobError> {
+        let supervisor = self.supervisor.take().expect("only taken here, and the handle with it");
+        let result = supervisor.join();
         let elapsed = self.started.elapsed();
         let ended = result.map_err(|payload| JobError::Supervisor {
             reason: Cause::panic(payload).to_string(),
@@ -181,7 +225,7 @@ impl JobHandle {
             Some(End::Finished) => Outcome::Drained,
             Some(End::Suspended) => Outcome::Stopped,
         };
-        let (metrics, restored_from) = (self.registry.snapshot(), ended.restored_from);
+        let (metrics, restored_from) = (self.control.metrics(), ended.restored_from);
         for account in &metrics.accounts {
             if let Err(error) = account.check() {
                 tracing::error!(%error, "a defect of this crate");
@@ -191,9 +235,39 @@ impl JobHandle {
         Ok(JobReport { outcome, metrics, elapsed, restored_from })
     }
 
+    /// As [`wait`](JobHandle::wait), for at most this long; afterwards the job goes on as before.
+    ///
+    /// # Errors
+    /// The handle, if the job has not ended by then.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let mut handle = job.start(Guarantee::default())?;
+    /// let report = loop {
+    ///     match handle.wait_timeout(Duration::from_millis(10)) {
+    ///         Ok(ended) => break ended?,
+    ///         Err(running) => handle = running,
+    ///     }
+    ///     println!("{} so far", handle.metrics().sum("numbers", |m| m.emitted));
+    ///     handle.stop();
+    /// };
+    /// println!("{:?}", report.outcome);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<JobReport, JobError>, Self> {
+        match self.ended.recv_timeout(timeout) {
+            Err(RecvTimeoutError::Timeout) => Err(self),
+            Err(RecvTimeoutError::Disconnected) => Ok(self.wait()),
+            Ok(never) => match never {},
+        }
+    }
+
     /// Whether the job has ended, so that [`wait`](JobHandle::wait) returns at once.
     pub fn is_finished(&self) -> bool {
-        self.supervisor.is_finished()
+        self.supervisor.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// What the job has counted so far.
@@ -209,7 +283,7 @@ impl JobHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn metrics(&self) -> Metrics {
-        self.registry.snapshot()
+        self.control.metrics()
     }
 
     /// Takes a checkpoint now, and waits until it is complete.
@@ -228,6 +302,36 @@ impl JobHandle {
     /// handle.stop_within(Duration::from_secs(10))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    pub fn checkpoint_now(&self) -> Result<CheckpointId, CheckpointRefused> {
+        self.control.checkpoint_now()
+    }
+}
+
+impl JobControl {
+    /// As [`JobHandle::stop`].
+    pub fn stop(&self) {
+        self.request_stop(End::Suspended, self.stop_within);
+    }
+
+    /// Asks the job to end as if its sources had ended, as [`JobHandle::drain`] does. Returns at once.
+    pub fn drain(&self) {
+        self.request_stop(End::Finished, self.stop_within);
+    }
+
+    fn request_stop(&self, end: End, within: Duration) {
+        // A supervisor that is gone has stopped already.
+        let _ = self.requests.send(Request::Stop { end, within });
+    }
+
+    /// As [`JobHandle::metrics`]; after the end of the job what it counted in all.
+    pub fn metrics(&self) -> Metrics {
+        self.registry.snapshot()
+    }
+
+    /// As [`JobHandle::checkpoint_now`].
+    ///
+    /// # Errors
+    /// Why there is none: nothing is stored, it failed, or the job ended first.
     pub fn checkpoint_now(&self) -> Result<CheckpointId, CheckpointRefused> {
         let (reply, answer) = bounded(1);
         let sent = self.requests.send(Request::Checkpoint { reply });

@@ -2,7 +2,7 @@
 //! event type, and that build typed queues, stages and instances later, on the instance's thread.
 //! Nothing of this runs per event or per batch.
 
-use std::any::Any;
+use std::any::{Any, TypeId, type_name};
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub(crate) struct Outputs {
 
 /// Makes what an edge consists of.
 pub(crate) trait MakeEdge: Send + Sync {
+    /// The type of the events, and its name.
+    fn event_type(&self) -> (TypeId, &'static str);
     fn queue(&self, frames: usize, from: Waker, to: Waker) -> (AnyEnd, AnyEnd);
     fn outbox(
         &self,
@@ -90,6 +92,10 @@ pub(crate) struct TypedEdge<T> {
 const ONE_TYPE: &str = "both ends of an edge were made with one event type";
 
 impl<T: Event> MakeEdge for TypedEdge<T> {
+    fn event_type(&self) -> (TypeId, &'static str) {
+        (TypeId::of::<T>(), type_name::<T>())
+    }
+
     fn queue(&self, frames: usize, from: Waker, to: Waker) -> (AnyEnd, AnyEnd) {
         let (sender, receiver) = queue::<T>(frames, from, to);
         (Box::new(sender), Box::new(receiver))

@@ -1,8 +1,9 @@
 //! Floor 6: what a user writes. A [`Job`] and its [`Stream`]s make a [`graph`]; [`plan`] checks it,
 //! decides what is fused and hands the executor a blueprint; a [`JobHandle`] looks after the run.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::api::source::{Source, StatefulSource};
 use crate::delivery::terms::Guarantee;
@@ -39,13 +40,13 @@ pub(crate) mod verbs;
 /// ```
 #[derive(Debug)]
 pub struct Job {
-    pub(crate) graph: Rc<RefCell<Graph>>,
+    pub(crate) graph: Arc<Mutex<Graph>>,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
         // Its streams may live on, but nobody can run it any more.
-        if let Ok(graph) = self.graph.try_borrow() {
+        if let Some(graph) = self.graph.try_lock() {
             graph.surroundings.iter().for_each(|surroundings| surroundings.job_is_gone());
         }
     }
@@ -54,7 +55,7 @@ impl Drop for Job {
 impl Job {
     /// An empty job. The name is part of what checkpoints are known by.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { graph: Rc::new(RefCell::new(Graph::new(name.into()))) }
+        Self { graph: Arc::new(Mutex::new(Graph::new(name.into()))) }
     }
 
     /// Adds a source that cannot be rewound; see [`Source`].
@@ -80,8 +81,8 @@ impl Job {
         name: String,
         maker: SourceMaker,
     ) -> Stream<T> {
-        let node = self.graph.borrow_mut().add(name, NodeKind::Source(maker));
-        Stream::of(Rc::clone(&self.graph), node)
+        let node = self.graph.lock().add(name, NodeKind::Source(maker));
+        Stream::of(Arc::clone(&self.graph), node)
     }
 
     /// What running this job would come to: its threads, its queues, and what holds for the output
@@ -101,7 +102,7 @@ impl Job {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn plan(&self, guarantee: impl Into<Guarantee>) -> Result<JobPlan, Refused> {
-        JobPlan::of(&self.graph.borrow(), &guarantee.into())
+        JobPlan::of(&self.graph.lock(), &guarantee.into())
     }
 
     /// Runs the job to its end: when all sources have ended, or something ends it.
@@ -131,7 +132,7 @@ impl Job {
     /// ```
     pub fn start(&self, guarantee: impl Into<Guarantee>) -> Result<JobHandle, Refused> {
         let guarantee = guarantee.into();
-        let blueprint = plan::plan(&self.graph.borrow(), &guarantee)?;
+        let blueprint = plan::plan(&self.graph.lock(), &guarantee)?;
         handle::start(blueprint, guarantee)
     }
 }

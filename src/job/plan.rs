@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::instance::Instance;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
+use crate::checkpoint::coordinator::Cut;
 use crate::delivery::options::LONGEST_WAIT;
 use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, Refused};
@@ -92,10 +94,53 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
             return Err(Refused::ChannelOfSource { component, channel });
         }
     }
+    check_channels(graph)?;
     for node in &graph.nodes {
         let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
         if !ends && node.outputs.is_empty() {
             return Err(Refused::Unconnected { component: node.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// A barrier takes as long as the edges delay it; a checkpoint that could never be complete in time is refused.
+fn check_delays(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
+    let timeout = guarantee.options.schedule.timeout;
+    if !matches!(guarantee.terms.cut, Cut::Barriers { .. }) {
+        return Ok(());
+    }
+    // Edges lead to components that were added later.
+    let mut delayed = vec![Duration::ZERO; graph.nodes.len()];
+    for number in 0..graph.nodes.len() {
+        for edge in graph.edges_to(number) {
+            let sum = delayed[edge.from].saturating_add(edge.options.delay);
+            delayed[number] = delayed[number].max(sum);
+        }
+        if delayed[number] >= timeout {
+            let (component, delay) = (&graph.nodes[number].name, delayed[number]);
+            return Err(Refused::Option {
+                option: "delay",
+                reason: format!(
+                    "a barrier takes {delay:?} to \"{component}\", and a checkpoint is given up after {timeout:?} (`checkpoint_timeout`)"
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// All readers of a channel must expect the same type of events.
+fn check_channels(graph: &Graph) -> Result<(), Refused> {
+    let mut types = BTreeMap::new();
+    for edge in &graph.edges {
+        let Some(channel) = edge.channel else { continue };
+        let (event, other) = edge.maker.event_type();
+        let (known, one) = *types.entry((edge.from, channel)).or_insert((event, other));
+        if known != event {
+            let component = graph.nodes[edge.from].name.clone();
+            let channel = channel.to_owned();
+            return Err(Refused::ChannelOfTwoTypes { component, channel, one, other });
         }
     }
     Ok(())
@@ -114,6 +159,7 @@ fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> 
             return Err(Refused::NotRewindable { component, guarantee: name });
         }
     }
+    check_delays(graph, guarantee)?;
     for edge in &graph.edges {
         if edge.options.overflow != Overflow::Block && demands.lossless_edges {
             let component = graph.nodes[edge.to].name.clone();

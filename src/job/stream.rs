@@ -1,11 +1,11 @@
 //! [`Stream`]: what a user connects. Knows its event type; everything it adds goes into the graph
 //! with makers that remember the type.
 
-use std::cell::RefCell;
 use std::hash::Hash;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::api::collector::Channel;
 use crate::api::dead_letter::DeadLetter;
@@ -42,7 +42,7 @@ use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
 /// ```
 #[must_use = "a stream that nothing reads is refused when the job is run"]
 pub struct Stream<T> {
-    graph: Rc<RefCell<Graph>>,
+    graph: Arc<Mutex<Graph>>,
     origins: Vec<Origin<T>>,
     /// It was merged with a stream of another job.
     foreign: bool,
@@ -59,7 +59,11 @@ struct Origin<T> {
 
 impl<T> Clone for Stream<T> {
     fn clone(&self) -> Self {
-        Self { graph: Rc::clone(&self.graph), origins: self.origins.clone(), foreign: self.foreign }
+        Self {
+            graph: Arc::clone(&self.graph),
+            origins: self.origins.clone(),
+            foreign: self.foreign,
+        }
     }
 }
 
@@ -77,7 +81,7 @@ impl<T> std::fmt::Debug for Stream<T> {
 }
 
 impl<T: Event> Stream<T> {
-    pub(crate) fn of(graph: Rc<RefCell<Graph>>, node: usize) -> Self {
+    pub(crate) fn of(graph: Arc<Mutex<Graph>>, node: usize) -> Self {
         let options = EdgeOptions::default();
         Self {
             graph,
@@ -231,20 +235,20 @@ impl<T: Event> Stream<T> {
     ) -> Stream<C::Out> {
         let maker = operator(move |_| factory());
         let node = self.connect(name, NodeKind::Operator(maker));
-        Stream::of(Rc::clone(&self.graph), node)
+        Stream::of(Arc::clone(&self.graph), node)
     }
 
     fn add_sink(&self, name: String, kind: SinkKind, maker: OperatorMaker) -> Placed {
         let node = self.connect(name, NodeKind::Sink(kind, maker));
-        Placed { graph: Rc::clone(&self.graph), node }
+        Placed { graph: Arc::clone(&self.graph), node }
     }
 
     pub(crate) fn verb_name(&self, verb: &'static str) -> String {
-        self.graph.borrow_mut().verb_name(verb)
+        self.graph.lock().verb_name(verb)
     }
 
     fn connect(&self, name: String, kind: NodeKind) -> usize {
-        let mut graph = self.graph.borrow_mut();
+        let mut graph = self.graph.lock();
         if self.foreign {
             graph.foreign.push(name.clone());
         }
@@ -348,7 +352,9 @@ impl<T: Event> Stream<T> {
     }
 
     /// Lets every event reach the next component this much later, without occupying a thread:
-    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back. At most
+    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back. A stop or
+    /// drain lets all of them pass at once. Under guarantees by checkpoints the delays on the way to a
+    /// component must together be shorter than `checkpoint_timeout`, since barriers are delayed too. At most
     /// a year; a longer delay is refused.
     ///
     /// ```
@@ -430,7 +436,7 @@ impl<T: Event> Stream<T> {
     /// ```
     pub fn merge(&self, other: &Self) -> Self {
         let mut stream = self.clone();
-        if Rc::ptr_eq(&self.graph, &other.graph) {
+        if Arc::ptr_eq(&self.graph, &other.graph) {
             stream.origins.extend(other.origins.iter().cloned());
             stream.foreign |= other.foreign;
         } else {
@@ -465,13 +471,13 @@ impl<T: Event> Stream<T> {
     pub fn channel<E: Event>(&self, channel: Channel<E>) -> Stream<E> {
         let side_of = |origin: &Origin<T>| {
             if origin.options.grouping == Grouping::Key {
-                self.graph.borrow_mut().refuse_key(origin.node, channel.name);
+                self.graph.lock().refuse_key(origin.node, channel.name);
             }
             let Origin { node, options, .. } = *origin;
             Origin { node, channel: Some(channel.name), options, key: None }
         };
         Stream {
-            graph: Rc::clone(&self.graph),
+            graph: Arc::clone(&self.graph),
             origins: self.origins.iter().map(side_of).collect(),
             foreign: self.foreign,
         }
@@ -575,7 +581,7 @@ impl<T: Event> Stream<T> {
     }
 
     fn change_nodes(&self, mut change: impl FnMut(&mut crate::job::graph::NodeSpec)) {
-        let mut graph = self.graph.borrow_mut();
+        let mut graph = self.graph.lock();
         for origin in &self.origins {
             change(&mut graph.nodes[origin.node]);
         }
@@ -585,7 +591,7 @@ impl<T: Event> Stream<T> {
 /// A sink that has its place in a job.
 #[derive(Debug)]
 pub struct Placed {
-    graph: Rc<RefCell<Graph>>,
+    graph: Arc<Mutex<Graph>>,
     node: usize,
 }
 
@@ -602,7 +608,7 @@ impl Placed {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn parallelism(self, instances: usize) -> Self {
-        self.graph.borrow_mut().nodes[self.node].parallelism = Some(instances);
+        self.graph.lock().nodes[self.node].parallelism = Some(instances);
         self
     }
 
@@ -616,7 +622,7 @@ impl Placed {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn own_thread(self) -> Self {
-        self.graph.borrow_mut().nodes[self.node].own_thread = true;
+        self.graph.lock().nodes[self.node].own_thread = true;
         self
     }
 
@@ -630,7 +636,7 @@ impl Placed {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn named(self, name: impl Into<String>) -> Self {
-        self.graph.borrow_mut().nodes[self.node].name = name.into();
+        self.graph.lock().nodes[self.node].name = name.into();
         self
     }
 }

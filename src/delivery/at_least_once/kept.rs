@@ -188,13 +188,25 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         earlier(self.buffer.deadline(), expiry)
     }
 
-    fn at_rest(&self, held: HeldEvents) -> bool {
+    fn at_rest(&self, held: HeldEvents, by: Option<Timestamp>) -> bool {
         if self.answers.unfinished == 0 {
             return true;
         }
+        let nothing_is_due = match by {
+            Some(by) => !self.buffer.replay_due_by(by),
+            None => !self.buffer.replay_pending(),
+        };
         held == HeldEvents::Leave
-            && !self.buffer.replay_pending()
+            && nothing_is_due
             && self.acknowledger.book(self.source).waits_for_tokens_only(&self.answers)
+    }
+
+    fn give_up_after(&mut self, by: Timestamp, letters: &mut Vec<DeadLetter<T>>) {
+        for (entry, letter) in self.buffer.give_up_after(by) {
+            self.acknowledger.book(self.source).first.done_again(entry);
+            letters.push(letter);
+        }
+        self.take_answers();
     }
 
     fn await_answer(&mut self) -> bool {
@@ -244,10 +256,13 @@ mod tests {
     fn a_source_is_not_at_rest_before_it_has_taken_in_the_last_answer() {
         let (mut kept, acknowledger, root) = one_event_out();
         acknowledger.report(&mut Entries { finished: vec![root], ..Entries::default() });
-        assert!(!kept.at_rest(HeldEvents::Leave), "the position would lag behind what is done");
+        assert!(
+            !kept.at_rest(HeldEvents::Leave, None),
+            "the position would lag behind what is done"
+        );
         assert!(!kept.await_answer());
         kept.settle(Timestamp(0), &mut Vec::new());
-        assert!(kept.at_rest(HeldEvents::Leave));
+        assert!(kept.at_rest(HeldEvents::Leave, None));
         assert!(kept.wants_mark(Timestamp(0)));
     }
 
@@ -255,7 +270,7 @@ mod tests {
     fn a_source_that_is_about_to_wait_learns_that_its_last_event_went_into_a_token() {
         let (mut kept, acknowledger, root) = one_event_out();
         kept.settle(Timestamp(0), &mut Vec::new());
-        assert!(!kept.at_rest(HeldEvents::Leave));
+        assert!(!kept.at_rest(HeldEvents::Leave, None));
         acknowledger.book(0).first.hold(root.sequence(), 1);
         assert!(!kept.await_answer(), "a stop would wait for an answer that need not come");
         kept.settle(Timestamp(0), &mut Vec::new());
@@ -292,9 +307,9 @@ mod tests {
     #[test]
     fn a_stop_does_not_wait_for_an_event_that_sits_in_a_token() {
         let (kept, acknowledger, root) = one_event_out();
-        assert!(!kept.at_rest(HeldEvents::Leave));
+        assert!(!kept.at_rest(HeldEvents::Leave, None));
         acknowledger.book(0).first.hold(root.sequence(), 1);
-        assert!(kept.at_rest(HeldEvents::Leave));
-        assert!(!kept.at_rest(HeldEvents::Wait));
+        assert!(kept.at_rest(HeldEvents::Leave, None));
+        assert!(!kept.at_rest(HeldEvents::Wait, None));
     }
 }

@@ -79,8 +79,8 @@ pub(crate) struct ReplayBuffer<T> {
     weights: VecDeque<(u64, usize)>,
     /// In more bits than a weight has, since a source may say anything.
     bytes: u128,
-    /// Attempts so far, of entries that have failed.
-    attempts: BTreeMap<u64, u32>,
+    /// Attempts so far, of entries that have failed, and how the last one did.
+    attempts: BTreeMap<u64, (u32, Failure)>,
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
     /// While ordered replay waits to begin or runs: the next entry to emit again.
     rewound_to: Option<u64>,
@@ -184,6 +184,25 @@ impl<T: Clone> ReplayBuffer<T> {
         !self.due.is_empty() || self.rewound_to.is_some()
     }
 
+    /// Whether anything is to be emitted again by then.
+    pub(crate) fn replay_due_by(&self, by: Timestamp) -> bool {
+        self.deadline().is_some_and(|at| at <= by)
+    }
+
+    /// Gives up what would be emitted again after that moment only; which entries. Where order is kept
+    /// nothing is, since all that came after it would have to be given up too.
+    pub(crate) fn give_up_after(&mut self, by: Timestamp) -> Vec<(u64, DeadLetter<T>)> {
+        let (later, sooner): (Vec<_>, Vec<_>) =
+            self.due.drain().partition(|Reverse((at, _))| *at > by);
+        self.due.extend(sooner);
+        let letters = later.into_iter().filter_map(|Reverse((_, entry))| {
+            let event = self.event(entry)?.clone();
+            let (attempts, failure) = self.attempts.get(&entry)?.clone();
+            Some((entry, DeadLetter { event, failure, attempts }))
+        });
+        letters.collect()
+    }
+
     /// The entry's attempt failed. After [`Consequence::Rewind`] follows [`rewind`](Self::rewind).
     pub(crate) fn failed(
         &mut self,
@@ -193,12 +212,12 @@ impl<T: Clone> ReplayBuffer<T> {
     ) -> Option<Consequence<T>> {
         let options = self.options;
         let event = self.event(entry)?;
-        let attempts = self.attempts.get(&entry).copied().unwrap_or(0) + 1;
+        let attempts = self.attempts.get(&entry).map_or(0, |(attempts, _)| *attempts) + 1;
         if attempts >= options.attempts_max || failure.cause.is_permanent() {
             let event = event.clone();
             return Some(Consequence::GiveUp(DeadLetter { event, failure, attempts }));
         }
-        self.attempts.insert(entry, attempts);
+        self.attempts.insert(entry, (attempts, failure));
         let doubled = options.backoff.saturating_mul(1 << (attempts - 1).min(20));
         let at = now.after(doubled.min(options.backoff_max));
         Some(match options.order {

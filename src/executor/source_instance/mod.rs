@@ -74,6 +74,8 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     newest: CheckpointId,
     phase: Phase,
     drained: bool,
+    /// The job is to be stopped by then.
+    stop_by: Option<Timestamp>,
     /// The highest watermark of the source, and whether those behind it have been told.
     watermark: Option<EventTime>,
     watermark_is_told: bool,
@@ -122,6 +124,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             newest: CheckpointId(0),
             phase: Phase::Polling,
             drained: false,
+            stop_by: None,
             watermark: None,
             watermark_is_told: true,
             idle: false,
@@ -155,15 +158,22 @@ impl<C: SourceComponent> SourceInstance<C> {
                 self.parts.stage.local(Local::Complete(checkpoint), context);
                 self.base.over = last;
             }
-            Command::Stop(end) => match self.phase {
-                Phase::Polling => self.stop(end),
-                Phase::Emptying(_) if end == End::Suspended => self.phase = Phase::Emptying(end),
-                // The input is over, but not all of it is done: a stop does not wait for that.
-                Phase::Ending(_) if end == End::Suspended => self.phase = Phase::Ending(end),
-                Phase::Emptying(_) | Phase::Ending(_) | Phase::Passing | Phase::Ended => {}
-            },
+            Command::Stop { end, by } => {
+                self.stop_by = Some(by);
+                self.asked_to_stop(end);
+            }
             Command::Exit => self.base.over = true,
             Command::Inject(_) | Command::Snapshot(_) => {}
+        }
+    }
+
+    fn asked_to_stop(&mut self, end: End) {
+        match self.phase {
+            Phase::Polling => self.stop(end),
+            Phase::Emptying(_) if end == End::Suspended => self.phase = Phase::Emptying(end),
+            // The input is over, but not all of it is done: a stop does not wait for that.
+            Phase::Ending(_) if end == End::Suspended => self.phase = Phase::Ending(end),
+            Phase::Emptying(_) | Phase::Ending(_) | Phase::Passing | Phase::Ended => {}
         }
     }
 
@@ -377,7 +387,13 @@ impl<C: SourceComponent> SourceInstance<C> {
             End::Finished => HeldEvents::Wait,
             End::Suspended => HeldEvents::Leave,
         };
-        if self.parts.side.at_rest(held) {
+        if let Some(by) = self.stop_by.filter(|_| end == End::Finished) {
+            // What would be tried again after the deadline only would keep the job from ending.
+            let mut letters = Vec::new();
+            self.parts.side.give_up_after(by, &mut letters);
+            letters.into_iter().for_each(|letter| self.give_up(letter));
+        }
+        if self.parts.side.at_rest(held, self.stop_by) {
             self.unmarked = true;
             self.note_position(false);
             self.parts.stage.control(Control::End(end), &mut self.base.context);

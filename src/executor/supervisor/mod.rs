@@ -513,7 +513,7 @@ impl<H: Host> Supervisor<H> {
         if running.opened && !std::mem::replace(&mut running.told, true) {
             // Without a store nothing could be resumed: what is held is emitted.
             let end = if self.store.is_some() { stopping.end } else { End::Finished };
-            running.tell_all(Command::Stop(end));
+            running.tell_all(Command::Stop { end, by: stopping.by });
         }
         if self.clock.now() < stopping.by {
             return None;

@@ -286,7 +286,7 @@ impl Simulation {
     }
 
     fn run_process(&self, job: &Job, mut guarantee: Guarantee, shared: &Shared) -> Death {
-        let blueprint = match plan(&job.graph.borrow(), &guarantee) {
+        let blueprint = match plan(&job.graph.lock(), &guarantee) {
             Ok(blueprint) => blueprint,
             Err(refused) => return Death::Refused(refused),
         };
