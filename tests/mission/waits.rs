@@ -75,7 +75,8 @@ fn an_event_whose_next_attempt_is_due_before_the_deadline_is_tried_again_before_
 
 #[test]
 fn a_stop_or_drain_waits_for_no_delay_and_loses_and_repeats_nothing() {
-    let guarantees: [fn(&std::path::Path) -> (Guarantee, Duration); 5] = [
+    type Choose = fn(&std::path::Path) -> (Guarantee, Duration);
+    let guarantees: [Choose; 5] = [
         |_| (AtMostOnce::new().into(), LONG),
         |path| (AtMostOnce::new().store_in(path).into(), LONG),
         |_| (AtLeastOnce::new().into(), LONG),
