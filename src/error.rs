@@ -269,7 +269,7 @@ impl Error for Failure {
 /// job does not start over for it, and an event that fails with it is a dead letter at once.
 ///
 /// ```
-/// use streamwork::{BoxError, ExactlyOnce, Instance, Job, JobError, Operator, Collector, Permanent, RunError};
+/// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, JobError, Operator, Permanent, RunError};
 ///
 /// struct NeedsModel;
 /// impl Operator for NeedsModel {
@@ -285,10 +285,9 @@ impl Error for Failure {
 ///     }
 /// }
 ///
-/// # let directory = tempfile::tempdir()?;
 /// let job = Job::new("model");
 /// job.from_iter("numbers", || 0..9).operator("model", || NeedsModel).for_each(|_| ());
-/// let ended = job.run(ExactlyOnce::checkpoints_in(directory.path()));
+/// let ended = job.run(Guarantee::default());
 /// let Err(RunError::Failed(JobError::Failed { restarts, .. })) = ended else { panic!() };
 /// assert_eq!(restarts, 0);
 /// # Ok::<(), BoxError>(())

@@ -207,14 +207,13 @@ impl<T> Collector<T> {
     }
 
     /// For sources: a record that was read and is no event that the job can work on. It counts as an
-    /// event that was emitted and has failed, and takes its course: under at-most-once it is dropped
-    /// and told to the hook, under at-least-once with the acknowledger it is a dead letter at once
-    /// (reading it again would change nothing), and under guarantees by checkpoints the job is rolled
-    /// back, and ends when it fails again. `event` stands for the record in the dead letter; let the
-    /// error say where the record lies and what is wrong with it.
+    /// event that was emitted and has failed. What follows is the guarantee's to say: it is dropped, it is
+    /// a dead letter at once, or the job ends, since the record would be read again as it is. `event`
+    /// stands for the record in the dead letter; let the error say where the record lies and what is
+    /// wrong with it.
     ///
     /// ```
-    /// use streamwork::{AtMostOnce, BoxError, Collector, Job, Next, Source};
+    /// use streamwork::{BoxError, Collector, Guarantee, Job, Next, Source};
     ///
     /// struct Readings(std::vec::IntoIter<&'static str>);
     ///
@@ -233,9 +232,9 @@ impl<T> Collector<T> {
     ///
     /// let job = Job::new("readings");
     /// job.source("readings", || Readings(vec!["20.5", "warm", "21"].into_iter())).for_each(|_| ());
-    /// let metrics = job.run(AtMostOnce::new())?.metrics;
+    /// let metrics = job.run(Guarantee::default())?.metrics;
     /// assert_eq!(metrics.sum("for_each", |m| m.delivered), 2);
-    /// assert_eq!(metrics.sum("readings", |m| m.dropped), 1);
+    /// assert_eq!(metrics.sum("readings", |m| m.dead_lettered), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reject(&mut self, event: T, error: impl Into<BoxError>) {
@@ -243,7 +242,7 @@ impl<T> Collector<T> {
     }
 
     /// As [`reject`](Collector::reject), for a record for which no event can stand. There is no dead letter
-    /// without an event, so it fails the job under at-least-once, too.
+    /// without an event, so where `reject` would write one this ends the job.
     pub fn fail_record(&mut self, error: impl Into<BoxError>) {
         self.rejected.push(Rejected::Record(Cause::error(error)));
     }

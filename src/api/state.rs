@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 /// Implemented for every such type; derive serde's `Serialize` and `Deserialize`. The engine takes
 /// state by value, encodes it on another thread, and gives it back to `setup`.
 ///
-/// A checkpoint says what the type looks like: its fields and variants, by name and order. A job whose type
-/// looks otherwise is refused, unless the component is to
-/// start anew ([`start_anew`](crate::Checkpointed::start_anew)). The first state of each component is read back as it is stored: what
-/// serde writes in another way than it reads it (`untagged`, `flatten`, `skip_serializing_if`,
-/// `serde_json::Value`) is found then, and ends the job. `Deserialize` is also called while a job is planned,
-/// with made-up values, to learn what the type looks like.
+/// A checkpoint says what the type looks like: its fields and variants, by name and order. A job whose
+/// type looks otherwise is refused, unless the component is to start anew
+/// ([`start_anew`](crate::Checkpointed::start_anew)). The first state of each component is read back as
+/// it is stored: what serde writes in another way than it reads it (`untagged`, `flatten`,
+/// `skip_serializing_if`, `serde_json::Value`) is found then, and ends the job. `Deserialize` is also
+/// called while a job with a store is planned, with made-up values, to learn what the type looks like.
 ///
 /// ```
 /// #[derive(serde::Serialize, serde::Deserialize)]

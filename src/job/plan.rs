@@ -13,7 +13,9 @@ use crate::checkpoint::coordinator::Cut;
 use crate::delivery::options::LONGEST_WAIT;
 use crate::delivery::terms::Guarantee;
 use crate::error::{Failure, Refused};
-use crate::executor::blueprint::{Blueprint, BuildInstance, ComponentPlan, Execution, ThreadPlan};
+use crate::executor::blueprint::{
+    Blueprint, BuildInstance, ComponentPlan, Execution, StateShape, ThreadPlan,
+};
 use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
@@ -35,6 +37,8 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
         instances: node.parallelism,
         kind: spec.kind.words(),
         state: match &spec.kind {
+            // Nobody will compare it.
+            _ if guarantee.options.store.is_none() => StateShape::Stateless,
             NodeKind::Source(maker) => (maker.state)(),
             NodeKind::Operator(maker) | NodeKind::Sink(_, maker) => (maker.state)(commits),
         },
