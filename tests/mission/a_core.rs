@@ -13,7 +13,7 @@ use streamwork::{
     StatefulOperator, StatefulSource, TransactionalSink,
 };
 
-use crate::support::{ALL, Sum, counts, guarantee, wait_until};
+use crate::support::{ALL, Sum, Where, counts, guarantee, wait_until};
 
 /// Counts up to a limit, from where it was.
 #[derive(Clone)]
@@ -140,22 +140,6 @@ fn setup_runs_on_the_instances_own_thread_with_its_number_before_any_event() {
     }
 }
 
-/// Tells which instance got which event.
-struct Where(usize);
-
-impl Operator for Where {
-    type In = u64;
-    type Out = (usize, u64);
-    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
-        self.0 = instance.index();
-        Ok(())
-    }
-    fn apply(&mut self, event: u64, out: &mut Collector<(usize, u64)>) -> Result<(), BoxError> {
-        out.emit((self.0, event));
-        Ok(())
-    }
-}
-
 fn dealt(grouping: &str, events: u64) -> HashMap<usize, Vec<u64>> {
     let seen = Collected::new();
     let job = Job::new("grouping");
@@ -166,7 +150,7 @@ fn dealt(grouping: &str, events: u64) -> HashMap<usize, Vec<u64>> {
         "broadcast" => numbers.broadcast(),
         _ => numbers.global(),
     };
-    grouped.operator("where", || Where(0)).parallelism(3).global().sink("seen", seen.factory());
+    grouped.operator("where", Where::default).parallelism(3).global().sink("seen", seen.factory());
     job.run(AtMostOnce::new()).unwrap();
     seen.events().into_iter().fold(HashMap::new(), |mut by, (instance, event)| {
         by.entry(instance).or_insert_with(Vec::new).push(event);

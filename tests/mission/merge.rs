@@ -8,27 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Channel, Collector, Instance, Job, JobHandle, Operator,
-    Overflow, Refused, Stream,
+    AtLeastOnce, AtMostOnce, BoxError, Channel, Collector, Job, JobHandle, Operator, Overflow,
+    Refused, Stream,
 };
 
-use crate::support::{ALL, guarantee, wait_until};
-
-/// The instance that got an event, and the event.
-struct Where(usize);
-
-impl Operator for Where {
-    type In = u64;
-    type Out = (usize, u64);
-    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
-        self.0 = instance.index();
-        Ok(())
-    }
-    fn apply(&mut self, event: u64, out: &mut Collector<(usize, u64)>) -> Result<(), BoxError> {
-        out.emit((self.0, event));
-        Ok(())
-    }
-}
+use crate::support::{ALL, Where, guarantee, wait_until};
 
 /// Events of the stream on the left are below this, those of the one on the right are not.
 const RIGHT: u64 = 1_000_000;
@@ -52,7 +36,7 @@ fn dealt(name: &str, merged: impl Fn(&Stream<u64>, &Stream<u64>) -> Stream<u64>)
     let left = job.from_iter("left", || 0..EVENTS);
     let right = job.from_iter("right", || RIGHT..RIGHT + EVENTS);
     merged(&left, &right)
-        .operator("where", || Where(0))
+        .operator("where", Where::default)
         .parallelism(INSTANCES)
         .global()
         .sink("seen", seen.factory());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Operator,
     StatefulOperator,
 };
 
@@ -36,6 +36,23 @@ pub(crate) fn guarantee(name: &str, directory: &Path) -> Guarantee {
         "at-least-once-checkpoint" => AtLeastOnce::checkpoints_in(directory).every(often).into(),
         "exactly-once" => ExactlyOnce::checkpoints_in(directory).every(often).into(),
         other => panic!("no guarantee is named {other}"),
+    }
+}
+
+/// Tells which instance got which event.
+#[derive(Default)]
+pub(crate) struct Where(usize);
+
+impl Operator for Where {
+    type In = u64;
+    type Out = (usize, u64);
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        self.0 = instance.index();
+        Ok(())
+    }
+    fn apply(&mut self, event: u64, out: &mut Collector<(usize, u64)>) -> Result<(), BoxError> {
+        out.emit((self.0, event));
+        Ok(())
     }
 }
 
