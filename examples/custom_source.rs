@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Job, Next, StatefulSource};
+use streamwork::{BoxError, ExactlyOnce, Instance, Job, Next, SourceOutput, StatefulSource};
 
 struct Tail {
     path: PathBuf,
@@ -51,7 +51,7 @@ impl StatefulSource for Tail {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<String>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<String>) -> Result<Next, BoxError> {
         let file = self.file.as_mut().ok_or("setup comes first")?;
         file.seek(SeekFrom::Start(self.offset))?;
         while out.room() > 0 {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use streamwork::{AtMostOnce, BoxError, Collector, Job, Operator};
+use streamwork::{AtMostOnce, BoxError, Collector, Job, Operator, Output};
 
 #[derive(Default)]
 struct Pack {
@@ -44,7 +44,7 @@ impl Operator for Pack {
         if self.held.len() == 1_000 { self.finish(out) } else { Ok(()) }
     }
 
-    fn finish(&mut self, out: &mut Collector<Vec<u64>>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Vec<u64>>) -> Result<(), BoxError> {
         out.emit(std::mem::take(&mut self.held));
         Ok(())
     }

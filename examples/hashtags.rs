@@ -30,7 +30,7 @@ mod course;
 use std::collections::BTreeMap;
 
 use streamwork::testkit::Collected;
-use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, StatefulOperator};
+use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, Output, StatefulOperator};
 
 const POSTS: u64 = 50_000;
 const TAGS: [&str; 8] =
@@ -67,7 +67,7 @@ impl StatefulOperator for Count {
         *self.tags.entry(tag).or_default() += 1;
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<(String, u64)>) -> Result<(), BoxError> {
         std::mem::take(&mut self.tags).into_iter().for_each(|entry| out.emit(entry));
         Ok(())
     }

@@ -108,27 +108,39 @@ pub enum Refused {
         /// The guarantee.
         guarantee: &'static str,
     },
-    /// Sources have one output.
-    #[error("source \"{component}\" has no channel \"{channel}\": only operators have channels")]
-    ChannelOfSource {
-        /// The source.
-        component: String,
-        /// The channel that was to be read.
-        channel: String,
-    },
-    /// A channel is read as one of two event types.
+    /// A side output is read that the component has not declared.
     #[error(
-        "channel \"{channel}\" of \"{component}\" is read as one of {one} and as one of {other}"
+        "\"{component}\" has no side output \"{side_output}\": an operator lists those it has in `SIDE_OUTPUTS`, sources and sinks have none"
     )]
-    ChannelOfTwoTypes {
-        /// The component whose channel it is.
+    SideOutputNotDeclared {
+        /// The component.
         component: String,
-        /// The channel.
-        channel: String,
-        /// The type that one reader expects.
-        one: &'static str,
-        /// The type that another reader expects.
-        other: &'static str,
+        /// The side output that was to be read.
+        side_output: String,
+    },
+    /// A side output is read as one of another event type.
+    #[error(
+        "side output \"{side_output}\" of \"{component}\" is one of {declared}, and is read as one of {read_as}"
+    )]
+    SideOutputOfOtherType {
+        /// The component whose side output it is.
+        component: String,
+        /// The side output.
+        side_output: String,
+        /// The type that the component declares.
+        declared: &'static str,
+        /// The type that a reader expects.
+        read_as: &'static str,
+    },
+    /// An operator with state has several instances, and events of one key reach any of them.
+    #[error(
+        "\"{component}\" has state and {instances} instances, each of which would count for itself: set a key with `key_by` right before it, or say `per_instance()` if that is meant"
+    )]
+    StateWithoutKey {
+        /// The operator.
+        component: String,
+        /// How many instances it was to have.
+        instances: usize,
     },
     /// Sinks for dead letters hang on something that is not a source.
     #[error("dead letters are events of a source, and \"{component}\" is none")]

@@ -179,7 +179,7 @@ pub(crate) struct Registry {
     instances: Vec<(InstanceName, Arc<Counters>)>,
     by_name: HashMap<InstanceName, usize>,
     /// What instances emitted on side outputs that are read: by the instance's place and the output.
-    channels: BTreeMap<(usize, &'static str), Arc<Count>>,
+    side_outputs: BTreeMap<(usize, &'static str), Arc<Count>>,
     pub(crate) checkpoints: Count,
     pub(crate) checkpoints_failed: Count,
     pub(crate) restarts: Count,
@@ -210,18 +210,18 @@ impl Registry {
             registry.components.push(ComponentInstances { name, instances });
         }
         for edge in edges {
-            let Some(channel) = edge.channel else { continue };
+            let Some(name) = edge.side_output else { continue };
             for instance in registry.components[edge.from].instances.clone() {
-                registry.channels.entry((instance, channel)).or_default();
+                registry.side_outputs.entry((instance, name)).or_default();
             }
         }
         registry
     }
 
     /// What this instance has emitted on a side output.
-    pub(crate) fn channel(&self, of: &InstanceName, channel: &'static str) -> Arc<Count> {
+    pub(crate) fn side_output(&self, of: &InstanceName, name: &'static str) -> Arc<Count> {
         let at = self.by_name.get(of);
-        let found = at.and_then(|at| self.channels.get(&(*at, channel)));
+        let found = at.and_then(|at| self.side_outputs.get(&(*at, name)));
         found.map(Arc::clone).unwrap_or_default()
     }
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use streamwork::{
-    BoxError, CheckpointId, Collector, Instance, Job, Next, StatefulOperator, StatefulSource,
-    TransactionalSink,
+    BoxError, CheckpointId, Collector, Instance, Job, Next, Output, SourceOutput, StatefulOperator,
+    StatefulSource, TransactionalSink,
 };
 
 const ACCOUNTS: u64 = 1_000;
@@ -198,7 +198,7 @@ impl StatefulSource for Transfers {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         while self.next < self.world.transfers && out.room() > 0 {
             if let Some(due) = self.world.due(self.next) {
                 let early = due.saturating_duration_since(Instant::now());
@@ -247,7 +247,7 @@ impl StatefulOperator for Balances {
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, _: &mut Output<u64>) -> Result<(), BoxError> {
         self.world.postings_at_end.lock().extend(&self.postings);
         Ok(())
     }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use streamwork::{BoxError, Collector, Operator};
+use streamwork::{BoxError, Collector, Operator, Output};
 
 use crate::fraud::database::Decided;
 use crate::fraud::decision::decide;
@@ -131,7 +131,7 @@ impl Operator for ScoreAggregator {
         Ok(())
     }
 
-    fn on_timer(&mut self, id: u64, out: &mut Collector<Decided>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, id: u64, out: &mut Output<Decided>) -> Result<(), BoxError> {
         let now = Instant::now();
         let Some(offered) = self.open.get(&id).and_then(|open| open.offered) else { return Ok(()) };
         let left = (offered.due + DECIDE_AFTER).saturating_duration_since(now);
@@ -144,7 +144,7 @@ impl Operator for ScoreAggregator {
     }
 
     /// No score can come any more, so nobody waits for one.
-    fn finish(&mut self, out: &mut Collector<Decided>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Decided>) -> Result<(), BoxError> {
         let now = Instant::now();
         let left: Vec<u64> = self.open.keys().copied().collect();
         left.into_iter().filter_map(|id| self.close(id, now)).for_each(|decided| out.emit(decided));

@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use streamwork::{BoxError, Instance, Job, Overflow, Sink, Stream};
+use streamwork::{BoxError, Instance, Job, KeyedStream, Overflow, Sink, Stream};
 
 use crate::aggregator::{Arrival, ScoreAggregator};
 use crate::analysis::{Analysis, Fault};
@@ -90,7 +90,7 @@ fn source(job: &Job, plan: &Plan, in_flight: Option<Arc<InFlight>>) -> Stream<Of
     }
 }
 
-fn analyzer<A: Analyze>(by_account: &Stream<Offered>, plan: &Plan) -> Stream<Arrival> {
+fn analyzer<A: Analyze>(by_account: &KeyedStream<u32, Offered>, plan: &Plan) -> Stream<Arrival> {
     let fault = plan.faults[A::ANALYZER as usize];
     by_account
         .stateful(A::ANALYZER.to_string(), move || Analysis::<A>::new(fault))

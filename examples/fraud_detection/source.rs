@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use streamwork::{BoxError, Collector, Instance, Next, Source, Waker};
+use streamwork::{BoxError, Instance, Next, Source, SourceOutput, Waker};
 
 use crate::fraud::transaction::Transaction;
 
@@ -46,7 +46,7 @@ impl OpenLoop {
 impl Source for OpenLoop {
     type Out = Offered;
 
-    fn get_events(&mut self, out: &mut Collector<Offered>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Offered>) -> Result<Next, BoxError> {
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
         while out.room() > 0 {
@@ -116,7 +116,7 @@ impl Source for ClosedLoop {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<Offered>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Offered>) -> Result<Next, BoxError> {
         let due = Instant::now();
         let room = self.in_flight.room();
         self.in_flight.now.fetch_add(room, Ordering::Relaxed);

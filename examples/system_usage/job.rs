@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use streamwork::{BoxError, Collector, EventLogSource, Instance, Job, StatefulOperator};
+use streamwork::{BoxError, Collector, EventLogSource, Instance, Job, Output, StatefulOperator};
 
 use crate::attempts::Attempts;
 use crate::fraud::transaction::Transaction;
@@ -141,7 +141,7 @@ impl StatefulOperator for UsageAnalyzer {
     }
 
     /// The last word: also a run that finds nothing left to count reports what it knows.
-    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         out.emit((self.index, self.counted));
         Ok(())
     }

@@ -4,14 +4,18 @@
 //! Nothing here runs anything: the engine is on the floors above. Only its innermost loop is here, since it
 //! has to be where `apply` is.
 
+pub(crate) mod accounts;
 pub(crate) mod apply_loop;
 pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod event;
 pub(crate) mod instance;
 pub(crate) mod operator;
+pub(crate) mod output;
+pub(crate) mod side_output;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod source_output;
 pub(crate) mod state;
 pub(crate) mod token;
 pub(crate) mod waker;

@@ -6,6 +6,8 @@ use crate::api::apply_loop::{Pass, apply_each};
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::output::Output;
+use crate::api::side_output::DeclaredOutput;
 use crate::api::state::State;
 use crate::error::BoxError;
 use crate::time::EventTime;
@@ -53,6 +55,8 @@ pub trait Operator: 'static {
     type In: Event;
     /// The events it emits.
     type Out: Event;
+    /// Its outputs beside the main one; see [`SideOutput`](crate::SideOutput).
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
     /// Opens what it needs. Called once, before the first event.
     ///
@@ -80,11 +84,11 @@ pub trait Operator: 'static {
         apply_each(events, out, tracked, |event, out| self.apply(event, out))
     }
 
-    /// A timer set by [`Collector::set_timer`] is due.
+    /// A timer set by [`Output::set_timer`] is due.
     ///
     /// # Errors
     /// An error is counted as failed; under a guarantee that goes back, the job goes back.
-    fn on_timer(&mut self, tag: u64, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, tag: u64, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = (tag, out);
         Ok(())
     }
@@ -96,7 +100,7 @@ pub trait Operator: 'static {
     fn on_watermark(
         &mut self,
         watermark: EventTime,
-        out: &mut Collector<Self::Out>,
+        out: &mut Output<Self::Out>,
     ) -> Result<(), BoxError> {
         let _ = (watermark, out);
         Ok(())
@@ -108,7 +112,7 @@ pub trait Operator: 'static {
     ///
     /// # Errors
     /// As [`on_timer`](Operator::on_timer).
-    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = out;
         Ok(())
     }
@@ -164,6 +168,8 @@ pub trait StatefulOperator: 'static {
     type Out: Event;
     /// What it remembers.
     type State: State;
+    /// Its outputs beside the main one; see [`SideOutput`](crate::SideOutput).
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
     /// Starts from `state`, or from nothing. Called once, before the first event.
     ///
@@ -194,12 +200,12 @@ pub trait StatefulOperator: 'static {
     /// carry over what it knew where the guarantee does not go back; so it should not panic.
     fn state(&self) -> Self::State;
 
-    /// A timer set by [`Collector::set_timer`] is due. Timers are part of the state: they survive
+    /// A timer set by [`Output::set_timer`] is due. Timers are part of the state: they survive
     /// a failure.
     ///
     /// # Errors
     /// An error is counted as failed; under a guarantee that goes back, the job goes back.
-    fn on_timer(&mut self, tag: u64, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, tag: u64, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = (tag, out);
         Ok(())
     }
@@ -211,7 +217,7 @@ pub trait StatefulOperator: 'static {
     fn on_watermark(
         &mut self,
         watermark: EventTime,
-        out: &mut Collector<Self::Out>,
+        out: &mut Output<Self::Out>,
     ) -> Result<(), BoxError> {
         let _ = (watermark, out);
         Ok(())
@@ -223,7 +229,7 @@ pub trait StatefulOperator: 'static {
     ///
     /// # Errors
     /// As [`on_timer`](StatefulOperator::on_timer).
-    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = out;
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
 use crate::error::BoxError;
 
@@ -42,13 +42,13 @@ pub enum OnStop {
 /// [`StatefulSource`].
 ///
 /// ```
-/// use streamwork::{BoxError, Collector, Guarantee, Job, Next, Source};
+/// use streamwork::{BoxError, Guarantee, Job, Next, Source, SourceOutput};
 ///
 /// struct Countdown(u32);
 ///
 /// impl Source for Countdown {
 ///     type Out = u32;
-///     fn get_events(&mut self, out: &mut Collector<u32>) -> Result<Next, BoxError> {
+///     fn get_events(&mut self, out: &mut SourceOutput<u32>) -> Result<Next, BoxError> {
 ///         while self.0 > 0 && out.room() > 0 {
 ///             out.emit(self.0);
 ///             self.0 -= 1;
@@ -79,12 +79,12 @@ pub trait Source: 'static {
         Ok(())
     }
 
-    /// Emits what is there, up to about [`Collector::room`] events, without waiting, and says when
+    /// Emits what is there, up to about [`SourceOutput::room`] events, without waiting, and says when
     /// to be asked again.
     ///
     /// # Errors
     /// An error means that the source is broken: the instance is built anew.
-    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+    fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
 
     /// The job is stopped or drained. A source that has accepted events from elsewhere (an answer
     /// was sent, a call has returned) accepts no more from here on and returns
@@ -111,7 +111,7 @@ pub trait Source: 'static {
 /// starts from the state before the call.
 ///
 /// ```
-/// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, Next, StatefulSource};
+/// use streamwork::{BoxError, Guarantee, Instance, Job, Next, SourceOutput, StatefulSource};
 ///
 /// struct Numbers { next: u64 }
 ///
@@ -122,7 +122,7 @@ pub trait Source: 'static {
 ///         self.next = state.unwrap_or(0);
 ///         Ok(())
 ///     }
-///     fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+///     fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
 ///         while self.next < 10 && out.room() > 0 {
 ///             out.emit(self.next);
 ///             self.next += 1;
@@ -154,12 +154,12 @@ pub trait StatefulSource: 'static {
     /// An error counts as a failure of the instance and is tried again by the restart policy.
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
 
-    /// Emits what is there, up to about [`Collector::room`] events, without waiting, and says when
+    /// Emits what is there, up to about [`SourceOutput::room`] events, without waiting, and says when
     /// to be asked again.
     ///
     /// # Errors
     /// An error means that the source is broken: the instance is built anew, or the job goes back.
-    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+    fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
 
     /// The place after the last event that was emitted. Called between `get_events`, often: keep
     /// it cheap.

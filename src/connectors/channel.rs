@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{self, Poll};
 
-use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, OnStop, Source};
+use crate::api::source_output::SourceOutput;
 use crate::api::waker::Waker;
 use crate::error::BoxError;
 use crate::executor::blueprint::Surroundings;
@@ -233,7 +233,7 @@ impl<T: Event> Source for ChannelSource<T> {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<T>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<T>) -> Result<Next, BoxError> {
         let channel = &self.channel;
         let mut state = channel.state.lock();
         let was_full = state.queue.len() >= state.capacity;

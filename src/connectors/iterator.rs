@@ -1,9 +1,9 @@
 //! A source from any iterator: rewindable, since its factory can make the iterator again.
 
-use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
+use crate::api::source_output::SourceOutput;
 use crate::error::{BoxError, Permanent};
 use crate::job::Job;
 use crate::job::stream::Stream;
@@ -34,10 +34,10 @@ where
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<I::Item>) -> Result<Next, BoxError> {
-        let (room, before) = (out.room(), out.emitted());
+    fn get_events(&mut self, out: &mut SourceOutput<I::Item>) -> Result<Next, BoxError> {
+        let (room, before) = (out.room(), out.events.len());
         out.emit_all(self.events.by_ref().take(room));
-        let emitted = out.emitted() - before;
+        let emitted = out.events.len() - before;
         self.yielded += emitted as u64;
         Ok(if emitted < room { Next::End } else { Next::Now })
     }

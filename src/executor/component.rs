@@ -9,6 +9,8 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
+use crate::api::output::Output;
+use crate::api::side_output::DeclaredOutput;
 use crate::api::sink::{Sink, TransactionalSink};
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
@@ -36,6 +38,9 @@ pub(crate) trait Component: Sized {
     /// Whether it ends streams: its events count as delivered when `end_batch` has succeeded.
     const IS_SINK: bool = false;
 
+    /// Its outputs beside the main one.
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
+
     /// Starts from encoded state; the timers that were part of it. By default it has none.
     fn setup(&mut self, _: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
         Ok(Timers::new())
@@ -59,17 +64,17 @@ pub(crate) trait Component: Sized {
     /// event at hand is gone; in the batch is what the events before it came to, and those behind it.
     fn sweep(&mut self, _batch: &mut Batch<Self::In>, _handled: &mut usize, _: &mut Ledger) {}
 
-    fn on_timer(&mut self, _tag: u64, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, _tag: u64, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         Ok(())
     }
     fn on_watermark(
         &mut self,
         _watermark: EventTime,
-        _out: &mut Collector<Self::Out>,
+        _out: &mut Output<Self::Out>,
     ) -> Result<(), BoxError> {
         Ok(())
     }
-    fn finish(&mut self, _out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         Ok(())
     }
     fn end_batch(&mut self) -> Result<(), BoxError> {
@@ -93,6 +98,7 @@ pub(crate) struct Stateless<O>(pub(crate) O);
 impl<O: Operator> Component for Stateless<O> {
     type In = O::In;
     type Out = O::Out;
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
 
     fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
         self.0.setup(instance).map(|()| Timers::new())
@@ -105,17 +111,17 @@ impl<O: Operator> Component for Stateless<O> {
     ) -> Pass {
         self.0.apply_each(events, out, tracked)
     }
-    fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, tag: u64, out: &mut Output<O::Out>) -> Result<(), BoxError> {
         self.0.on_timer(tag, out)
     }
     fn on_watermark(
         &mut self,
         watermark: EventTime,
-        out: &mut Collector<O::Out>,
+        out: &mut Output<O::Out>,
     ) -> Result<(), BoxError> {
         self.0.on_watermark(watermark, out)
     }
-    fn finish(&mut self, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<O::Out>) -> Result<(), BoxError> {
         self.0.finish(out)
     }
 }
@@ -126,6 +132,7 @@ pub(crate) struct Stateful<O>(pub(crate) O);
 impl<O: StatefulOperator> Component for Stateful<O> {
     type In = O::In;
     type Out = O::Out;
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
 
     fn state_shape(_: Commits) -> StateShape {
         StateShape::of::<O::State>()
@@ -149,17 +156,17 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     ) -> Pass {
         self.0.apply_each(events, out, tracked)
     }
-    fn on_timer(&mut self, tag: u64, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, tag: u64, out: &mut Output<O::Out>) -> Result<(), BoxError> {
         self.0.on_timer(tag, out)
     }
     fn on_watermark(
         &mut self,
         watermark: EventTime,
-        out: &mut Collector<O::Out>,
+        out: &mut Output<O::Out>,
     ) -> Result<(), BoxError> {
         self.0.on_watermark(watermark, out)
     }
-    fn finish(&mut self, out: &mut Collector<O::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<O::Out>) -> Result<(), BoxError> {
         self.0.finish(out)
     }
     fn snapshot(&mut self, timers: Timers) -> Option<Box<dyn Snapshot>> {

@@ -1,23 +1,23 @@
-//! [`SidePort`]: the way from a channel of an operator to what reads it.
+//! [`SidePort`]: the way from a side output of an operator to what reads it.
 
 use std::sync::Arc;
 
-use crate::api::collector::{SideBatch, SideOutput};
+use crate::api::side_output::{SideBatch, SideEvents};
 use crate::channel::frame::Batch;
 use crate::channel::push::{Context, Push, Stage};
 use crate::clock::Timestamp;
 use crate::metrics::Count;
 
-/// One channel's readers, their event type forgotten.
+/// One side output's readers, their event type forgotten.
 pub(crate) trait SidePort {
     /// Passes on what was emitted.
-    fn hand_on(&mut self, output: &mut dyn SideOutput, born: Timestamp, context: &mut Context);
+    fn hand_on(&mut self, output: &mut dyn SideEvents, born: Timestamp, context: &mut Context);
     /// The readers, for all that needs no event type.
     fn stage(&mut self) -> &mut dyn Stage;
     fn stage_ref(&self) -> &dyn Stage;
 }
 
-/// The readers of one channel.
+/// The readers of one side output.
 pub(crate) struct Port<T> {
     next: Box<dyn Push<T>>,
     batch: Batch<T>,
@@ -32,7 +32,7 @@ impl<T> Port<T> {
 }
 
 impl<T: 'static> SidePort for Port<T> {
-    fn hand_on(&mut self, output: &mut dyn SideOutput, born: Timestamp, context: &mut Context) {
+    fn hand_on(&mut self, output: &mut dyn SideEvents, born: Timestamp, context: &mut Context) {
         let output = output
             .as_any()
             .downcast_mut::<SideBatch<T>>()

@@ -1,10 +1,10 @@
 //! [`SourceComponent`]: what a source instance polls. One thin adapter per trait that a user
 //! implements.
 
-use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, OnStop, Source, StatefulSource};
+use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
 use crate::error::BoxError;
 
@@ -15,7 +15,7 @@ pub(crate) trait SourceComponent {
     const REWINDABLE: bool;
 
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
-    fn get_events(&mut self, out: &mut Collector<Self::Out>) -> Result<Next, BoxError>;
+    fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
     /// The job is stopped or drained. What can be read again has accepted nothing.
     fn on_stop(&mut self) -> OnStop {
         OnStop::End
@@ -36,7 +36,7 @@ impl<S: Source> SourceComponent for Forgetful<S> {
     fn setup(&mut self, instance: &Instance, _: Option<()>) -> Result<(), BoxError> {
         self.0.setup(instance)
     }
-    fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<S::Out>) -> Result<Next, BoxError> {
         self.0.get_events(out)
     }
     fn on_stop(&mut self) -> OnStop {
@@ -59,7 +59,7 @@ impl<S: StatefulSource> SourceComponent for Rewindable<S> {
     fn setup(&mut self, instance: &Instance, state: Option<S::State>) -> Result<(), BoxError> {
         self.0.setup(instance, state)
     }
-    fn get_events(&mut self, out: &mut Collector<S::Out>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<S::Out>) -> Result<Next, BoxError> {
         self.0.get_events(out)
     }
     fn state(&self) -> S::State {

@@ -44,7 +44,7 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
                 Ok(())
             });
         }
-        out.begin_one_to_one();
+        out.accounts.begin_one_to_one();
         out.events.extend(events.map(&*self.f));
         Pass::Exhausted
     }

@@ -1,17 +1,17 @@
 //! [`Graph`]: the components of a job and the edges between them, as they were written down. Edges
 //! lead from a component to one that was added later, so a cycle cannot be written.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::side_output::DeclaredOutput;
 use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
 use crate::executor::blueprint::{SOURCE, Surroundings};
-use crate::job::make::{MakeEdge, OperatorMaker, SourceMaker};
+use crate::job::make::{AnyLetters, MakeEdge, OperatorMaker, SourceMaker};
 
 pub(crate) struct Graph {
     pub(crate) name: String,
@@ -40,8 +40,9 @@ pub(crate) struct NodeSpec {
     pub(crate) own_thread: bool,
     /// Its output may lead nowhere.
     pub(crate) ignored: bool,
+    pub(crate) scope: StateScope,
     /// A factory of places for dead letters of its event type.
-    pub(crate) letters: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) letters: Option<AnyLetters>,
     /// The numbers of the edges that lead to it, and of those that lead away.
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
@@ -53,9 +54,22 @@ pub(crate) enum NodeKind {
     Sink(SinkKind, OperatorMaker),
 }
 
+/// Which events the state of one instance of an operator is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateScope {
+    /// It has none.
+    NoState,
+    /// All events, so there is one instance.
+    AllEvents,
+    /// Those that it happens to get.
+    PerInstance,
+    /// Those of its keys.
+    Keys,
+}
+
 pub(crate) struct EdgeSpec {
     pub(crate) from: usize,
-    pub(crate) channel: Option<&'static str>,
+    pub(crate) side_output: Option<&'static str>,
     pub(crate) to: usize,
     pub(crate) options: EdgeOptions,
     pub(crate) maker: Arc<dyn MakeEdge>,
@@ -113,6 +127,7 @@ impl Graph {
             parallelism: None,
             own_thread: false,
             ignored: false,
+            scope: StateScope::NoState,
             letters: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -132,13 +147,27 @@ impl Graph {
         self.unfit.push(UnfitOption { option, reason });
     }
 
-    /// Notes a key that was set on one output of a component, whose other output was then read.
-    pub(crate) fn refuse_key(&mut self, node: usize, channel: &str) {
+    /// Notes a key that was set on one output of a component, whose side output was then read.
+    pub(crate) fn refuse_key(&mut self, node: usize, side_output: &str) {
         let component = &self.nodes[node].name;
         let reason = format!(
-            "\"{component}\" is read on its channel \"{channel}\" behind a key of other events: set the key behind the channel"
+            "the side output \"{side_output}\" of \"{component}\" is read behind a key of other events: set the key behind the side output"
         );
-        self.refuse("key_by", reason);
+        self.refuse("partition_by", reason);
+    }
+
+    /// Lets every instance of an operator with state count for itself.
+    pub(crate) fn per_instance(&mut self, node: usize) {
+        let NodeSpec { name, scope, .. } = &mut self.nodes[node];
+        match scope {
+            StateScope::AllEvents | StateScope::PerInstance => *scope = StateScope::PerInstance,
+            StateScope::NoState | StateScope::Keys => {
+                let reason = format!(
+                    "\"{name}\" is no operator with state on a stream without a key, so there is nothing that each instance could count for itself"
+                );
+                self.refuse("per_instance", reason);
+            }
+        }
     }
 
     pub(crate) fn connect(&mut self, edge: EdgeSpec) {
@@ -154,6 +183,14 @@ impl Graph {
 }
 
 impl NodeKind {
+    /// Its outputs beside the main one.
+    pub(crate) fn side_outputs(&self) -> &'static [DeclaredOutput] {
+        match self {
+            Self::Source(_) | Self::Sink(..) => &[],
+            Self::Operator(maker) => maker.side_outputs,
+        }
+    }
+
     /// What a checkpoint calls it.
     pub(crate) fn words(&self) -> &'static str {
         match self {

@@ -7,10 +7,14 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::collector::{Collector, Desk, SideBatch, SideOutput};
+use crate::api::accounts::Desk;
+use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::output::Output;
+use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents};
 use crate::api::source::{Source, StatefulSource};
+use crate::api::source_output::SourceOutput;
 use crate::api::waker::Waker;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
@@ -40,6 +44,9 @@ pub(crate) type AnyPush = Box<dyn Any>;
 /// One end of a queue whose event type is forgotten.
 pub(crate) type AnyEnd = Box<dyn Any + Send>;
 
+/// A factory of places for dead letters whose event type is forgotten.
+pub(crate) type AnyLetters = Arc<dyn Any + Send + Sync>;
+
 /// The place of an instance that is being built.
 pub(crate) struct Site<'a> {
     pub(crate) execution: &'a Execution,
@@ -52,7 +59,7 @@ pub(crate) struct Site<'a> {
 #[derive(Default)]
 pub(crate) struct Outputs {
     pub(crate) main: Vec<AnyPush>,
-    pub(crate) sides: Vec<(Box<dyn SideOutput>, Box<dyn SidePort>)>,
+    pub(crate) sides: Vec<(Box<dyn SideEvents>, Box<dyn SidePort>)>,
 }
 
 /// Makes what an edge consists of.
@@ -69,10 +76,10 @@ pub(crate) trait MakeEdge: Send + Sync {
     ) -> AnyPush;
     fn side_port(
         &self,
-        channel: &'static str,
+        name: &'static str,
         readers: Vec<AnyPush>,
         emitted: Arc<Count>,
-    ) -> (Box<dyn SideOutput>, Box<dyn SidePort>);
+    ) -> (Box<dyn SideEvents>, Box<dyn SidePort>);
 }
 
 /// A grouping, decided.
@@ -132,12 +139,12 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
 
     fn side_port(
         &self,
-        channel: &'static str,
+        name: &'static str,
         readers: Vec<AnyPush>,
         emitted: Arc<Count>,
-    ) -> (Box<dyn SideOutput>, Box<dyn SidePort>) {
+    ) -> (Box<dyn SideEvents>, Box<dyn SidePort>) {
         let next = join::<T>(readers);
-        let output = SideBatch::<T>::new(channel, next.copies());
+        let output = SideBatch::<T>::new(name, next.copies());
         (Box::new(output), Box::new(Port::new(next, emitted)))
     }
 }
@@ -157,7 +164,7 @@ struct WayOut<T> {
 }
 
 impl<T: Event> WayOut<T> {
-    fn new(site: &Site<'_>, outputs: Outputs) -> Self {
+    fn new(site: &Site<'_>, outputs: Outputs, declared: &'static [DeclaredOutput]) -> Self {
         let next = join::<T>(outputs.main);
         let (sides, ports) = outputs.sides.into_iter().unzip();
         let desk = Desk {
@@ -166,7 +173,8 @@ impl<T: Event> WayOut<T> {
             instance: site.instance.name.clone(),
             tracked: site.execution.account.tracked(),
         };
-        Self { collector: Collector::new(desk, next.copies(), sides), next, sides: ports }
+        let output = Output::new(desk, next.copies(), declared, sides);
+        Self { collector: Collector::new(output), next, sides: ports }
     }
 }
 
@@ -176,14 +184,14 @@ type MakeStage = dyn Fn(&Site<'_>, Outputs) -> Result<AnyPush, Failure> + Send +
 type MakeInstance =
     dyn Fn(&Site<'_>, AnyPush, Vec<(AnyEnd, Duration)>) -> Box<dyn Step> + Send + Sync;
 /// Makes a source instance.
-type MakeSource = dyn Fn(&Site<'_>, Outputs, Option<Arc<dyn Any + Send + Sync>>) -> Result<Box<dyn Step>, Failure>
-    + Send
-    + Sync;
+type MakeSource =
+    dyn Fn(&Site<'_>, Outputs, Option<AnyLetters>) -> Result<Box<dyn Step>, Failure> + Send + Sync;
 
 /// Makes operators and sinks.
 #[derive(Clone)]
 pub(crate) struct OperatorMaker {
     pub(crate) state: fn(Commits) -> StateShape,
+    pub(crate) side_outputs: &'static [DeclaredOutput],
     pub(crate) stage: Arc<MakeStage>,
     pub(crate) instance: Arc<MakeInstance>,
 }
@@ -204,7 +212,7 @@ where
 {
     let factory = Arc::new(factory);
     let stage = move |site: &Site<'_>, outputs: Outputs| {
-        let way = WayOut::<C::Out>::new(site, outputs);
+        let way = WayOut::<C::Out>::new(site, outputs, C::SIDE_OUTPUTS);
         let place = Place {
             instance: site.instance.clone(),
             collector: way.collector,
@@ -233,7 +241,12 @@ where
         let base = site.execution.base(site.number);
         Box::new(OperatorInstance::new(base, ports, inputs, counters)) as Box<dyn Step>
     };
-    OperatorMaker { state: C::state_shape, stage: Arc::new(stage), instance: Arc::new(instance) }
+    OperatorMaker {
+        state: C::state_shape,
+        side_outputs: C::SIDE_OUTPUTS,
+        stage: Arc::new(stage),
+        instance: Arc::new(instance),
+    }
 }
 
 /// A factory of places for dead letters.
@@ -254,9 +267,7 @@ fn source<C: SourceComponent + 'static>(
     factory: impl Fn() -> C + Send + Sync + 'static,
 ) -> SourceMaker {
     let factory = Arc::new(factory);
-    let instance = move |site: &Site<'_>,
-                         outputs: Outputs,
-                         letters: Option<Arc<dyn Any + Send + Sync>>| {
+    let instance = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
         let fail =
             |callback, cause| Failure { instance: site.instance.name.clone(), callback, cause };
         let execution = site.execution;
@@ -274,11 +285,11 @@ fn source<C: SourceComponent + 'static>(
         let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
         let letters = letters.map(|make| make(&site.instance)).transpose();
         let letters = letters.map_err(|error| fail("dead letters", Cause::error(error)))?;
-        let way = WayOut::<C::Out>::new(site, outputs);
         let parts = SourceParts {
             instance: site.instance.clone(),
-            collector: way.collector,
-            stage: way.next,
+            counters: execution.counters(&site.instance.name),
+            output: SourceOutput::new(),
+            stage: join::<C::Out>(outputs.main),
             side,
             letters,
             store: execution.store.clone(),

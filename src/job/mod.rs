@@ -17,6 +17,7 @@ use crate::job::stream::Stream;
 pub(crate) mod graph;
 pub(crate) mod handle;
 pub(crate) mod job_plan;
+pub(crate) mod keyed;
 pub(crate) mod make;
 pub(crate) mod plan;
 pub(crate) mod stream;

@@ -19,9 +19,11 @@ use crate::executor::blueprint::{
 use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
-use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, UnfitOption};
+use crate::job::graph::{
+    EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateScope, UnfitOption,
+};
 use crate::job::make::{
-    AnyEnd, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
+    AnyEnd, AnyLetters, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
 };
 use crate::metrics::Edge;
 
@@ -91,14 +93,7 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
     if !graph.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
         return Err(Refused::NoSource { job: graph.name.clone() });
     }
-    for edge in &graph.edges {
-        let from = &graph.nodes[edge.from];
-        if let (NodeKind::Source(_), Some(channel)) = (&from.kind, edge.channel) {
-            let (component, channel) = (from.name.clone(), channel.to_owned());
-            return Err(Refused::ChannelOfSource { component, channel });
-        }
-    }
-    check_channels(graph)?;
+    check_side_outputs(graph)?;
     for node in &graph.nodes {
         let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
         if !ends && node.outputs.is_empty() {
@@ -134,17 +129,25 @@ fn check_delays(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
     Ok(())
 }
 
-/// All readers of a channel must expect the same type of events.
-fn check_channels(graph: &Graph) -> Result<(), Refused> {
-    let mut types = BTreeMap::new();
+/// What is read as a side output must be declared, with the type that it is read as.
+fn check_side_outputs(graph: &Graph) -> Result<(), Refused> {
     for edge in &graph.edges {
-        let Some(channel) = edge.channel else { continue };
-        let (event, other) = edge.maker.event_type();
-        let (known, one) = *types.entry((edge.from, channel)).or_insert((event, other));
-        if known != event {
-            let component = graph.nodes[edge.from].name.clone();
-            let channel = channel.to_owned();
-            return Err(Refused::ChannelOfTwoTypes { component, channel, one, other });
+        let Some(name) = edge.side_output else { continue };
+        let from = &graph.nodes[edge.from];
+        let (component, side_output) = (from.name.clone(), name.to_owned());
+        let declared = from.kind.side_outputs();
+        let Some(declared) = declared.iter().find(|declared| declared.name == name) else {
+            return Err(Refused::SideOutputNotDeclared { component, side_output });
+        };
+        let ((emitted, declared), (read, read_as)) =
+            (declared.event_type(), edge.maker.event_type());
+        if emitted != read {
+            return Err(Refused::SideOutputOfOtherType {
+                component,
+                side_output,
+                declared,
+                read_as,
+            });
         }
     }
     Ok(())
@@ -250,7 +253,7 @@ pub(super) struct PlannedNode {
     pub(super) parallelism: usize,
     /// The component at the head of its threads.
     pub(super) head: usize,
-    letters: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    letters: Option<AnyLetters>,
     /// The numbers of the edges that lead away from it.
     outputs: Vec<usize>,
 }
@@ -262,7 +265,7 @@ enum Maker {
 
 pub(super) struct PlannedEdge {
     pub(super) from: usize,
-    channel: Option<&'static str>,
+    side_output: Option<&'static str>,
     pub(super) to: usize,
     pub(super) fused: bool,
     pub(super) grouping: Grouping,
@@ -273,6 +276,7 @@ pub(super) struct PlannedEdge {
 impl Layout {
     fn of(graph: &Graph) -> Result<Self, Refused> {
         let parallelism = parallelism(graph);
+        check_scopes(graph, &parallelism)?;
         let mut edges = Vec::new();
         // How many components are before each in its thread. Edges stand in the order of the components that they
         // lead to, so that it is known of a component before an edge leads away from it.
@@ -312,7 +316,7 @@ impl Layout {
             }
             edges.push(PlannedEdge {
                 from: edge.from,
-                channel: edge.channel,
+                side_output: edge.side_output,
                 to: edge.to,
                 fused,
                 grouping,
@@ -356,7 +360,7 @@ impl Layout {
             Grouping::Broadcast => self.nodes[edge.to].parallelism as u64,
             _ => 1,
         };
-        Edge { from: edge.from, channel: edge.channel, to: edge.to, copies }
+        Edge { from: edge.from, side_output: edge.side_output, to: edge.to, copies }
     }
 
     /// Queues between instances, each counted as much as its edge says.
@@ -393,11 +397,24 @@ fn parallelism(graph: &Graph) -> Vec<usize> {
             of_this.map(|edge| settled[edge.from]).max()
         };
         let grouped = |edge: &EdgeSpec| edge.options.grouping != Grouping::Auto;
-        let inherited = largest(Grouping::Forward)
-            .or_else(|| largest(Grouping::Auto).filter(|_| !graph.edges_to(number).any(grouped)));
+        let spreads =
+            |_: &usize| node.scope != StateScope::AllEvents && !graph.edges_to(number).any(grouped);
+        let inherited =
+            largest(Grouping::Forward).or_else(|| largest(Grouping::Auto).filter(spreads));
         settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1)));
     }
     settled
+}
+
+/// State that is about all events can only be in one place.
+fn check_scopes(graph: &Graph, parallelism: &[usize]) -> Result<(), Refused> {
+    for (node, instances) in graph.nodes.iter().zip(parallelism) {
+        if node.scope == StateScope::AllEvents && *instances > 1 {
+            let component = node.name.clone();
+            return Err(Refused::StateWithoutKey { component, instances: *instances });
+        }
+    }
+    Ok(())
 }
 
 /// The queue ends that a thread leaves with: per edge, one for each receiver.
@@ -478,7 +495,7 @@ impl Building<'_> {
     fn outputs(&mut self, node: usize) -> Result<Outputs, Failure> {
         let layout = self.layout;
         let mut main = Vec::new();
-        let mut channels: BTreeMap<&'static str, (Arc<dyn MakeEdge>, Vec<AnyPush>)> =
+        let mut side_outputs: BTreeMap<&'static str, (Arc<dyn MakeEdge>, Vec<AnyPush>)> =
             BTreeMap::new();
         for &number in &layout.nodes[node].outputs {
             let edge = &layout.edges[number];
@@ -486,17 +503,17 @@ impl Building<'_> {
                 Maker::Operator(maker) if edge.fused => self.stage(edge.to, maker)?,
                 _ => self.outbox(number, edge),
             };
-            match edge.channel {
+            match edge.side_output {
                 None => main.push(reader),
-                Some(channel) => {
-                    let entry = channels.entry(channel);
+                Some(name) => {
+                    let entry = side_outputs.entry(name);
                     entry.or_insert_with(|| (Arc::clone(&edge.maker), Vec::new())).1.push(reader);
                 }
             }
         }
         let instance = self.layout.instance_name(node, self.instance);
-        let sides = channels.into_iter().map(|(name, (maker, readers))| {
-            let emitted = self.execution.registry.channel(&instance, name);
+        let sides = side_outputs.into_iter().map(|(name, (maker, readers))| {
+            let emitted = self.execution.registry.side_output(&instance, name);
             maker.side_port(name, readers, emitted)
         });
         Ok(Outputs { main, sides: sides.collect() })

@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::api::collector::Channel;
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
+use crate::api::side_output::SideOutput;
 use crate::api::sink::{IdempotentSink, Sink, SinkKind, TransactionalSink};
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
 use crate::channel::partition::KeyOf;
 use crate::executor::component::{Component, Plain, Stateful, Stateless, Transactional};
 use crate::executor::source_instance::letters_into;
-use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind};
+use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateScope};
+use crate::job::keyed::KeyedStream;
 use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
 
 /// A stream of events of one type, from one component or several to whatever reads it.
@@ -52,7 +53,7 @@ pub struct Stream<T> {
 /// streams that were merged has options of its own.
 struct Origin<T> {
     node: usize,
-    channel: Option<&'static str>,
+    side_output: Option<&'static str>,
     options: EdgeOptions,
     key: Option<KeyOf<T>>,
 }
@@ -75,7 +76,7 @@ impl<T> Clone for Origin<T> {
 
 impl<T> std::fmt::Debug for Stream<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let of: Vec<_> = self.origins.iter().map(|from| (from.node, from.channel)).collect();
+        let of: Vec<_> = self.origins.iter().map(|from| (from.node, from.side_output)).collect();
         f.debug_struct("Stream").field("of", &of).finish_non_exhaustive()
     }
 }
@@ -85,7 +86,7 @@ impl<T: Event> Stream<T> {
         let options = EdgeOptions::default();
         Self {
             graph,
-            origins: vec![Origin { node, channel: None, options, key: None }],
+            origins: vec![Origin { node, side_output: None, options, key: None }],
             foreign: false,
         }
     }
@@ -116,7 +117,10 @@ impl<T: Event> Stream<T> {
         self.add_operator(name.into(), move || Stateless(factory()))
     }
 
-    /// Adds an operator with state that reads this stream; see [`StatefulOperator`].
+    /// Adds an operator with state that reads this stream; see [`StatefulOperator`]. It has one instance, since
+    /// its state is about all events. Behind a key ([`key_by`](Stream::key_by)) it may have more, each with the
+    /// state of its keys, or without one where each is to count for itself
+    /// ([`per_instance`](Stream::per_instance)).
     ///
     /// ```
     /// # use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
@@ -149,7 +153,7 @@ impl<T: Event> Stream<T> {
         name: impl Into<String>,
         factory: impl Fn() -> O + Send + Sync + 'static,
     ) -> Stream<O::Out> {
-        self.add_operator(name.into(), move || Stateful(factory()))
+        self.add_stateful(name.into(), factory, StateScope::AllEvents)
     }
 
     /// Ends the stream in a sink; see [`Sink`].
@@ -238,9 +242,34 @@ impl<T: Event> Stream<T> {
         Stream::of(Arc::clone(&self.graph), node)
     }
 
+    pub(super) fn add_stateful<O: StatefulOperator<In = T>>(
+        &self,
+        name: String,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+        scope: StateScope,
+    ) -> Stream<O::Out> {
+        let stream = self.add_operator(name, move || Stateful(factory()));
+        stream.change_nodes(|node| node.scope = scope);
+        stream
+    }
+
     fn add_sink(&self, name: String, kind: SinkKind, maker: OperatorMaker) -> Placed {
         let node = self.connect(name, NodeKind::Sink(kind, maker));
         Placed { graph: Arc::clone(&self.graph), node }
+    }
+
+    /// This stream with a component between what emits it and how it is dealt out, which changes no event.
+    pub(super) fn before_dealing(&self, add: impl Fn(&Self) -> Self) -> Self {
+        let mut stream = self.clone();
+        for origin in &mut stream.origins {
+            let options = EdgeOptions::default();
+            let plain = Origin { options, key: None, ..*origin };
+            let before = Self { origins: vec![plain], ..self.clone() };
+            let added = add(&before).origins.into_iter().next();
+            let added = added.expect("a component has an output");
+            (origin.node, origin.side_output) = (added.node, added.side_output);
+        }
+        stream
     }
 
     pub(crate) fn verb_name(&self, verb: &'static str) -> String {
@@ -256,7 +285,7 @@ impl<T: Event> Stream<T> {
         for origin in &self.origins {
             graph.connect(EdgeSpec {
                 from: origin.node,
-                channel: origin.channel,
+                side_output: origin.side_output,
                 to,
                 options: origin.options,
                 maker: Arc::new(TypedEdge { key: origin.key.clone() }),
@@ -278,8 +307,11 @@ impl<T: Event> Stream<T> {
         stream
     }
 
-    /// Sends events with equal keys to the same instance of the next component. The hash is stable:
-    /// the same key goes to the same instance across restarts, builds and machines.
+    /// Gives every event a key. State by key exists on a stream with a key only, and a verb that makes other
+    /// events of these has a stream without one; see [`KeyedStream`].
+    ///
+    /// Events with equal keys reach the same instance of the next component. The hash is stable: the same key
+    /// goes to the same instance across restarts, builds and machines.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -288,7 +320,26 @@ impl<T: Event> Stream<T> {
     /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn key_by<K: Hash>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
+    pub fn key_by<K: Hash>(
+        &self,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+    ) -> KeyedStream<K, T> {
+        KeyedStream::of(self.partition_by(key))
+    }
+
+    /// Deals events out so that those with equal keys reach the same instance of the next component, and
+    /// promises nothing more: for sinks and operators that want their events together, and keep no state by
+    /// key. The hash is that of [`key_by`](Stream::key_by).
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let numbers = job.from_iter("numbers", || 0..9_u64);
+    /// numbers.partition_by(|n| n % 3).for_each(|n| println!("{n}")).parallelism(3);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn partition_by<K: Hash>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         let mut stream = self.grouped(Grouping::Key);
         let key: KeyOf<T> = Arc::new(move |events: &[T], hashes: &mut Vec<u64>| {
             hashes.extend(events.iter().map(|event| hash_key(&key(event))));
@@ -420,7 +471,7 @@ impl<T: Event> Stream<T> {
     /// let rules = job.from_iter("rules", || [10_u64, 20]);
     /// let payments = job.from_iter("payments", || 0..100_u64);
     /// // Every instance gets every rule, and the payments of its accounts.
-    /// payments.key_by(|n| n % 7).merge(&rules.broadcast()).map(|n| n).parallelism(4).for_each(|_| ());
+    /// payments.partition_by(|n| n % 7).merge(&rules.broadcast()).map(|n| n).parallelism(4).for_each(|_| ());
     /// let report = job.run(Guarantee::default())?;
     /// assert_eq!(report.metrics.sum("map", |m| m.delivered), 100 + 4 * 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -446,16 +497,18 @@ impl<T: Event> Stream<T> {
         stream
     }
 
-    /// What the component before emits on a channel; see [`Channel`]. Options that were set on this
-    /// stream go along, but for a key: that is a function of other events, and the job is refused.
+    /// What the component before emits on a side output; see [`SideOutput`]. Options that were set on this
+    /// stream go along, but for [`partition_by`](Stream::partition_by): that is a function of other events, and
+    /// the job is refused.
     ///
     /// ```
-    /// # use streamwork::{BoxError, Channel, Collector, Guarantee, Job, Operator};
-    /// const ODD: Channel<u64> = Channel::new("odd");
+    /// # use streamwork::{BoxError, Collector, DeclaredOutput, Guarantee, Job, Operator, SideOutput};
+    /// const ODD: SideOutput<u64> = SideOutput::new("odd");
     /// struct Split;
     /// impl Operator for Split {
     ///     type In = u64;
     ///     type Out = u64;
+    ///     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[ODD.declared()];
     ///     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
     ///         if n % 2 == 0 { out.emit(n) } else { out.emit_to(ODD, n) }
     ///         Ok(())
@@ -464,17 +517,17 @@ impl<T: Event> Stream<T> {
     /// let job = Job::new("example");
     /// let split = job.from_iter("numbers", || 0..9_u64).operator("split", || Split);
     /// split.for_each(|n| println!("even: {n}"));
-    /// split.channel(ODD).for_each(|n| println!("odd: {n}"));
+    /// split.side_output(ODD).for_each(|n| println!("odd: {n}"));
     /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn channel<E: Event>(&self, channel: Channel<E>) -> Stream<E> {
+    pub fn side_output<E: Event>(&self, output: SideOutput<E>) -> Stream<E> {
         let side_of = |origin: &Origin<T>| {
             if origin.options.grouping == Grouping::Key {
-                self.graph.lock().refuse_key(origin.node, channel.name);
+                self.graph.lock().refuse_key(origin.node, output.name);
             }
             let Origin { node, options, .. } = *origin;
-            Origin { node, channel: Some(channel.name), options, key: None }
+            Origin { node, side_output: Some(output.name), options, key: None }
         };
         Stream {
             graph: Arc::clone(&self.graph),
@@ -526,6 +579,48 @@ impl<T: Event> Stream<T> {
     /// ```
     pub fn own_thread(&self) -> Self {
         self.change_nodes(|node| node.own_thread = true);
+        self.clone()
+    }
+
+    /// Lets the operator with state before have several instances without a key: each has a state of its own,
+    /// about the events that it happens to get. Refused for anything else.
+    ///
+    /// ```
+    /// # use streamwork::{BoxError, Collector, Guarantee, Instance, Job, Output, StatefulOperator};
+    /// /// How many events there were.
+    /// #[derive(Default)]
+    /// struct Count(u64);
+    /// impl StatefulOperator for Count {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     type State = u64;
+    ///     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+    ///         self.0 = state.unwrap_or(0);
+    ///         Ok(())
+    ///     }
+    ///     fn apply(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         self.0 += 1;
+    ///         Ok(())
+    ///     }
+    ///     fn state(&self) -> u64 {
+    ///         self.0
+    ///     }
+    ///     fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
+    ///         out.emit(std::mem::take(&mut self.0));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let job = Job::new("example");
+    /// let numbers = job.from_iter("numbers", || 0..90_u64);
+    /// let counts = numbers.shuffle().stateful("count", Count::default).per_instance().parallelism(3);
+    /// counts.for_each(|count| println!("one instance counted {count}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn per_instance(&self) -> Self {
+        let mut graph = self.graph.lock();
+        self.origins.iter().for_each(|origin| graph.per_instance(origin.node));
+        drop(graph);
         self.clone()
     }
 

@@ -18,7 +18,7 @@ use crate::metrics::{Counters, Registry};
 pub(crate) struct Edge {
     pub(crate) from: usize,
     /// The side output of `from` that is read; none for the main one.
-    pub(crate) channel: Option<&'static str>,
+    pub(crate) side_output: Option<&'static str>,
     pub(crate) to: usize,
     /// Deliveries that one event makes.
     pub(crate) copies: u64,
@@ -185,13 +185,13 @@ impl Registry {
     /// Events that went over an edge, or were meant to.
     fn sent(&self, edge: &Edge) -> u64 {
         let from = self.components[edge.from].instances.clone();
-        let emitted: u64 = match edge.channel {
+        let emitted: u64 = match edge.side_output {
             None => self.instances[from].iter().map(|(_, counters)| counters.sent()).sum(),
-            Some(channel) => {
+            Some(side) => {
                 let of = self
-                    .channels
+                    .side_outputs
                     .iter()
-                    .filter(|((at, name), _)| *name == channel && from.contains(at));
+                    .filter(|((at, name), _)| *name == side && from.contains(at));
                 of.map(|(_, count)| count.get()).sum()
             }
         };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::checkpoint::DirectoryStore;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, ExactlyOnce, Guarantee, Instance,
-    Job, Next, Restarts, StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, ExactlyOnce, Guarantee, Instance, Job, Next,
+    Restarts, SourceOutput, StatefulSource, TransactionalSink,
 };
 
 use crate::memory_disk::{MemoryDisk, Random};
@@ -119,7 +119,7 @@ impl StatefulSource for Paced {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         for _ in 0..10.min(self.end - self.next) {
             out.emit(self.next);
             self.next += 1;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use streamwork::checkpoint::Disk;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtMostOnce, BoxError, Collector, Instance, Job, JobError, Next, RunError, StatefulSource,
+    AtMostOnce, BoxError, Instance, Job, JobError, Next, RunError, SourceOutput, StatefulSource,
 };
 
 use crate::memory_disk::MemoryDisk;
@@ -265,7 +265,7 @@ fn a_source_whose_position_cannot_be_kept_ends_the_job_and_does_not_start_anew()
             let time = self.0.fetch_add(1, Ordering::SeqCst);
             if time == 1 { Err("boom: not yet".into()) } else { Ok(()) }
         }
-        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
             if self.1 == 5 && self.0.load(Ordering::SeqCst) == 1 {
                 return Err("boom: broken".into());
             }

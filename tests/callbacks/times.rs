@@ -6,7 +6,8 @@ use streamwork::log::{EventLog, LogOptions, LogReader, Offset};
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, EventTime, ExactlyOnce, Guarantee, Instance, Job,
-    JobHandle, Next, Operator, Outcome, Restarts, Source, StatefulOperator, StatefulSource,
+    JobHandle, Next, Operator, Outcome, Output, Restarts, Source, SourceOutput, StatefulOperator,
+    StatefulSource,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ fn the_least_and_the_greatest_watermark_pass_in_order() {
     const AT: [i64; 6] = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX];
     impl Source for Marks {
         type Out = i64;
-        fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
             out.emit(AT[self.0]);
             out.advance_watermark(EventTime::from_unix_ms(AT[self.0]));
             self.0 += 1;
@@ -39,11 +40,7 @@ fn the_least_and_the_greatest_watermark_pass_in_order() {
         fn apply(&mut self, _: i64, _: &mut Collector<i64>) -> Result<(), BoxError> {
             Ok(())
         }
-        fn on_watermark(
-            &mut self,
-            at: EventTime,
-            out: &mut Collector<i64>,
-        ) -> Result<(), BoxError> {
+        fn on_watermark(&mut self, at: EventTime, out: &mut Output<i64>) -> Result<(), BoxError> {
             out.emit(at.unix_ms());
             Ok(())
         }
@@ -81,7 +78,7 @@ impl StatefulOperator for Patient {
         out.set_timer(Duration::ZERO, event);
         Ok(())
     }
-    fn on_timer(&mut self, tag: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, tag: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
         out.emit(tag);
         Ok(())
     }
@@ -98,7 +95,7 @@ impl StatefulSource for One {
         self.0 = state.unwrap_or(false);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         if !std::mem::replace(&mut self.0, true) {
             out.emit(7);
         }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use streamwork::checkpoint::{DirectoryStore, Disk, StoreError};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, EventTime, ExactlyOnce,
-    Guarantee, Instance, Job, JobReport, Next, Refused, Restarts, RunError, Sink, StatefulOperator,
-    StatefulSource, TransactionalSink,
+    Guarantee, Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink,
+    SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
 };
 
 /// Events of a run.
@@ -235,7 +235,7 @@ impl StatefulSource for Numbers {
         self.next = state.map_or(0, |stored| stored.0.value);
         self.world.strike("source", "setup")
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         let until = (self.next + 10).min(EVENTS);
         while self.next < until && out.room() > 0 {
             out.emit(self.next);
@@ -289,13 +289,13 @@ impl StatefulOperator for Work {
         *self.counts.entry(event).or_default() += 1;
         Ok(())
     }
-    fn on_timer(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn on_timer(&mut self, _: u64, _: &mut Output<u64>) -> Result<(), BoxError> {
         self.world.strike("work", "on_timer")
     }
-    fn on_watermark(&mut self, _: EventTime, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn on_watermark(&mut self, _: EventTime, _: &mut Output<u64>) -> Result<(), BoxError> {
         self.world.strike("work", "on_watermark")
     }
-    fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, _: &mut Output<u64>) -> Result<(), BoxError> {
         (*self.world.counted.lock()).clone_from(&self.counts);
         self.world.strike("work", "finish")
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
-    Next, Refused, StatefulOperator, StatefulSource,
+    Next, Refused, SourceOutput, StatefulOperator, StatefulSource,
 };
 
 use crate::process::{Footprint, alone, wait_until};
@@ -72,7 +72,7 @@ impl StatefulSource for Numbers {
         self.0 = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         for _ in 0..10.min(out.room()) {
             out.emit(self.0);
             self.0 += 1;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    BoxError, CheckpointId, Collector, ExactlyOnce, Instance, Job, Next, Restarts,
-    StatefulOperator, StatefulSource, TransactionalSink,
+    BoxError, CheckpointId, Collector, ExactlyOnce, Instance, Job, Next, Output, Restarts,
+    SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
 };
 
 use crate::tier;
@@ -58,7 +58,7 @@ impl StatefulSource for Numbers {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<(u64, u64)>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<(u64, u64)>) -> Result<Next, BoxError> {
         if self.faults.over.load(Ordering::SeqCst) {
             return Ok(Next::End);
         }
@@ -95,7 +95,7 @@ impl StatefulOperator for Tally {
         *sum += number;
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         std::mem::take(&mut self.0).into_iter().for_each(|entry| out.emit(entry));
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
-    Next, StatefulSource,
+    AtLeastOnce, AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Job, JobHandle, Next,
+    SourceOutput, StatefulSource,
 };
 
 use crate::process::{Footprint, alone, wait_until};
@@ -45,7 +45,7 @@ impl StatefulSource for Endless {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<Heavy>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Heavy>) -> Result<Next, BoxError> {
         if let Pace::Held(gate) = &self.pace {
             drop(gate.lock());
         }

@@ -13,7 +13,8 @@ use streamwork::checkpoint::{
 };
 use streamwork::testkit::Collected;
 use streamwork::{
-    BoxError, Collector, ExactlyOnce, Instance, Job, JobReport, Refused, RunError, StatefulOperator,
+    BoxError, Collector, ExactlyOnce, Instance, Job, JobReport, Output, Refused, RunError,
+    StatefulOperator,
 };
 
 use crate::memory_disk::{MemoryDisk, Random};
@@ -39,7 +40,7 @@ impl StatefulOperator for Sum {
         self.sum += event;
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
         out.emit(self.sum);
         Ok(())
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
-    Next, Refused, Sink, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
+    Next, Refused, Sink, SourceOutput, StatefulOperator, StatefulSource, Stream,
+    TransactionalFiles,
 };
 
 use crate::oracle::stamp;
@@ -255,7 +256,7 @@ impl StatefulSource for Numbers {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<(u64, u64)>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<(u64, u64)>) -> Result<Next, BoxError> {
         if let Some(directory) = self.flow.take() {
             leave(&directory, Phase::Flowing);
         }

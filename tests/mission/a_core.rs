@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Channel, CheckpointId, Collector, EventTime, ExactlyOnce,
-    Instance, Job, JobError, Next, Operator, Outcome, Overflow, Refused, Sink, Source,
-    StatefulOperator, StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeclaredOutput, EventTime,
+    ExactlyOnce, Instance, Job, JobError, Next, Operator, Outcome, Output, Overflow, Refused,
+    SideOutput, Sink, Source, SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
 };
 
 use crate::support::{ALL, Sum, Where, counts, guarantee, wait_until};
@@ -31,7 +31,7 @@ impl StatefulSource for Numbers {
         assert_eq!(self.next % step, index);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         while self.next < self.end && out.room() > 0 {
             out.emit(self.next);
             self.next += 2;
@@ -48,7 +48,7 @@ fn four_component_traits_and_a_sink_make_a_job_under_every_guarantee() {
     struct Ticks(u32);
     impl Source for Ticks {
         type Out = u64;
-        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
             self.0 += 1;
             out.emit(1_000_000);
             Ok(if self.0 == 3 { Next::End } else { Next::After(Duration::from_micros(10)) })
@@ -105,7 +105,7 @@ fn setup_runs_on_the_instances_own_thread_with_its_number_before_any_event() {
             self.note("apply");
             Ok(())
         }
-        fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        fn finish(&mut self, _: &mut Output<u64>) -> Result<(), BoxError> {
             self.note("finish");
             Ok(())
         }
@@ -146,7 +146,7 @@ fn dealt(grouping: &str, events: u64) -> HashMap<usize, Vec<u64>> {
     let numbers = job.from_iter("numbers", move || 0..events);
     let grouped = match grouping {
         "shuffle" => numbers.shuffle(),
-        "key" => numbers.key_by(|n| n % 10),
+        "key" => numbers.partition_by(|n| n % 10),
         "broadcast" => numbers.broadcast(),
         _ => numbers.global(),
     };
@@ -197,14 +197,15 @@ fn a_stream_may_be_read_by_several_and_several_may_be_merged_into_one() {
     }
 }
 
-const ODD: Channel<String> = Channel::new("odd");
+const ODD: SideOutput<String> = SideOutput::new("odd");
 
 #[test]
-fn an_operator_has_several_output_channels_each_with_its_type() {
+fn an_operator_has_several_outputs_each_with_its_type() {
     struct Split;
     impl Operator for Split {
         type In = u64;
         type Out = u64;
+        const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[ODD.declared()];
         fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
             if event.is_multiple_of(2) {
                 out.emit(event);
@@ -220,7 +221,11 @@ fn an_operator_has_several_output_channels_each_with_its_type() {
         let job = Job::new("split");
         let split = job.from_iter("numbers", || 0..100).operator("split", || Split);
         split.sink("even", even.factory());
-        split.channel(ODD).key_by(|text| text.clone()).sink("odd", odd.factory()).parallelism(2);
+        split
+            .side_output(ODD)
+            .key_by(|text| text.clone())
+            .sink("odd", odd.factory())
+            .parallelism(2);
         job.run(guarantee(name, directory.path())).unwrap();
         assert_eq!(even.events(), (0..100).step_by(2).collect::<Vec<u64>>(), "{name}");
         let odd: BTreeSet<u64> = odd.events().iter().map(|text| text.parse().unwrap()).collect();
@@ -308,7 +313,7 @@ fn a_panic_in_any_callback_ends_typed_or_goes_on_and_never_hangs() {
                     (self.0)("setup");
                     Ok(())
                 }
-                fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+                fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
                     (self.0)("get_events");
                     out.emit(1);
                     Ok(Next::End)
@@ -375,11 +380,11 @@ fn a_panic_in_a_rarer_callback_names_its_component_or_is_got_over_and_never_hang
             out.emit(event);
             Ok(())
         }
-        fn on_timer(&mut self, _: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        fn on_timer(&mut self, _: u64, _: &mut Output<u64>) -> Result<(), BoxError> {
             (self.0)("on_timer");
             Ok(())
         }
-        fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+        fn finish(&mut self, _: &mut Output<u64>) -> Result<(), BoxError> {
             (self.0)("finish");
             Ok(())
         }
@@ -607,8 +612,8 @@ fn what_can_be_refused_is_refused_before_a_thread_starts_and_names_the_component
     );
     assert!(matches!(error, Refused::TooManyForKeys { .. }), "{error}");
 
-    let error = refused(&|job| drop(numbers(job).channel(ODD).for_each(|_| ())), fast());
-    assert!(matches!(error, Refused::ChannelOfSource { .. }), "{error}");
+    let error = refused(&|job| drop(numbers(job).side_output(ODD).for_each(|_| ())), fast());
+    assert!(matches!(error, Refused::SideOutputNotDeclared { .. }), "{error}");
 
     let square = |job: &Job| {
         let many = numbers(job).shuffle().map(|n| n).parallelism(2_000);
@@ -699,7 +704,7 @@ fn timers_call_back_after_their_time_while_other_events_flow() {
         fn on_timer(
             &mut self,
             tag: u64,
-            out: &mut Collector<(u64, Duration)>,
+            out: &mut Output<(u64, Duration)>,
         ) -> Result<(), BoxError> {
             out.emit((tag, self.0.map_or(Duration::ZERO, |at| at.elapsed())));
             Ok(())
@@ -731,7 +736,7 @@ fn a_watermark_passes_when_every_input_has_reached_it() {
             self.0 = 100 * (1 + instance.index() as i64);
             Ok(())
         }
-        fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
             out.emit(self.0);
             out.advance_watermark(EventTime::from_unix_ms(self.0));
             Ok(Next::WhenWoken)
@@ -747,7 +752,7 @@ fn a_watermark_passes_when_every_input_has_reached_it() {
         fn on_watermark(
             &mut self,
             watermark: EventTime,
-            out: &mut Collector<i64>,
+            out: &mut Output<i64>,
         ) -> Result<(), BoxError> {
             out.emit(watermark.unix_ms());
             Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use streamwork::metrics::{ComponentAccount, Metrics};
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtMostOnce, BoxError, Channel, Collector, Instance, Job, JobReport, Operator, Overflow,
-    Restarts, Stream, Token,
+    AtMostOnce, BoxError, Collector, DeclaredOutput, Instance, Job, JobReport, Operator, Output,
+    Overflow, Restarts, SideOutput, Stream, Token,
 };
 
 use crate::support::{ALL, Faults, guarantee};
@@ -96,7 +96,7 @@ fn what_a_restart_loses_under_at_most_once_is_counted_and_told_wherever_it_was()
         ("behind a queue", |numbers| shaky(&numbers).own_thread()),
         ("behind a delay", |numbers| shaky(&numbers.delay(Duration::from_micros(50)))),
         ("by key on two instances", |numbers| {
-            shaky(&numbers.key_by(|n| *n)).parallelism(2).global().map(|n| n)
+            shaky(&numbers.partition_by(|n| *n)).parallelism(2).global().map(|n| n)
         }),
     ];
     for (name, shape) in shapes {
@@ -131,7 +131,7 @@ fn a_key_function_that_panics_once_leaves_no_event_uncounted_under_at_most_once(
     assert_eq!(seen.events().len() as u64 + told, EVENTS);
 }
 
-const ODD: Channel<u64> = Channel::new("odd");
+const ODD: SideOutput<u64> = SideOutput::new("odd");
 
 /// Sends odd numbers to a side output.
 struct Split;
@@ -139,6 +139,7 @@ struct Split;
 impl Operator for Split {
     type In = u64;
     type Out = u64;
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[ODD.declared()];
     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
         if n.is_multiple_of(2) {
             out.emit(n)
@@ -161,7 +162,7 @@ impl Operator for Late {
         }
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
         if let Some((last, token)) = self.0.take() {
             out.emit_anchored(last, [token]);
         }
@@ -174,7 +175,7 @@ fn side_outputs_broadcasts_and_tokens_are_part_of_the_account_of_what_a_restart_
     let job = Job::new("ways");
     let split = numbers(&job).operator("split", || Split);
     shaky(&split).own_thread().broadcast().for_each(|_| ()).named("even").parallelism(3);
-    let late = split.channel(ODD).operator("late", || Late(None)).own_thread();
+    let late = split.side_output(ODD).operator("late", || Late(None)).own_thread();
     late.for_each(|_| ()).named("odd");
     let (report, told) = run(&job);
     assert!(report.metrics.restarts > 0);

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use streamwork::log::{EventLog, LogOptions};
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtMostOnce, BoxError, Collector, DeadLetter, EventLogSource, Instance, Job, LinesSource, Next,
-    OnBadRecord, StatefulSource, Stream,
+    AtMostOnce, BoxError, DeadLetter, EventLogSource, Instance, Job, LinesSource, Next,
+    OnBadRecord, SourceOutput, StatefulSource, Stream,
 };
 
 use crate::support::{ALL, guarantee};
@@ -27,7 +27,7 @@ impl StatefulSource for Readings {
         self.next = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         for n in self.next..100 {
             let error = || format!("record {n} is torn");
             match n % 10 {

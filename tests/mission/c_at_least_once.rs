@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, BoxError, Channel, Collector, DeadLetter, Instance, Job, JobError, Operator, Sink,
-    StatefulOperator, Token,
+    AtLeastOnce, BoxError, Collector, DeadLetter, DeclaredOutput, Instance, Job, JobError,
+    Operator, Output, SideOutput, Sink, StatefulOperator, Token,
 };
 
 use crate::support::{Faults, counts, wait_until};
@@ -101,16 +101,17 @@ fn every_event_arrives_however_often_and_wherever_something_fails() {
     assert_eq!(metrics.sum("numbers", |m| m.dead_lettered), 0);
 }
 
-const SIDE: Channel<u64> = Channel::new("side");
+const SIDE: SideOutput<u64> = SideOutput::new("side");
 
 #[test]
-fn fan_out_broadcast_channels_merge_and_early_out_are_all_part_of_the_account() {
+fn fan_out_broadcast_side_outputs_merge_and_early_out_are_all_part_of_the_account() {
     struct Many;
     impl Operator for Many {
         type In = u64;
         type Out = u64;
+        const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[SIDE.declared()];
         fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
-            // 0: finishes here; 1: one output; 2: three; 3: only on the channel; 4: on both.
+            // 0: finishes here; 1: one output; 2: three; 3: only on the side output; 4: on both.
             match event % 5 {
                 0 => {}
                 1 => out.emit(event),
@@ -135,7 +136,12 @@ fn fan_out_broadcast_channels_merge_and_early_out_are_all_part_of_the_account() 
         .merge(&many)
         .try_map(move |n| if failing.strike(&n) { Err("once".into()) } else { Ok(n) })
         .sink("main", main.factory());
-    many.channel(SIDE).shuffle().map(|n| n).parallelism(2).global().sink("side", side.factory());
+    many.side_output(SIDE)
+        .shuffle()
+        .map(|n| n)
+        .parallelism(2)
+        .global()
+        .sink("side", side.factory());
     let metrics = job.run(patient()).unwrap().metrics;
     let (main, side) = (counts(main.events()), counts(side.events()));
     for n in 0..3_000_u64 {
@@ -192,7 +198,7 @@ impl Operator for Threes {
         }
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<Vec<u64>>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<Vec<u64>>) -> Result<(), BoxError> {
         let (events, tokens): (Vec<_>, Vec<_>) = self.0.drain(..).unzip();
         if !events.is_empty() {
             out.emit_anchored(events, tokens);
@@ -243,7 +249,7 @@ fn an_event_that_fails_takes_back_an_output_that_stood_for_others_and_they_come_
             out.emit_anchored((other, n), [token]);
             if self.faults.strike(&n) { Err("once".into()) } else { Ok(()) }
         }
-        fn finish(&mut self, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+        fn finish(&mut self, out: &mut Output<(u64, u64)>) -> Result<(), BoxError> {
             if let Some((other, token)) = self.held.take() {
                 out.emit_anchored((other, u64::MAX), [token]);
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use streamwork::testkit::Collected;
 use streamwork::{
     AtMostOnce, BoxError, Collector, Guarantee, Job, Next, OnStop, Outcome, Restarts, SendError,
-    Source,
+    Source, SourceOutput,
 };
 
 use crate::support::{ALL, Faults, guarantee, wait_until};
@@ -165,7 +165,7 @@ struct Accepting {
 
 impl Source for Accepting {
     type Out = u64;
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         if !self.closed.load(Ordering::SeqCst) {
             self.accepted.fetch_add(1, Ordering::SeqCst);
             return Ok(Next::After(Duration::from_micros(100)));

@@ -10,8 +10,8 @@ use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, IdempotentSink, Instance, Job,
-    JobError, Next, Outcome, OutputGuarantee, Refused, Restarts, Sink, StatefulOperator,
-    StatefulSource, TransactionalFiles, TransactionalSink,
+    JobError, Next, Outcome, Output, OutputGuarantee, Refused, Restarts, Sink, SourceOutput,
+    StatefulOperator, StatefulSource, TransactionalFiles, TransactionalSink,
 };
 
 use crate::support::{Faults, Hanging, counts, guarantee, wait_until};
@@ -32,7 +32,7 @@ impl StatefulOperator for Tally {
         *self.0.entry(event).or_default() += 1;
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<(u64, u64)>) -> Result<(), BoxError> {
         std::mem::take(&mut self.0).into_iter().for_each(|entry| out.emit(entry));
         Ok(())
     }
@@ -195,7 +195,7 @@ fn events_that_a_source_emitted_beyond_the_room_it_had_are_on_the_right_side_of_
             self.0 = state.unwrap_or(0);
             Ok(())
         }
-        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
             (0..5_000).for_each(|n| out.emit(self.0 + n));
             self.0 += 5_000;
             Ok(if self.0 < 100_000 { Next::Now } else { Next::End })
@@ -597,7 +597,7 @@ fn timers_are_part_of_the_state_and_fire_after_a_restart() {
             out.set_timer(Duration::from_millis(300), event);
             Ok(())
         }
-        fn on_timer(&mut self, tag: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        fn on_timer(&mut self, tag: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
             out.emit(tag);
             Ok(())
         }
@@ -612,7 +612,7 @@ fn timers_are_part_of_the_state_and_fire_after_a_restart() {
             self.0 = state.unwrap_or(false);
             Ok(())
         }
-        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
             if !std::mem::replace(&mut self.0, true) {
                 out.emit(42);
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Channel, Collector, Guarantee, Instance, Job, Operator,
-    Refused, StatefulOperator, Stream,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, DeclaredOutput, Guarantee, Instance, Job,
+    Operator, Refused, SideOutput, StatefulOperator, Stream,
 };
 
 use crate::process;
@@ -35,7 +35,7 @@ const CHAINS: &[(&str, Verb)] = &[
     ("channel", |stream, n| {
         let passes = stream.operator(format!("channel {n}"), || Sideways);
         passes.ignore();
-        passes.channel(SIDE)
+        passes.side_output(SIDE)
     }),
     ("mixed", |stream, n| match n % 3 {
         0 => stream.map(|n| n),
@@ -69,13 +69,14 @@ impl StatefulOperator for Passes {
     fn state(&self) {}
 }
 
-const SIDE: Channel<u64> = Channel::new("side");
+const SIDE: SideOutput<u64> = SideOutput::new("side");
 
 struct Sideways;
 
 impl Operator for Sideways {
     type In = u64;
     type Out = u64;
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[SIDE.declared()];
     fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
         out.emit_to(SIDE, event);
         Ok(())

@@ -12,7 +12,7 @@ fn one_job_runs_under_every_guarantee_without_a_change() {
     let seen = Collected::new();
     let job = Job::new("same");
     job.from_iter("numbers", || 0..10_000_u64)
-        .key_by(|n| n % 10)
+        .partition_by(|n| n % 10)
         .filter(|n| n % 3 != 0)
         .parallelism(3)
         .shuffle()

@@ -17,6 +17,7 @@ mod errors;
 mod f_event_log_source;
 mod handles;
 mod idle;
+mod keyed;
 mod keys;
 mod lines;
 mod log_positions;

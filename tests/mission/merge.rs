@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Channel, Collector, Job, JobHandle, Operator, Overflow,
-    Refused, Stream,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, DeclaredOutput, Job, JobHandle, Operator,
+    Overflow, Refused, SideOutput, Stream,
 };
 
 use crate::support::{ALL, Where, guarantee, wait_until};
@@ -69,16 +69,16 @@ fn is_shuffled(side: &BTreeMap<usize, Vec<u64>>) -> bool {
 #[test]
 fn a_key_holds_for_the_merged_stream_that_it_was_set_on_and_for_no_other() {
     for name in ALL {
-        let on_the_right = dealt(name, |left, right| left.merge(&right.key_by(key)));
+        let on_the_right = dealt(name, |left, right| left.merge(&right.partition_by(key)));
         assert!(is_by_key(&on_the_right.right), "{name}: {:?}", on_the_right.right);
         assert!(is_shuffled(&on_the_right.left), "{name}: {:?}", on_the_right.left);
 
-        let on_the_left = dealt(name, |left, right| left.key_by(key).merge(right));
+        let on_the_left = dealt(name, |left, right| left.partition_by(key).merge(right));
         assert!(is_by_key(&on_the_left.left), "{name}: {:?}", on_the_left.left);
         assert!(is_shuffled(&on_the_left.right), "{name}: {:?}", on_the_left.right);
 
         let two_keys = |left: &Stream<u64>, right: &Stream<u64>| {
-            left.key_by(key).merge(&right.key_by(|event| event / 100))
+            left.partition_by(key).merge(&right.partition_by(|event| event / 100))
         };
         let by_two_keys = dealt(name, two_keys);
         assert!(is_by_key(&by_two_keys.left), "{name}: {:?}", by_two_keys.left);
@@ -91,7 +91,7 @@ fn a_key_holds_for_the_merged_stream_that_it_was_set_on_and_for_no_other() {
 #[test]
 fn what_is_set_on_a_merged_stream_holds_for_all_of_its_inputs() {
     for name in ALL {
-        let keyed = dealt(name, |left, right| left.merge(&right.broadcast()).key_by(key));
+        let keyed = dealt(name, |left, right| left.merge(&right.broadcast()).partition_by(key));
         assert!(is_by_key(&keyed.left) && is_by_key(&keyed.right), "{name}");
         assert_eq!((total(&keyed.left), total(&keyed.right)), (300, 300), "{name}");
         let owner = |side: &BTreeMap<usize, Vec<u64>>| -> BTreeSet<(u64, usize)> {
@@ -133,7 +133,7 @@ fn a_forwarded_input_of_a_merged_stream_decides_how_many_instances_its_reader_ha
     let job = Job::new("inherited");
     let numbers = job.from_iter("numbers", || 0..9_u64);
     let two = numbers.shuffle().map(|n| n).parallelism(2).named("two");
-    let keyed = job.from_iter("others", || 0..9_u64).key_by(key);
+    let keyed = job.from_iter("others", || 0..9_u64).partition_by(key);
     two.forward().merge(&keyed).map(|n| n).named("reader").for_each(|_| ());
     let plan = job.plan(AtMostOnce::new()).unwrap();
     let reader = plan.threads.iter().find(|group| group.components[0] == "reader").unwrap();
@@ -292,13 +292,14 @@ fn each_merged_stream_keeps_the_bound_of_its_queue() {
     );
 }
 
-const ODD: Channel<u64> = Channel::new("odd");
+const ODD: SideOutput<u64> = SideOutput::new("odd");
 
 struct Split;
 
 impl Operator for Split {
     type In = u64;
     type Out = u64;
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[ODD.declared()];
     fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
         if event.is_multiple_of(2) {
             out.emit(event)
@@ -309,22 +310,22 @@ impl Operator for Split {
     }
 }
 
-/// fault F12: `split.delay(d).channel(ODD)` was not delayed, and a key that cannot hold was dropped.
+/// fault F12: `split.delay(d).side_output(ODD)` was not delayed, and a key that cannot hold was dropped.
 #[test]
-fn a_channel_keeps_the_options_that_were_set_before_it_and_refuses_a_key() {
-    let job = Job::new("channel");
+fn a_side_output_keeps_the_options_that_were_set_before_it_and_refuses_a_key() {
+    let job = Job::new("side output");
     let split = job.from_iter("numbers", || 0..100_u64).operator("split", || Split);
     let seen = Collected::new();
     split.ignore();
-    split.broadcast().channel(ODD).map(|n| n).parallelism(2).sink("seen", seen.factory());
+    split.broadcast().side_output(ODD).map(|n| n).parallelism(2).sink("seen", seen.factory());
     job.run(AtMostOnce::new()).unwrap();
     assert_eq!(seen.len(), 100, "fifty events on each of two instances");
 
     let job = Job::new("key");
     let split = job.from_iter("numbers", || 0..100_u64).operator("split", || Split);
-    split.key_by(key).channel(ODD).for_each(|_| ());
+    split.partition_by(key).side_output(ODD).for_each(|_| ());
     let refused = job.start(AtMostOnce::new()).unwrap_err();
-    let Refused::Option { option: "key_by", reason } = &refused else { panic!("{refused}") };
+    let Refused::Option { option: "partition_by", reason } = &refused else { panic!("{refused}") };
     assert!(reason.contains("\"split\"") && reason.contains("\"odd\""), "{reason}");
 }
 

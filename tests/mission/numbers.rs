@@ -18,8 +18,8 @@ use streamwork::testkit::{
 };
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, EventLogSource, EventTime, ExactlyOnce,
-    Guarantee, Instance, Job, JobError, JobReport, Next, Refused, Restarts, Source,
-    StatefulOperator, StatefulSource, Stream,
+    Guarantee, Instance, Job, JobError, JobReport, Next, Output, Refused, Restarts, Source,
+    SourceOutput, StatefulOperator, StatefulSource, Stream,
 };
 
 use crate::process;
@@ -288,7 +288,7 @@ fn event_bytes() {
     struct Weighed(u64, usize);
     impl Source for Weighed {
         type Out = (u64, usize);
-        fn get_events(&mut self, out: &mut Collector<(u64, usize)>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<(u64, usize)>) -> Result<Next, BoxError> {
             while self.0 < EVENTS && out.room() > 0 {
                 out.emit((self.0, self.1));
                 self.0 += 1;
@@ -404,7 +404,7 @@ fn parallelism() {
     let groupings: [Grouped; 6] = [
         Stream::clone,
         |numbers| numbers.shuffle(),
-        |numbers| numbers.key_by(|n| *n),
+        |numbers| numbers.partition_by(|n| *n),
         |numbers| numbers.global(),
         |numbers| numbers.broadcast(),
         |numbers| numbers.merge(numbers),
@@ -707,7 +707,7 @@ fn next_after() {
             self.2 = Some(instance.waker());
             Ok(())
         }
-        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
             out.emit(self.1);
             self.1 += 1;
             if self.0 > Duration::from_secs(1) {
@@ -786,7 +786,7 @@ fn check_source_instances() {
             self.0 = state.unwrap_or(false);
             Ok(())
         }
-        fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+        fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
             if !std::mem::replace(&mut self.0, true) {
                 out.emit(7);
             }
@@ -820,11 +820,11 @@ fn operator_harness() {
             out.set_timer(Duration::from_secs(event), event);
             Ok(())
         }
-        fn on_timer(&mut self, tag: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        fn on_timer(&mut self, tag: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
             out.emit(tag);
             Ok(())
         }
-        fn on_watermark(&mut self, _: EventTime, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        fn on_watermark(&mut self, _: EventTime, out: &mut Output<u64>) -> Result<(), BoxError> {
             out.emit(99);
             Ok(())
         }

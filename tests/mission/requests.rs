@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, ExactlyOnce, Guarantee, Instance,
-    Job, JobError, Operator, Outcome, Restarts, StatefulOperator, TransactionalSink,
+    Job, JobError, Operator, Outcome, Output, Restarts, StatefulOperator, TransactionalSink,
 };
 
 use crate::support::{Hanging, wait_until};
@@ -58,7 +58,7 @@ impl Operator for Finishing {
         out.emit(n);
         Ok(())
     }
-    fn finish(&mut self, _: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, _: &mut Output<u64>) -> Result<(), BoxError> {
         self.0.store(true, Ordering::SeqCst);
         Ok(())
     }

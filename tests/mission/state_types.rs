@@ -12,7 +12,7 @@ use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Checkpointed, Collector, DeadLetter, ExactlyOnce, Guarantee,
     Instance, Job, JobError, LinesSource, Next, Operator, Permanent, Refused, RunError,
-    StatefulOperator, StatefulSource, Stream, TransactionalFiles,
+    SourceOutput, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
 };
 
 /// Keeps a value that it is given, and passes events on.
@@ -261,7 +261,7 @@ impl StatefulSource for Odd {
     fn setup(&mut self, _: &Instance, _: Option<Untagged>) -> Result<(), BoxError> {
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         out.emit(1);
         Ok(Next::End)
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Operator,
-    StatefulOperator,
+    Output, StatefulOperator,
 };
 
 /// Every guarantee, with and without a store where both exist.
@@ -121,7 +121,7 @@ impl StatefulOperator for Sum {
         self.0 += event;
         Ok(())
     }
-    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
         out.emit(std::mem::take(&mut self.0));
         Ok(())
     }

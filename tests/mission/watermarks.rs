@@ -8,7 +8,7 @@ use std::time::Duration;
 use streamwork::testkit::Collected;
 use streamwork::{
     AtMostOnce, BoxError, Collector, EventTime, ExactlyOnce, Guarantee, Job, Next, Operator,
-    Source, Stream,
+    Output, Source, SourceOutput, Stream,
 };
 
 use crate::support::wait_until;
@@ -18,7 +18,7 @@ struct Says(std::vec::IntoIter<i64>);
 
 impl Source for Says {
     type Out = i64;
-    fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
         let Some(ms) = self.0.next() else { return Ok(Next::End) };
         out.emit(ms);
         out.advance_watermark(EventTime::from_unix_ms(ms));
@@ -35,7 +35,7 @@ impl Operator for Hears {
     fn apply(&mut self, _: i64, _: &mut Collector<i64>) -> Result<(), BoxError> {
         Ok(())
     }
-    fn on_watermark(&mut self, at: EventTime, out: &mut Collector<i64>) -> Result<(), BoxError> {
+    fn on_watermark(&mut self, at: EventTime, out: &mut Output<i64>) -> Result<(), BoxError> {
         out.emit(at.unix_ms());
         Ok(())
     }
@@ -68,7 +68,7 @@ struct Rests {
 
 impl Source for Rests {
     type Out = i64;
-    fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
         if self.spoken == 0 || (self.spoken == 1 && self.go_on.load(Ordering::SeqCst)) {
             out.emit(self.spoken as i64);
             self.spoken += 1;
@@ -88,7 +88,7 @@ struct Climbs {
 
 impl Source for Climbs {
     type Out = i64;
-    fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
         if self.said < self.until.load(Ordering::SeqCst) {
             self.said += 1;
             out.advance_watermark(EventTime::from_unix_ms(self.said));
@@ -151,7 +151,7 @@ impl streamwork::StatefulSource for Counts {
         self.0 = state.unwrap_or(0);
         Ok(())
     }
-    fn get_events(&mut self, out: &mut Collector<i64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
         self.0 += 1;
         out.emit(self.0);
         out.advance_watermark(EventTime::from_unix_ms((self.0 + 1) / 2));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use streamwork::testkit::{Ended, Fault, Faults, Published, explore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
-    StatefulOperator, StatefulSource, Stream,
+    Output, SourceOutput, StatefulOperator, StatefulSource, Stream,
 };
 
 use crate::tier;
@@ -231,7 +231,7 @@ impl Graph {
             let read = match component.grouping {
                 Grouping::Auto => read,
                 Grouping::Shuffle => read.shuffle(),
-                Grouping::Key => read.key_by(key),
+                Grouping::Key => read.partition_by(key),
                 Grouping::Broadcast => read.broadcast(),
                 Grouping::Global => read.global(),
             };
@@ -241,7 +241,11 @@ impl Graph {
                 Kind::Filter => read.filter(move |value| kept(*value, salt)).named(name),
                 Kind::Twice => read.flat_map(|value| [mix(value, 1), mix(value, 2)]).named(name),
                 Kind::Count | Kind::Source(_) => {
-                    read.stateful(name, move || Count { salt, says, counts: Multiset::new() })
+                    let count = move || Count { salt, says, counts: Multiset::new() };
+                    match component.grouping {
+                        Grouping::Key => read.key_by(key).stateful(name, count),
+                        _ => read.stateful(name, count).per_instance(),
+                    }
                 }
             }
         };
@@ -269,7 +273,7 @@ impl StatefulSource for Numbers {
     }
 
     /// Some events at a time, none at times.
-    fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         self.polls += 1;
         for _ in 0..mix(self.polls, self.salt) % 4 {
             if self.next < self.events {
@@ -311,7 +315,7 @@ impl StatefulOperator for Count {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
         // What is said is forgotten: the state that is saved after this must not say it again.
         for (key, count) in std::mem::take(&mut self.counts).into_iter().filter(|_| self.says) {
             out.emit(said(self.salt, key, count));

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use streamwork::testkit::{Collected, Published};
-use streamwork::{BoxError, Collector, Instance, Job, Next, StatefulOperator, StatefulSource};
+use streamwork::{
+    BoxError, Collector, Instance, Job, Next, SourceOutput, StatefulOperator, StatefulSource,
+};
 
 /// Every event: a number that no other has, and a checksum over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -54,7 +56,7 @@ impl StatefulSource for Numbers {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<Event>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Event>) -> Result<Next, BoxError> {
         for _ in 0..3 {
             if self.next >= self.end {
                 return Ok(Next::End);

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 
 use super::position::{self, Position, Positions};
 use super::{EventLogSource, Reach, Start};
-use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
+use crate::api::source_output::SourceOutput;
 use crate::connectors::bad_record::OnBadRecord;
 use crate::connectors::lost_position::{Loss, LostPosition, OnLostPosition};
 use crate::error::{BoxError, Permanent};
@@ -122,7 +122,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         &mut self,
         lane: usize,
         wanted: usize,
-        out: &mut Collector<T>,
+        out: &mut SourceOutput<T>,
     ) -> Result<usize, BoxError> {
         let reader = self.reader.as_mut().ok_or("the event log is not open")?;
         let lane = &mut self.lanes[lane];
@@ -159,7 +159,11 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
     }
 
     /// What partitions have, in turn; whether the last look at each of them found nothing.
-    fn read_in_turn(&mut self, mut room: usize, out: &mut Collector<T>) -> Result<bool, BoxError> {
+    fn read_in_turn(
+        &mut self,
+        mut room: usize,
+        out: &mut SourceOutput<T>,
+    ) -> Result<bool, BoxError> {
         let mut empty_handed = 0;
         while room > 0 && empty_handed < self.lanes.len() {
             let lane = self.turn;
@@ -220,7 +224,7 @@ impl<T: Event + DeserializeOwned> StatefulSource for LogInstance<T> {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<T>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<T>) -> Result<Next, BoxError> {
         let (room, pace) = self.allowance(out.room());
         if room == 0 && !self.lanes.iter().all(Lane::is_over) {
             return Ok(Next::After(pace));

@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use super::error::LinesError;
 use super::position::{self, Place, Position};
 use super::{LinesSource, OnBadRecord, OnLostPosition};
-use crate::api::collector::Collector;
 use crate::api::instance::Instance;
 use crate::api::source::{Next, StatefulSource};
+use crate::api::source_output::SourceOutput;
 use crate::connectors::lost_position::LostPosition;
 use crate::connectors::trail::Trail;
 use crate::error::{BoxError, Permanent};
@@ -99,7 +99,7 @@ impl LinesInstance {
     }
 
     /// Emits a line, or lets it take the course of a bad record.
-    fn emit(&mut self, begin: usize, out: &mut Collector<String>) -> Result<(), LinesError> {
+    fn emit(&mut self, begin: usize, out: &mut SourceOutput<String>) -> Result<(), LinesError> {
         let error = match self.decode(begin) {
             Ok(event) => {
                 out.emit(event);
@@ -167,7 +167,7 @@ impl StatefulSource for LinesInstance {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<String>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<String>) -> Result<Next, BoxError> {
         for _ in 0..out.room() {
             let begin = match self.in_a_line {
                 true => None,

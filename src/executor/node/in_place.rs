@@ -46,7 +46,7 @@ impl<C: Component> Node<C> {
 
     /// Passes on what lies in the batch. What goes in comes out, so the two types are one.
     fn pass_on(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
-        let copies = i64::from(self.collector.copies);
+        let copies = i64::from(self.collector.accounts.copies());
         if copies != 1 {
             batch.roots.iter().for_each(|root| context.ledger.change(*root, copies - 1));
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
+use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push, Stage};
 use crate::checkpoint::PartName;
@@ -89,7 +90,7 @@ impl<C: Component> Node<C> {
         state: Option<Vec<u8>>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
-        let counters = Arc::clone(&place.collector.desk.counters);
+        let counters = Arc::clone(place.collector.accounts.counters());
         let mut node = Self {
             instance: place.instance,
             factory,
@@ -182,7 +183,7 @@ impl<C: Component> Node<C> {
             let (before, out, strike) = (consumed, &mut self.collector, self.strike.take());
             let first_output = out.emitted();
             let tracked = !batch.roots.is_empty() && !C::IS_SINK;
-            out.take_in(if tracked { &batch.roots[consumed..] } else { &[] });
+            out.accounts.take_in(if tracked { &batch.roots[consumed..] } else { &[] });
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(strike) = strike.filter(|strike| !strike.after) {
                     out.begin();
@@ -193,9 +194,9 @@ impl<C: Component> Node<C> {
                     return component.apply_each(&mut events, out, tracked);
                 };
                 // It is alone in its batch.
-                out.keep_open();
+                out.accounts.keep_open();
                 let pass = component.apply_each(&mut events, out, tracked);
-                out.reopen(first_output);
+                out.accounts.reopen(first_output);
                 match pass {
                     Pass::Failed(error) => Pass::Failed(error),
                     Pass::Exhausted | Pass::Full => Pass::Failed(strike.fail()),
@@ -213,7 +214,9 @@ impl<C: Component> Node<C> {
             }
             let well = consumed - usize::from(failed_with.is_some());
             if tracked {
-                self.collector.settle(|root, delta| context.ledger.change(root, delta));
+                let emitted = self.collector.emitted();
+                let accounts = &mut self.collector.accounts;
+                accounts.settle(emitted, |root, delta| context.ledger.change(root, delta));
             }
             // Before anything is handed on: whatever happens there, these have been here.
             self.counters.processed.add((consumed - before) as u64);
@@ -221,7 +224,7 @@ impl<C: Component> Node<C> {
                 self.unflushed += (well - before) as u64;
                 context.ledger.finish(batch.roots.get(before..well).unwrap_or(&[]));
             } else {
-                let deferred = self.collector.take_deferred();
+                let deferred = self.collector.accounts.take_deferred();
                 self.counters.delivered.add((well - before - deferred) as u64);
             }
             let Some((cause, panicked)) = failed_with else {
@@ -298,12 +301,12 @@ impl<C: Component> Node<C> {
         }
         self.counters.emitted.add(self.collector.events.len() as u64);
         std::mem::swap(&mut self.out.events, &mut self.collector.events);
-        std::mem::swap(&mut self.out.roots, &mut self.collector.roots);
+        std::mem::swap(&mut self.out.roots, &mut self.collector.accounts.outputs);
         self.out.born = born;
         self.next.push(&mut self.out, context);
         self.out.clear();
         std::mem::swap(&mut self.out.events, &mut self.collector.events);
-        std::mem::swap(&mut self.out.roots, &mut self.collector.roots);
+        std::mem::swap(&mut self.out.roots, &mut self.collector.accounts.outputs);
     }
 
     /// Calls the component outside the loop: timers, finish, watermarks.
@@ -311,17 +314,18 @@ impl<C: Component> Node<C> {
         &mut self,
         callback: &'static str,
         context: &mut Context,
-        call: impl FnOnce(&mut C, &mut Collector<C::Out>) -> Result<(), BoxError>,
+        call: impl FnOnce(&mut C, &mut Output<C::Out>) -> Result<(), BoxError>,
     ) {
         let Some(component) = &mut self.component else { return };
         let collector = &mut self.collector;
-        collector.take_in(&[]);
+        collector.accounts.take_in(&[]);
         collector.begin();
         let (name, injected) = (&self.instance.name, &self.injected);
         let call = || injected.call(name, callback, || call(component, collector));
         let (cause, panicked) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(())) => {
-                self.collector.settle_rootless();
+                let emitted = self.collector.emitted();
+                self.collector.accounts.settle_rootless(emitted);
                 return self.hand_on(context.now, context);
             }
             Ok(Err(error)) => (Cause::error(error), false),

@@ -4,12 +4,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::api::collector::{Collector, Rejected};
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::Sink;
 use crate::api::source::Next;
+use crate::api::source_output::{Rejected, SourceOutput};
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Local, Push};
 use crate::checkpoint::CheckpointStore;
@@ -44,7 +44,8 @@ pub(crate) fn letters_into<T: Event, S: Sink<In = DeadLetter<T>>>(mut sink: S) -
 /// Everything a source instance is made of, beside its component.
 pub(crate) struct SourceParts<T> {
     pub(crate) instance: Instance,
-    pub(crate) collector: Collector<T>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) output: SourceOutput<T>,
     pub(crate) stage: Box<dyn Push<T>>,
     pub(crate) side: Box<dyn SourceSide<T>>,
     pub(crate) letters: Option<Letters<T>>,
@@ -57,7 +58,6 @@ pub(crate) struct SourceParts<T> {
 pub(crate) struct SourceInstance<C: SourceComponent> {
     base: Base,
     parts: SourceParts<C::Out>,
-    counters: Arc<Counters>,
     factory: Box<dyn Fn() -> C>,
     component: Option<C>,
     /// The state before the running call, where it may be needed to build the source anew.
@@ -107,11 +107,9 @@ impl<C: SourceComponent> SourceInstance<C> {
         factory: Box<dyn Fn() -> C>,
         state: Option<C::State>,
     ) -> Result<Self, Failure> {
-        let counters = Arc::clone(&parts.collector.desk.counters);
         let mut source = Self {
             base,
             parts,
-            counters,
             factory,
             component: None,
             before: state,
@@ -185,7 +183,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let mut persist = false;
         while next == Next::Now && room > self.outgoing.len() {
             let most = (room - self.outgoing.len()).min(Batch::<C::Out>::FULL);
-            self.parts.collector.room = self.parts.injected.piece(most);
+            self.parts.output.room = self.parts.injected.piece(most);
             match self.get_events() {
                 Ok(asked) => next = asked,
                 Err(failure) => {
@@ -220,29 +218,29 @@ impl<C: SourceComponent> SourceInstance<C> {
                 Some(now)
             }
         };
-        let watermark = self.parts.collector.watermark.take();
+        let watermark = self.parts.output.watermark.take();
         if watermark > self.watermark {
             (self.watermark, self.watermark_is_told) = (watermark, false);
         }
-        self.idle = std::mem::take(&mut self.parts.collector.idle);
+        self.idle = std::mem::take(&mut self.parts.output.idle);
         self.emit();
         Progress::Moved
     }
 
     fn get_events(&mut self) -> Result<Next, Failure> {
         let Some(component) = &mut self.component else { return Ok(Next::Now) };
-        let collector = &mut self.parts.collector;
+        let output = &mut self.parts.output;
         let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::GoBack;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let name = &self.parts.instance.name;
-            let poll = || component.get_events(collector);
+            let poll = || component.get_events(output);
             let next = self.parts.injected.call(name, "get_events", poll)?;
             Ok::<_, BoxError>((next, keep.then(|| component.state())))
         }));
         match polled {
             Ok(Ok((next, state))) => {
                 self.before = state;
-                if !self.parts.collector.events.is_empty() {
+                if !self.parts.output.events.is_empty() {
                     self.parts.consequences.rebuild.recovered();
                 }
                 Ok(next)
@@ -267,11 +265,11 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Takes what the source emitted in the last call.
     fn collected(&mut self, now: Timestamp) -> Batch<C::Out> {
         let mut batch = std::mem::take(&mut self.spare);
-        std::mem::swap(&mut batch.events, &mut self.parts.collector.events);
+        std::mem::swap(&mut batch.events, &mut self.parts.output.events);
         batch.born = now;
         if !batch.is_empty() {
             self.unmarked = true;
-            self.counters.emitted.add(batch.len() as u64);
+            self.parts.counters.emitted.add(batch.len() as u64);
         }
         batch
     }
@@ -320,7 +318,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             return false;
         }
         self.outgoing.born = now;
-        self.counters.replayed.add(self.outgoing.len() as u64);
+        self.parts.counters.replayed.add(self.outgoing.len() as u64);
         self.drained = false;
         self.emit();
         true
@@ -334,7 +332,7 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     /// Writes a dead letter.
     fn give_up(&mut self, letter: DeadLetter<C::Out>) {
-        self.counters.dead_lettered.add(1);
+        self.parts.counters.dead_lettered.add(1);
         let failure = letter.failure.clone();
         let Some(deliver) = &mut self.parts.letters else {
             let attempts = letter.attempts;
@@ -354,10 +352,10 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     /// Lets records that are no events take the course of events that failed.
     fn reject(&mut self) {
-        for rejected in std::mem::take(&mut self.parts.collector.rejected) {
-            self.counters.emitted.add(1);
-            self.counters.rejected.add(1);
-            self.counters.failed_calls.add(1);
+        for rejected in std::mem::take(&mut self.parts.output.rejected) {
+            self.parts.counters.emitted.add(1);
+            self.parts.counters.rejected.add(1);
+            self.parts.counters.failed_calls.add(1);
             self.unmarked = true;
             let (verdict, name) = (self.parts.consequences.verdict, "get_events");
             let dropped = match (verdict, rejected) {
@@ -375,7 +373,7 @@ impl<C: SourceComponent> SourceInstance<C> {
                     continue;
                 }
             };
-            self.counters.dropped.add(1);
+            self.parts.counters.dropped.add(1);
             tracing::warn!(failure = %dropped, "a record is dropped");
             tell(self.parts.consequences.on_drop.as_ref(), &dropped, 1);
         }
@@ -505,7 +503,7 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
         self.settle();
         let progress =
             if self.base.context.fatal.is_some() { Progress::Moved } else { self.work() };
-        self.counters.unacknowledged.set(self.parts.side.kept() as u64);
+        self.parts.counters.unacknowledged.set(self.parts.side.kept() as u64);
         self.base.end_step(progress)
     }
 }

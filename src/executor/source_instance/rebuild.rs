@@ -39,11 +39,11 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// The source is broken: it is built anew, from where it was before the call, or the job goes
     /// back.
     pub(super) fn source_failed(&mut self, failure: Failure) {
-        self.counters.failed_calls.add(1);
+        self.parts.counters.failed_calls.add(1);
         let now = self.base.context.now;
         if C::REWINDABLE {
-            self.parts.collector.events.clear();
-            self.parts.collector.rejected.clear();
+            self.parts.output.events.clear();
+            self.parts.output.rejected.clear();
         } else {
             // What cannot be read again has been emitted.
             self.reject();
@@ -71,7 +71,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     }
 
     pub(super) fn rise(&mut self) {
-        self.counters.restarts.add(1);
+        self.parts.counters.restarts.add(1);
         // `setup` takes the state by value; a copy goes through its encoded form.
         let had_state = self.before.is_some();
         let kept = self.before.as_ref().and_then(|state| quietly(|| encode_position(state).ok()));

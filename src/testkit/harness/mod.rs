@@ -1,7 +1,7 @@
 //! Checks of one component by itself, without a job: an operator that must not depend on how its
 //! input is cut, a source that must go on where it was, a sink whose transactions must be whole.
 
-use crate::api::collector::Desk;
+use crate::api::accounts::Desk;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::waker::Waker;

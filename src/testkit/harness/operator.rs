@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::api::operator::{Operator, StatefulOperator};
+use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::ledger::Ledger;
 use crate::channel::push::{Context, Local, Push, Stage};
@@ -236,7 +237,7 @@ where
     C::Out: Event,
 {
     let instance = instance("operator", 0, 1);
-    let collector = Collector::new(desk(&instance), 1, Vec::new());
+    let collector = Collector::new(Output::new(desk(&instance), 1, C::SIDE_OUTPUTS, Vec::new()));
     let rebuild = Rebuild::new(Restarts::never());
     Place {
         instance,

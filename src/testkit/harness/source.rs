@@ -2,10 +2,10 @@
 
 use std::fmt::Debug;
 
-use crate::api::collector::Collector;
 use crate::api::source::{Next, StatefulSource};
+use crate::api::source_output::SourceOutput;
 use crate::error::BoxError;
-use crate::testkit::harness::{desk, instance, through_the_store};
+use crate::testkit::harness::{instance, through_the_store};
 
 /// Places from which a source is read again, at most.
 const PLACES_MAX: usize = 256;
@@ -24,7 +24,7 @@ const EMPTY_POLLS_MAX: u32 = 1000;
 ///
 /// ```
 /// use streamwork::testkit::check_source;
-/// use streamwork::{BoxError, Collector, Instance, Next, StatefulSource};
+/// use streamwork::{BoxError, SourceOutput, Instance, Next, StatefulSource};
 ///
 /// #[derive(Default)]
 /// struct Countdown(u64);
@@ -36,7 +36,7 @@ const EMPTY_POLLS_MAX: u32 = 1000;
 ///         self.0 = state.unwrap_or(3);
 ///         Ok(())
 ///     }
-///     fn get_events(&mut self, out: &mut Collector<u64>) -> Result<Next, BoxError> {
+///     fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
 ///         if self.0 == 0 {
 ///             return Ok(Next::End);
 ///         }
@@ -84,7 +84,7 @@ where
         let instance = instance("source", index, instances);
         let mut source = factory();
         source.setup(&instance, state)?;
-        let mut out = Collector::new(desk(&instance), 1, Vec::new());
+        let mut out = SourceOutput::new();
         let mut places = vec![(0, source.state())];
         let mut empty = 0;
         loop {

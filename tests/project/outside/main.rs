@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job,
-    StatefulOperator,
-};
+use streamwork::{AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Output, StatefulOperator};
 
 #[derive(Default)]
 struct Sum {
@@ -28,7 +25,7 @@ impl StatefulOperator for Sum {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
         out.emit(std::mem::take(&mut self.total));
         Ok(())
     }

@@ -12,10 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
-    Restarts, Sink, StatefulSource,
-};
+use streamwork::{AtLeastOnce, AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Job, Next, Restarts, Sink, SourceOutput, StatefulSource};
 
 use crate::measure::{self, Outcome};
 use crate::ours::failing::{EVERY, Failing, World};
@@ -115,7 +112,7 @@ impl StatefulSource for Timed {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<Transaction>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Transaction>) -> Result<Next, BoxError> {
         if Instant::now() >= self.until {
             let mut ended = self.ended.lock().map_err(|_| "poisoned")?;
             // Overwritten by an instance that has gone back and ends once more.

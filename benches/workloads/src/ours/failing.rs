@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Sink, StatefulOperator};
+use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Output, Sink, StatefulOperator};
 
 use crate::measure::{self, Outcome};
 use crate::ours::Transactions;
@@ -81,7 +81,7 @@ impl StatefulOperator for Failing {
         self.running.apply(transaction, out)
     }
 
-    fn finish(&mut self, _: &mut Collector<Update>) -> Result<(), BoxError> {
+    fn finish(&mut self, _: &mut Output<Update>) -> Result<(), BoxError> {
         let counted = Counted::in_state(&self.running.balances);
         let mut all = self.world.counted.lock().expect("held by nobody who panics");
         all.insert(self.instance, counted);

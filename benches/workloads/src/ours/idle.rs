@@ -3,9 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use streamwork::{
-    AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next, StatefulSource,
-};
+use streamwork::{AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Job, Next, SourceOutput, StatefulSource};
 
 use crate::measure::{self, Outcome};
 use crate::ours::keyed::Running;
@@ -25,7 +23,7 @@ impl StatefulSource for Silent {
         Ok(())
     }
 
-    fn get_events(&mut self, _: &mut Collector<Transaction>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, _: &mut SourceOutput<Transaction>) -> Result<Next, BoxError> {
         Ok(Next::WhenWoken)
     }
 

@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use streamwork::{
-    AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Next, Sink, StatefulSource,
-};
+use streamwork::{AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Next, Sink, SourceOutput, StatefulSource};
 
 use crate::measure::{self, Outcome};
 use crate::ours::keyed::{self, Running};
@@ -39,7 +37,7 @@ impl StatefulSource for Paced {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<Transaction>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Transaction>) -> Result<Next, BoxError> {
         let due_before = self.pace.due_before(Instant::now()).min(self.task.events);
         while self.next < due_before && out.room() > 0 {
             out.emit(Transaction::of(self.next, self.task.accounts));

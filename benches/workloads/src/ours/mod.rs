@@ -16,7 +16,7 @@ pub mod slow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use streamwork::{BoxError, Collector, Instance, Next, Sink, StatefulSource};
+use streamwork::{BoxError, Instance, Next, Sink, SourceOutput, StatefulSource};
 
 use crate::record::{Total, Transaction, Update};
 use crate::workloads::Task;
@@ -45,7 +45,7 @@ impl StatefulSource for Transactions {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<Transaction>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Transaction>) -> Result<Next, BoxError> {
         let left = self.events.saturating_sub(self.next).div_ceil(self.step);
         for _ in 0..left.min(out.room() as u64) {
             out.emit(Transaction::of(self.next, self.accounts));

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, Next, Sink, StatefulSource};
+use streamwork::{AtMostOnce, BoxError, Instance, Job, Next, Sink, SourceOutput, StatefulSource};
 
 use crate::measure::Outcome;
 use crate::ours::Shared;
@@ -23,7 +23,7 @@ impl<const BYTES: usize> StatefulSource for Made<BYTES> {
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut Collector<Filled<BYTES>>) -> Result<Next, BoxError> {
+    fn get_events(&mut self, out: &mut SourceOutput<Filled<BYTES>>) -> Result<Next, BoxError> {
         for _ in 0..(self.events - self.next).min(out.room() as u64) {
             out.emit(Filled::of(self.next));
             self.next += 1;

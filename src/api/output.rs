@@ -1,0 +1,203 @@
+//! [`Output`]: what an operator emits into.
+//!
+//! Emitting is a push into a vector. Everything else that an event needs is in its [`Accounts`].
+
+use std::any::type_name;
+use std::fmt;
+use std::time::Duration;
+
+use crate::api::accounts::{Accounts, Desk};
+use crate::api::event::Event;
+use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents, SideOutput};
+use crate::api::token::Token;
+use crate::error::Cause;
+
+/// What an operator emits into: in `on_timer`, `on_watermark` and `finish`, and, as part of a
+/// [`Collector`](crate::Collector), in `apply`.
+///
+/// ```
+/// use std::time::Duration;
+/// use streamwork::{BoxError, Collector, Guarantee, Job, Operator, Output};
+///
+/// /// Emits what it was given in the last second as one sum.
+/// #[derive(Default)]
+/// struct PerSecond(u64);
+///
+/// impl PerSecond {
+///     fn emit_sum(&mut self, out: &mut Output<u64>) {
+///         out.emit(std::mem::take(&mut self.0));
+///     }
+/// }
+///
+/// impl Operator for PerSecond {
+///     type In = u64;
+///     type Out = u64;
+///     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+///         if self.0 == 0 {
+///             out.set_timer(Duration::from_secs(1), 0);
+///         }
+///         self.0 += n;
+///         Ok(())
+///     }
+///     fn on_timer(&mut self, _: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
+///         self.emit_sum(out);
+///         Ok(())
+///     }
+///     fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
+///         self.emit_sum(out);
+///         Ok(())
+///     }
+/// }
+///
+/// let job = Job::new("sums");
+/// job.from_iter("numbers", || 0..9_u64).operator("per second", PerSecond::default).for_each(|n| println!("{n}"));
+/// job.run(Guarantee::default())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Output<T> {
+    pub(crate) events: Vec<T>,
+    pub(crate) sides: Vec<Box<dyn SideEvents>>,
+    /// The side outputs that the operator has, read or not.
+    declared: &'static [DeclaredOutput],
+    pub(crate) timers: Vec<(Duration, u64)>,
+    pub(crate) room: usize,
+    pub(crate) accounts: Accounts,
+}
+
+impl<T> Output<T> {
+    pub(crate) fn new(
+        desk: Desk,
+        copies: u32,
+        declared: &'static [DeclaredOutput],
+        sides: Vec<Box<dyn SideEvents>>,
+    ) -> Self {
+        Self {
+            events: Vec::new(),
+            sides,
+            declared,
+            timers: Vec::new(),
+            room: 0,
+            accounts: Accounts::new(desk, copies),
+        }
+    }
+
+    /// Emits an event on the main output. Never waits: what the next queue cannot take is kept, and
+    /// the instance is given no more input until it could.
+    #[inline]
+    pub fn emit(&mut self, event: T) {
+        self.events.push(event);
+    }
+
+    /// Emits all of these on the main output, as [`emit`](Output::emit) does one by one. Where the
+    /// iterator knows how many there are, the engine makes room for them once.
+    #[inline]
+    pub fn emit_all(&mut self, events: impl IntoIterator<Item = T>) {
+        self.events.extend(events);
+    }
+
+    /// Emits an event on a side output. If the job does not read it, the event goes nowhere.
+    ///
+    /// # Panics
+    /// If the operator has not declared a side output of this name and type: nothing could be done with the
+    /// event. The panic fails the event at hand as any other in `apply` does.
+    pub fn emit_to<E: Event>(&mut self, output: SideOutput<E>, event: E) {
+        let ordinal = self.accounts.begin_side_effects(self.timers.len());
+        let read = self.sides.iter_mut().find(|side| side.name() == output.name);
+        let batch = read.and_then(|side| side.as_any().downcast_mut::<SideBatch<E>>());
+        match batch {
+            Some(batch) => {
+                let root = self.accounts.emit_aside(batch.copies);
+                batch.push(event, root, ordinal);
+            }
+            None => assert_declared(output, self.declared),
+        }
+    }
+
+    /// How many more events are welcome before the call returns. A hint; emitting more is allowed and is kept.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.room.saturating_sub(self.events.len())
+    }
+
+    /// Emits an event that stands for all those tokens: their events are done when it is done, and
+    /// fail when it fails.
+    pub fn emit_anchored(&mut self, event: T, tokens: impl IntoIterator<Item = Token>) {
+        self.accounts.begin_side_effects(self.timers.len());
+        self.accounts.anchor(self.events.len(), tokens.into_iter().map(Token::anchor));
+        self.events.push(event);
+    }
+
+    /// Calls `on_timer(tag)` on this instance after this much (processing) time. Several timers may
+    /// have one tag; a timer cannot be taken back, so let `on_timer` ignore what no longer matters.
+    /// Timers that are not due when the input ends do not fire any more: `finish` is called instead.
+    pub fn set_timer(&mut self, after: Duration, tag: u64) {
+        self.accounts.begin_side_effects(self.timers.len());
+        self.timers.push((after, tag));
+    }
+
+    /// How many events have been emitted on the main output and not been handed on.
+    pub(crate) fn emitted(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether what was emitted must be handed on before more is taken in.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.events.len() >= self.room
+    }
+
+    /// Opens the account of the next event.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.accounts.begin(self.events.len());
+    }
+
+    /// Closes the account of an event that went well.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.accounts.end();
+    }
+
+    /// As [`end`](Self::end), where events are tracked; called after it.
+    #[inline]
+    pub(crate) fn end_tracked(&mut self) {
+        self.accounts.end_tracked(self.events.len());
+    }
+
+    /// Takes back what the event at hand emitted.
+    pub(crate) fn take_back(&mut self, cause: &Cause) {
+        let taken_back = self.accounts.take_back(cause);
+        self.events.truncate(taken_back.first_output);
+        if let Some((ordinal, first_timer)) = taken_back.more {
+            self.sides.iter_mut().for_each(|side| side.take_back(ordinal));
+            self.timers.truncate(first_timer);
+        }
+    }
+}
+
+/// Nothing reads the side output. That is fine, if there is such a one.
+#[cold]
+fn assert_declared<E: Event>(output: SideOutput<E>, declared: &[DeclaredOutput]) {
+    let (event, emitted) = output.declared().event_type();
+    let name = output.name;
+    match declared.iter().find(|declared| declared.name == name).map(DeclaredOutput::event_type) {
+        Some((expected, _)) if expected == event => {}
+        Some((_, expected)) => {
+            panic!(
+                "side output \"{name}\" is declared as one of {expected}, and this is a {emitted}"
+            )
+        }
+        None => panic!("side output \"{name}\" is not declared: list it in `SIDE_OUTPUTS`"),
+    }
+}
+
+impl<T> fmt::Debug for Output<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let emitted = self.events.len();
+        let event = type_name::<T>();
+        f.debug_struct("Output")
+            .field("event", &event)
+            .field("emitted", &emitted)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! [`SourceOutput`]: what a source emits into, and how it says how far event time has come.
+
+use std::fmt;
+
+use crate::error::{BoxError, Cause};
+use crate::time::EventTime;
+
+/// What a source emits into.
+///
+/// ```
+/// use streamwork::{BoxError, Guarantee, Job, Next, Source, SourceOutput};
+///
+/// struct Countdown(std::iter::Rev<std::ops::Range<u32>>);
+///
+/// impl Source for Countdown {
+///     type Out = u32;
+///     fn get_events(&mut self, out: &mut SourceOutput<u32>) -> Result<Next, BoxError> {
+///         out.emit_all(self.0.by_ref().take(out.room()));
+///         Ok(if self.0.len() == 0 { Next::End } else { Next::Now })
+///     }
+/// }
+///
+/// let job = Job::new("countdown");
+/// job.source("countdown", || Countdown((0..3).rev())).for_each(|n| println!("{n}"));
+/// job.run(Guarantee::default())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SourceOutput<T> {
+    pub(crate) events: Vec<T>,
+    pub(crate) room: usize,
+    pub(crate) watermark: Option<EventTime>,
+    pub(crate) idle: bool,
+    /// Records that are no events.
+    pub(crate) rejected: Vec<Rejected<T>>,
+}
+
+/// A record of a source that is no event.
+pub(crate) enum Rejected<T> {
+    /// It fails, and this event stands for it in a dead letter.
+    Event(T, Cause),
+    /// It fails, and no event can stand for it.
+    Record(Cause),
+    /// It is dropped under every guarantee.
+    Skipped(Cause),
+}
+
+impl<T> SourceOutput<T> {
+    pub(crate) fn new() -> Self {
+        Self { events: Vec::new(), room: 0, watermark: None, idle: false, rejected: Vec::new() }
+    }
+
+    /// Emits an event. Never waits: what the next queue cannot take is kept, and the source is not asked
+    /// again until it could.
+    #[inline]
+    pub fn emit(&mut self, event: T) {
+        self.events.push(event);
+    }
+
+    /// Emits all of these, as [`emit`](SourceOutput::emit) does one by one. Where the iterator knows how
+    /// many there are, the engine makes room for them once.
+    #[inline]
+    pub fn emit_all(&mut self, events: impl IntoIterator<Item = T>) {
+        self.events.extend(events);
+    }
+
+    /// How many more events are welcome before the call returns. A hint; emitting more is allowed and is
+    /// kept.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.room.saturating_sub(self.events.len())
+    }
+
+    /// A record that was read and is no event that the job can work on. It counts as an event that was
+    /// emitted and has failed. What follows is the guarantee's to say: it is dropped, it is a dead letter at
+    /// once, or the job ends, since the record would be read again as it is. `event` stands for the record in
+    /// the dead letter; let the error say where the record lies and what is wrong with it.
+    ///
+    /// ```
+    /// use streamwork::{BoxError, Guarantee, Job, Next, Source, SourceOutput};
+    ///
+    /// struct Readings(std::vec::IntoIter<&'static str>);
+    ///
+    /// impl Source for Readings {
+    ///     type Out = String;
+    ///     fn get_events(&mut self, out: &mut SourceOutput<String>) -> Result<Next, BoxError> {
+    ///         for text in self.0.by_ref().take(out.room()) {
+    ///             match text.parse::<f64>() {
+    ///                 Ok(_) => out.emit(text.to_owned()),
+    ///                 Err(error) => out.reject(text.to_owned(), format!("{text:?}: {error}")),
+    ///             }
+    ///         }
+    ///         Ok(if self.0.len() == 0 { Next::End } else { Next::Now })
+    ///     }
+    /// }
+    ///
+    /// let job = Job::new("readings");
+    /// job.source("readings", || Readings(vec!["20.5", "warm", "21"].into_iter())).for_each(|_| ());
+    /// let metrics = job.run(Guarantee::default())?.metrics;
+    /// assert_eq!(metrics.sum("for_each", |m| m.delivered), 2);
+    /// assert_eq!(metrics.sum("readings", |m| m.dead_lettered), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reject(&mut self, event: T, error: impl Into<BoxError>) {
+        self.rejected.push(Rejected::Event(event, Cause::error(error)));
+    }
+
+    /// As [`reject`](SourceOutput::reject), for a record for which no event can stand. There is no dead
+    /// letter without an event, so where `reject` would write one this ends the job.
+    pub fn fail_record(&mut self, error: impl Into<BoxError>) {
+        self.rejected.push(Rejected::Record(Cause::error(error)));
+    }
+
+    /// A record that was read and is dropped under every guarantee. It counts as emitted and as dropped, and
+    /// is told to the hook, if there is one.
+    pub fn skip(&mut self, error: impl Into<BoxError>) {
+        self.rejected.push(Rejected::Skipped(Cause::error(error)));
+    }
+
+    /// Promises that no event older than this follows from here. A watermark that is lower than one
+    /// before it says nothing. Operators pass the least of their inputs on by themselves.
+    pub fn advance_watermark(&mut self, to: EventTime) {
+        self.watermark = self.watermark.max(Some(to));
+    }
+
+    /// Nothing follows for a while, so this stream shall hold nobody's watermark back. It holds them again,
+    /// from where they stand by then, with the next event or watermark.
+    pub fn idle(&mut self) {
+        self.idle = true;
+    }
+}
+
+impl<T> fmt::Debug for SourceOutput<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceOutput")
+            .field("emitted", &self.events.len())
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,231 @@
+//! [`KeyedStream`]: a stream whose events have a key. What keeps state by key exists here only.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::event::Event;
+use crate::api::operator::{Operator, StatefulOperator};
+use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
+use crate::channel::outbox::Overflow;
+use crate::error::BoxError;
+use crate::job::graph::StateScope;
+use crate::job::stream::{Placed, Stream};
+
+/// A stream whose events have a key of type `K`; made by [`Stream::key_by`].
+///
+/// The next component has its events dealt out by key, and may have several instances: of each key all
+/// events reach the same one, in order. What makes other events of these (`map`, an operator) has a
+/// [`Stream`] without a key as its output, since the key was a function of the events that went in; set it
+/// again where it is still one. [`filter`](KeyedStream::filter) and [`inspect`](KeyedStream::inspect)
+/// change no event and keep the key.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
+///
+/// #[derive(Default)]
+/// struct Count(HashMap<u64, u64>);
+///
+/// impl StatefulOperator for Count {
+///     type In = u64;
+///     type Out = (u64, u64);
+///     type State = HashMap<u64, u64>;
+///     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
+///         self.0 = state.unwrap_or_default();
+///         Ok(())
+///     }
+///     fn apply(&mut self, n: u64, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
+///         let count = self.0.entry(n).or_default();
+///         *count += 1;
+///         out.emit((n, *count));
+///         Ok(())
+///     }
+///     fn state(&self) -> Self::State {
+///         self.0.clone()
+///     }
+/// }
+///
+/// let job = Job::new("counts");
+/// let numbers = job.from_iter("numbers", || (0..100_u64).map(|n| n % 5));
+/// let counts = numbers.key_by(|n| *n).stateful("count", Count::default).parallelism(4);
+/// counts.for_each(|(n, count)| println!("{n}: {count}"));
+/// job.run(Guarantee::default())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Behind a `map` there is no key any more, so state by key does not compile, and state about all events
+/// has one instance:
+///
+/// ```compile_fail,E0308
+/// # use streamwork::{Job, KeyedStream};
+/// let job = Job::new("no key");
+/// let numbers = job.from_iter("numbers", || 0..9_u64).key_by(|n| n % 3);
+/// let keyed: KeyedStream<u64, u64> = numbers.map(|n| n / 3);
+/// ```
+#[must_use = "a stream that nothing reads is refused when the job is run"]
+pub struct KeyedStream<K, T> {
+    stream: Stream<T>,
+    key: PhantomData<fn(&T) -> K>,
+}
+
+impl<K, T> Clone for KeyedStream<K, T> {
+    fn clone(&self) -> Self {
+        Self { stream: self.stream.clone(), key: PhantomData }
+    }
+}
+
+impl<K, T> fmt::Debug for KeyedStream<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyedStream").field(&self.stream).finish()
+    }
+}
+
+impl<K, T: Event> KeyedStream<K, T> {
+    /// A stream that is dealt out by a key of this type.
+    pub(super) fn of(stream: Stream<T>) -> Self {
+        Self { stream, key: PhantomData }
+    }
+
+    /// Adds an operator with state, each of whose instances has the state of its keys; see
+    /// [`StatefulOperator`]. It starts from a checkpoint with the parallelism that it had then only.
+    pub fn stateful<O: StatefulOperator<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Stream<O::Out> {
+        self.stream.add_stateful(name.into(), factory, StateScope::Keys)
+    }
+
+    /// As [`Stream::operator`], with events dealt out by key.
+    pub fn operator<O: Operator<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Stream<O::Out> {
+        self.stream.operator(name, factory)
+    }
+
+    /// As [`Stream::map`], with events dealt out by key.
+    pub fn map<U: Event>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Stream<U> {
+        self.stream.map(f)
+    }
+
+    /// As [`Stream::try_map`], with events dealt out by key.
+    pub fn try_map<U: Event>(
+        &self,
+        f: impl Fn(T) -> Result<U, BoxError> + Send + Sync + 'static,
+    ) -> Stream<U> {
+        self.stream.try_map(f)
+    }
+
+    /// As [`Stream::flat_map`], with events dealt out by key.
+    pub fn flat_map<U: Event, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(T) -> I + Send + Sync + 'static,
+    ) -> Stream<U> {
+        self.stream.flat_map(f)
+    }
+
+    /// As [`Stream::filter`], before events are dealt out by key; the key stays.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let words = job.from_iter("words", || ["a", "", "b", "a"]).key_by(|word| *word);
+    /// words.filter(|word| !word.is_empty()).for_each(|word| println!("{word}")).parallelism(2);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn filter(&self, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+        let f = Arc::new(f);
+        let filter = move |stream: &Stream<T>| {
+            let f = Arc::clone(&f);
+            stream.filter(move |event| f(event))
+        };
+        Self::of(self.stream.before_dealing(filter))
+    }
+
+    /// As [`Stream::inspect`], before events are dealt out by key; the key stays.
+    pub fn inspect(&self, f: impl Fn(&T) + Send + Sync + 'static) -> Self {
+        let f = Arc::new(f);
+        let inspect = move |stream: &Stream<T>| {
+            let f = Arc::clone(&f);
+            stream.inspect(move |event| f(event))
+        };
+        Self::of(self.stream.before_dealing(inspect))
+    }
+
+    /// As [`Stream::sink`], with events dealt out by key.
+    pub fn sink<S: Sink<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Placed {
+        self.stream.sink(name, factory)
+    }
+
+    /// As [`Stream::idempotent_sink`], with events dealt out by key: so the values of one key are written in
+    /// order.
+    pub fn idempotent_sink<S: IdempotentSink<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Placed {
+        self.stream.idempotent_sink(name, factory)
+    }
+
+    /// As [`Stream::transactional_sink`], with events dealt out by key.
+    pub fn transactional_sink<S: TransactionalSink<In = T>>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Placed {
+        self.stream.transactional_sink(name, factory)
+    }
+
+    /// As [`Stream::for_each`], with events dealt out by key.
+    pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> Placed {
+        self.stream.for_each(f)
+    }
+
+    /// As [`Stream::try_for_each`], with events dealt out by key.
+    pub fn try_for_each(
+        &self,
+        f: impl Fn(T) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Placed {
+        self.stream.try_for_each(f)
+    }
+
+    /// As [`Stream::merge`], for two streams with keys of one type: each keeps its key, delay, overflow and
+    /// queue bound. So the next component meets the events of a key from both.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// let job = Job::new("example");
+    /// let orders = job.from_iter("orders", || [(7_u64, "ordered")]).key_by(|(id, _)| *id);
+    /// let payments = job.from_iter("payments", || [(7_u64, "paid")]).key_by(|(id, _)| *id);
+    /// orders.merge(&payments).for_each(|(id, what)| println!("{id}: {what}")).parallelism(2);
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn merge(&self, other: &Self) -> Self {
+        Self::of(self.stream.merge(&other.stream))
+    }
+
+    /// As [`Stream::delay`], on the way to the next component.
+    pub fn delay(&self, by: Duration) -> Self {
+        Self::of(self.stream.delay(by))
+    }
+
+    /// As [`Stream::overflow`], on the way to the next component.
+    pub fn overflow(&self, overflow: Overflow) -> Self {
+        Self::of(self.stream.overflow(overflow))
+    }
+
+    /// As [`Stream::queue_batches`], on the way to the next component.
+    pub fn queue_batches(&self, batches: usize) -> Self {
+        Self::of(self.stream.queue_batches(batches))
+    }
+}
