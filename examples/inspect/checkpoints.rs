@@ -166,7 +166,7 @@ fn print_start(survey: &Survey, start: &Result<Option<Recovered>, StoreError>) {
 fn print_position(one: &SurveyedPosition) {
     match &one.newest {
         Ok((name, position)) => {
-            println!("  {name}: {} ({})", dump::hex(position), counted(one.bytes, "byte"));
+            println!("  {name}: {} ({})", dump::hex(&position.bytes), counted(one.bytes, "byte"));
         }
         Err(error) => println!("  {}: DAMAGED: {}", one.file, with_causes(error)),
     }

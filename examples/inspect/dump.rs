@@ -4,7 +4,7 @@
 //! it stands there as it is, behind its length.
 
 use streamwork::BoxError;
-use streamwork::checkpoint::{CheckpointStore, DirectoryStore, PartName, Recovered};
+use streamwork::checkpoint::{CheckpointStore, DirectoryStore, PartName, Recovered, StateCodec};
 
 use crate::Verdict;
 use crate::words::counted;
@@ -31,8 +31,14 @@ pub(crate) fn part(
         "{wanted} in checkpoint {} of execution {}: {}",
         manifest.checkpoint,
         manifest.execution,
-        counted(state.len() as u64, "byte")
+        counted(state.bytes.len() as u64, "byte")
     );
+    if state.codec == StateCodec::SELF_DESCRIBING {
+        let value: serde_json::Value = state.decode()?;
+        println!("written with the names of its fields:\n\n{value:#}");
+        return Ok(Verdict::Sound);
+    }
+    let state = state.bytes;
     println!("written with bincode, which does not describe itself: only the job knows the type\n");
     for (number, line) in state.chunks(LINE_BYTES).enumerate() {
         let ascii: String = line.iter().map(|byte| visible(*byte)).collect();

@@ -5,6 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use crate::checkpoint::HashRange;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// Groups that keys fall into; the unit in which keyed work can be moved between instances.
@@ -30,6 +31,17 @@ pub(crate) fn hash_key<K: Hash + ?Sized>(key: &K) -> u64 {
 pub(crate) fn instance_of(hash: u64, instances: usize) -> usize {
     let group = (hash >> 52) as usize;
     group * instances / KEY_GROUPS
+}
+
+/// The hashes that belong to one of `instances`, of which there are no more than groups.
+pub(crate) fn hashes_of(instance: usize, instances: usize) -> HashRange {
+    let first_hash = |instance: usize| {
+        let first_group = (instance * KEY_GROUPS).div_ceil(instances);
+        (first_group as u128) << 52
+    };
+    let (first, after) = (first_hash(instance), first_hash(instance + 1));
+    let last = after.saturating_sub(1);
+    HashRange { first: first as u64, last: last as u64 }
 }
 
 /// Hashes a key that is one number of four or eight bytes, as most keys are, and counts what else is
@@ -169,6 +181,21 @@ impl Hasher for KeyHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_hash_belongs_to_the_instance_whose_range_it_lies_in() {
+        for instances in [1, 2, 3, 7, 64, 100, 4095, 4096] {
+            let mut next = 0;
+            for instance in 0..instances {
+                let HashRange { first, last } = hashes_of(instance, instances);
+                assert_eq!(first, next, "{instance} of {instances}");
+                assert_eq!(instance_of(first, instances), instance);
+                assert_eq!(instance_of(last, instances), instance);
+                next = last.wrapping_add(1);
+            }
+            assert_eq!(next, 0, "the last range of {instances} ends with the last hash");
+        }
+    }
 
     #[test]
     fn keys_hash_to_the_golden_values_of_the_first_release() {

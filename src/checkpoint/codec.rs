@@ -1,4 +1,5 @@
-//! How a value becomes bytes and comes back: one codec today, named by an id in every file, so that a second can come.
+//! How a value becomes bytes and comes back: a codec that writes values alone, and one that writes the names of fields
+//! too. An id in every part of a checkpoint says which of them it was.
 //!
 //! Never opens files and never checks checksums: whoever reads bytes back verifies them first and decodes them after.
 
@@ -98,6 +99,22 @@ pub struct CodecId(pub u8);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bincode;
 
+/// MessagePack, with the names of fields and variants: for types whose `Deserialize` needs to be told what comes next
+/// (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`), and for types that will change.
+///
+/// Values may be 256 deep inside each other. `Some(None)` is written as `None` is, and `Some(())` too: a state with such a
+/// value is refused as soon as it is stored.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use streamwork::checkpoint::{Codec, MessagePack};
+///
+/// let state = BTreeMap::from([("count", 7)]);
+/// assert_eq!(MessagePack::encode(&state).unwrap(), *b"\x81\xa5count\x07");
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagePack;
+
 /// A value that could not be turned into bytes, or bytes that are not the value asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -120,14 +137,20 @@ pub enum CodecError {
     },
     /// The value was encoded, and its bytes do not give it back.
     #[error(
-        "a {type_name} cannot be stored, since its bytes do not give it back: {source}; its serde form needs a codec that \
-         describes itself (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`): keep it as text, or in plain fields"
+        "a {type_name} cannot be stored, since its bytes do not give it back: {source}; choose another codec for it \
+         (`state_codec`), keep it as text, or in plain fields"
     )]
     NotGivenBack {
         /// The Rust type of the value.
         type_name: &'static str,
         /// What differs.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// A later version of this library, or another program, made the bytes.
+    #[error("made by codec {codec}, which is not known")]
+    Unknown {
+        /// The codec.
+        codec: CodecId,
     },
     /// The bytes begin with such a value but go on after it, so they are something else.
     #[error("a {type_name} is followed by bytes that do not belong to it")]
@@ -161,6 +184,34 @@ impl Codec for Bincode {
         }
     }
 }
+
+impl Codec for MessagePack {
+    const ID: CodecId = CodecId(2);
+
+    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+        rmp_serde::to_vec_named(value).map_err(|source| CodecError::Encode {
+            type_name: type_name::<T>(),
+            source: Box::new(source),
+        })
+    }
+
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+        let mut rest = bytes;
+        let mut decoder = rmp_serde::Deserializer::new(&mut rest);
+        decoder.set_max_depth(DEPTH_MAX);
+        let value = T::deserialize(&mut decoder).map_err(|source| CodecError::Decode {
+            type_name: type_name::<T>(),
+            source: Box::new(source),
+        })?;
+        match rest {
+            [] => Ok(value),
+            _ => Err(CodecError::TrailingBytes { type_name: type_name::<T>() }),
+        }
+    }
+}
+
+/// Values inside each other that are read; what lies deeper is refused before it exhausts the stack.
+const DEPTH_MAX: usize = 256;
 
 impl fmt::Display for CodecId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@
 
 use std::array::TryFromSliceError;
 
-use super::codec::{Bincode, Codec, CodecError, CodecId};
+use super::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 
 /// Why bytes that were read are not the file they should be.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,8 @@ pub(super) struct Kind {
     pub(super) version: u16,
     /// The oldest that is read.
     pub(super) oldest: u16,
+    /// What its content may be made with; the first is written where nothing else is said.
+    pub(super) codecs: &'static [CodecId],
 }
 
 /// Bytes that an envelope adds to a body.
@@ -122,7 +124,7 @@ pub(super) const OVERHEAD_BYTES: u64 = (HEAD_BYTES + CHECKSUM_BYTES) as u64;
 
 /// A file around a small body.
 pub(super) fn seal(kind: &Kind, body: &[u8]) -> Vec<u8> {
-    let mut bytes = head(kind, body.len() as u64).to_vec();
+    let mut bytes = head(kind, kind.codecs[0], body.len() as u64).to_vec();
     bytes.extend_from_slice(body);
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -130,11 +132,11 @@ pub(super) fn seal(kind: &Kind, body: &[u8]) -> Vec<u8> {
 }
 
 /// What stands before a body of `body_bytes`; for bodies too large to be copied.
-pub(super) fn head(kind: &Kind, body_bytes: u64) -> [u8; HEAD_BYTES] {
+pub(super) fn head(kind: &Kind, codec: CodecId, body_bytes: u64) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     head[..8].copy_from_slice(&kind.magic);
     head[8..10].copy_from_slice(&kind.version.to_le_bytes());
-    head[10] = Bincode::ID.0;
+    head[10] = codec.0;
     head[11..].copy_from_slice(&body_bytes.to_le_bytes());
     head
 }
@@ -150,6 +152,11 @@ pub(super) fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<&'a [u8], FormatE
 /// The version of a file that [`open`] opens.
 pub(super) fn version(bytes: &[u8]) -> u16 {
     bytes.get(8..10).map_or(0, |version| number(version, u16::from_le_bytes))
+}
+
+/// What made the content of a file that [`open`] opens.
+pub(super) fn codec(bytes: &[u8]) -> CodecId {
+    CodecId(bytes.get(10).copied().unwrap_or_default())
 }
 
 /// The body of the envelope that a file begins with, and what follows the envelope.
@@ -184,7 +191,7 @@ fn known(kind: &Kind, head: &[u8; HEAD_BYTES]) -> Result<(), FormatError> {
         return Err(FormatError::UnknownVersion { what, found, newest_known: kind.version });
     }
     let found = CodecId(head[10]);
-    if found != Bincode::ID {
+    if !kind.codecs.contains(&found) {
         return Err(FormatError::UnknownCodec { what, found });
     }
     Ok(())
@@ -196,6 +203,11 @@ where
 {
     from(bytes.try_into().expect("the caller cuts as many bytes as the number has"))
 }
+
+/// Files that hold no state of a user's.
+pub(super) const OURS: &[CodecId] = &[Bincode::ID];
+/// Files that hold a state.
+pub(super) const STATES: &[CodecId] = &[Bincode::ID, MessagePack::ID];
 
 const HEAD_BYTES: usize = 19;
 const CHECKSUM_BYTES: usize = 4;

@@ -3,14 +3,13 @@
 //! A checkpoint exists if and only if its manifest does. This file never touches a disk; it turns manifests into bytes
 //! and back, and `tests/golden/` holds those bytes for every version of the format.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{
-    codec::{self, CodecError},
+    codec::{self, Bincode, Codec, CodecError, CodecId},
     envelope::{self, FormatError, Kind},
     fields::{Fields, FieldsOut},
+    unit::{NameOfVersion1, PartName},
 };
 use crate::id::{CheckpointId, ExecutionId};
 
@@ -34,6 +33,8 @@ pub struct Manifest {
     pub checkpoint: CheckpointId,
     /// The job's name.
     pub job: String,
+    /// What the checkpoint is for.
+    pub kind: CheckpointKind,
     /// The kind of cut that was made. A word that the store keeps and never looks at.
     pub cut: String,
     /// The components of the job.
@@ -42,6 +43,15 @@ pub struct Manifest {
     pub taken_unix_ms: u64,
     /// The parts, in no particular order. An instance without state has none.
     pub parts: Vec<PartRecord>,
+}
+
+/// What a checkpoint is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CheckpointKind {
+    /// To start over from; removed when newer ones have taken its place.
+    #[default]
+    Recovery,
 }
 
 /// What a component was when a checkpoint was taken.
@@ -57,17 +67,25 @@ pub struct ComponentRecord {
     pub kind: String,
     /// What its state looks like to the codec, as text; none if it had no state, or that could not be found out.
     pub state: Option<String>,
+    /// What its state is turned into bytes with.
+    pub codec: CodecId,
 }
 
 impl ComponentRecord {
     /// A component of which no more is known.
     pub fn new(name: impl Into<String>, parallelism: u64) -> Self {
-        Self { name: name.into(), parallelism, kind: String::new(), state: None }
+        Self {
+            name: name.into(),
+            parallelism,
+            kind: String::new(),
+            state: None,
+            codec: Bincode::ID,
+        }
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         let out = FieldsOut::default().put(1, &self.name)?.put(2, &self.parallelism)?;
-        Ok(out.put(3, &self.kind)?.put(4, &self.state)?.into_bytes())
+        Ok(out.put(3, &self.kind)?.put(4, &self.state)?.put(5, &self.codec)?.into_bytes())
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
@@ -77,6 +95,7 @@ impl ComponentRecord {
             parallelism: fields.take(2)?,
             kind: fields.take(3)?,
             state: fields.take(4)?,
+            codec: fields.find(5)?.unwrap_or(Bincode::ID),
         };
         fields.end().map(|()| record)
     }
@@ -91,7 +110,15 @@ struct Version1 {
     cut: String,
     parallelism: Vec<(String, u64)>,
     taken_unix_ms: u64,
-    parts: Vec<PartRecord>,
+    parts: Vec<RecordOfVersion1>,
+}
+
+fn records(
+    old: Vec<RecordOfVersion1>,
+    execution: ExecutionId,
+    checkpoint: CheckpointId,
+) -> Vec<PartRecord> {
+    old.into_iter().map(|record| record.of(execution, checkpoint)).collect()
 }
 
 impl From<Version1> for Manifest {
@@ -101,42 +128,105 @@ impl From<Version1> for Manifest {
             execution: old.execution,
             checkpoint: old.checkpoint,
             job: old.job,
+            kind: CheckpointKind::Recovery,
             cut: old.cut,
             components: components.map(|(name, n)| ComponentRecord::new(name, n)).collect(),
             taken_unix_ms: old.taken_unix_ms,
-            parts: old.parts,
+            parts: records(old.parts, old.execution, old.checkpoint),
         }
     }
 }
 
-/// Whose part it is: the component by name, the instance by number.
-///
-/// ```
-/// use streamwork::checkpoint::PartName;
-///
-/// assert_eq!(PartName::new("usage analyzer", 1).to_string(), "usage analyzer[1]");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PartName {
-    /// The component's name, any text.
-    pub component: String,
-    /// The instance, counted from 0. Written as 64 bits on every machine.
-    pub instance: usize,
-}
-
 /// What [`write_part`](super::CheckpointStore::write_part) and [`write_parts`](super::CheckpointStore::write_parts) give and the
 /// manifest keeps of a part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartRecord {
-    /// Whose part it is.
+    /// Which part it is.
     pub name: PartName,
     /// Length of the state in bytes, without what the store adds around it.
     pub bytes: u64,
     /// CRC-32 (ISO-HDLC) over what the store wrote for the part, identity included.
     pub checksum: u32,
-    /// Where it lies within the checkpoint: the store's own word. For a directory it is the name of the file, followed by
+    /// Where it lies.
+    pub at: Location,
+    /// What turned the state into bytes.
+    pub codec: CodecId,
+}
+
+/// Where a part lies: with the checkpoint that it was written for. A manifest may refer to parts of earlier
+/// checkpoints, which stay as long as one does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Location {
+    /// The execution that wrote the part.
+    pub execution: ExecutionId,
+    /// The checkpoint that it was written for.
+    pub checkpoint: CheckpointId,
+    /// Where it lies within that checkpoint: the store's own word. For a directory it is the name of the file, followed by
     /// offset and length, as in `name@128+77`, if the part is not alone in it.
     pub file: String,
+}
+
+impl Location {
+    /// A place in a checkpoint.
+    pub fn new(execution: ExecutionId, checkpoint: CheckpointId, file: impl Into<String>) -> Self {
+        Self { execution, checkpoint, file: file.into() }
+    }
+}
+
+impl PartRecord {
+    fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        let out = FieldsOut::default().put(1, &self.name.to_bytes()?)?.put(2, &self.bytes)?;
+        let out = out.put(3, &self.checksum)?.put(4, &self.at.execution)?;
+        let out = out.put(5, &self.at.checkpoint)?.put(6, &self.at.file)?;
+        Ok(out.put(7, &self.codec)?.into_bytes())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut fields = Fields::of("part in a manifest", bytes)?;
+        let name: Vec<u8> = fields.take(1)?;
+        let record = Self {
+            name: PartName::from_bytes(&name)?,
+            bytes: fields.take(2)?,
+            checksum: fields.take(3)?,
+            at: Location {
+                execution: fields.take(4)?,
+                checkpoint: fields.take(5)?,
+                file: fields.take(6)?,
+            },
+            codec: fields.take(7)?,
+        };
+        fields.end().map(|()| record)
+    }
+
+    /// A part of this name that lies nowhere.
+    #[cfg(test)]
+    pub(crate) fn named(name: PartName) -> Self {
+        let at = Location::new(ExecutionId(0), CheckpointId(0), "");
+        Self { name, bytes: 0, checksum: 0, at, codec: Bincode::ID }
+    }
+}
+
+/// A record of a part as manifests of version 1 have it, and those of version 2 had it first.
+#[derive(Deserialize)]
+struct RecordOfVersion1 {
+    name: NameOfVersion1,
+    bytes: u64,
+    checksum: u32,
+    file: String,
+}
+
+impl RecordOfVersion1 {
+    fn of(self, execution: ExecutionId, checkpoint: CheckpointId) -> PartRecord {
+        PartRecord {
+            name: self.name.into(),
+            bytes: self.bytes,
+            checksum: self.checksum,
+            at: Location { execution, checkpoint, file: self.file },
+            codec: Bincode::ID,
+        }
+    }
 }
 
 impl Manifest {
@@ -146,6 +236,7 @@ impl Manifest {
             execution,
             checkpoint,
             job: job.into(),
+            kind: CheckpointKind::default(),
             cut: String::new(),
             components: Vec::new(),
             taken_unix_ms: 0,
@@ -153,7 +244,7 @@ impl Manifest {
         }
     }
 
-    /// The part of one instance, if it has one.
+    /// The part of this name, if there is one.
     #[must_use]
     pub fn part(&self, name: &PartName) -> Option<&PartRecord> {
         self.parts.iter().find(|part| part.name == *name)
@@ -169,7 +260,9 @@ impl Manifest {
             self.components.iter().map(ComponentRecord::to_bytes).collect::<Result<_, _>>()?;
         let out = FieldsOut::default().put(1, &self.execution)?.put(2, &self.checkpoint)?;
         let out = out.put(3, &self.job)?.put(4, &self.cut)?.put(5, &self.taken_unix_ms)?;
-        let out = out.put(6, &components)?.put(7, &self.parts)?;
+        let parts: Vec<Vec<u8>> =
+            self.parts.iter().map(PartRecord::to_bytes).collect::<Result<_, _>>()?;
+        let out = out.put(6, &components)?.put(8, &parts)?.put(9, &self.kind)?;
         Ok(envelope::seal(&KIND, &out.into_bytes()))
     }
 
@@ -187,30 +280,29 @@ impl Manifest {
         let mut fields = Fields::of(KIND.what, body)?;
         let components: Vec<Vec<u8>> = fields.take(6)?;
         let components = components.iter().map(|bytes| ComponentRecord::from_bytes(bytes));
+        let (execution, checkpoint) = (fields.take(1)?, fields.take(2)?);
         let manifest = Self {
-            execution: fields.take(1)?,
-            checkpoint: fields.take(2)?,
+            execution,
+            checkpoint,
             job: fields.take(3)?,
             cut: fields.take(4)?,
+            kind: fields.find(9)?.unwrap_or_default(),
             taken_unix_ms: fields.take(5)?,
             components: components.collect::<Result<_, _>>()?,
-            parts: fields.take(7)?,
+            parts: match fields.find(7)? {
+                Some(old) => records(old, execution, checkpoint),
+                None => {
+                    let parts: Vec<Vec<u8>> = fields.take(8)?;
+                    parts
+                        .iter()
+                        .map(|bytes| PartRecord::from_bytes(bytes))
+                        .collect::<Result<_, _>>()?
+                }
+            },
         };
         fields.end().map(|()| manifest)
     }
 }
 
-impl PartName {
-    /// Names the part of one instance.
-    pub fn new(component: impl Into<String>, instance: usize) -> Self {
-        Self { component: component.into(), instance }
-    }
-}
-
-impl fmt::Display for PartName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.component, self.instance)
-    }
-}
-
-const KIND: Kind = Kind { what: "manifest", magic: *b"STRWMANI", version: 2, oldest: 1 };
+const KIND: Kind =
+    Kind { what: "manifest", magic: *b"STRWMANI", version: 3, oldest: 1, codecs: envelope::OURS };

@@ -8,20 +8,23 @@
 //! ```
 //!
 //! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
-//! (`codec`, `snapshot`), what a type looks like to a codec (`shape`), what a checkpoint's table of contents
-//! says (`manifest`, in `fields`), how every file
-//! proves itself (`envelope`), what a store promises (`store`, `store_error`), what one who only looks
+//! (`codec`, `encoded`, `snapshot`) and whether these give them back (`trace`), what a type looks like to a codec (`shape`), what a checkpoint is made of (`unit`) and its
+//! table of contents says (`manifest`, in `fields`), who reads what of it (`restore`), how every file proves itself (`envelope`), what a store promises (`store`, `store_error`), what one who only looks
 //! finds (`survey`), and the store in a directory (`directory_store`), which reaches the disk only
 //! through `disk`.
 
 pub(crate) mod coordinator;
 
 mod codec;
+mod encoded;
 mod fields;
 mod shape;
 mod snapshot;
+mod trace;
 
 mod manifest;
+pub(crate) mod restore;
+mod unit;
 
 mod envelope;
 
@@ -32,15 +35,19 @@ mod survey;
 mod directory_store;
 mod disk;
 
-pub use codec::{Bincode, Codec, CodecError, CodecId, decode, encode};
+pub use codec::{Bincode, Codec, CodecError, CodecId, MessagePack, decode, encode};
 pub use directory_store::DirectoryStore;
 pub(crate) use disk::create_dir_durably;
 pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
+pub use encoded::{EncodedState, StateCodec};
 pub use envelope::FormatError;
-pub use manifest::{ComponentRecord, Manifest, PartName, PartRecord};
+pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartRecord};
 pub(crate) use shape::Shape;
 pub use snapshot::{Snapshot, snapshot};
 pub(crate) use snapshot::{encoded, read_back, state_snapshot};
+#[cfg(test)]
+pub(crate) use store::sealed::Sealed;
 pub use store::{CheckpointStore, Recovered, SetAside};
 pub use store_error::StoreError;
 pub use survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition};
+pub use unit::{HashRange, PartName, Unit};

@@ -8,16 +8,18 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{self, CodecError};
+use super::codec::{CodecError, CodecId};
+use super::encoded::{EncodedState, StateCodec};
+use super::trace::trace;
 
 /// Boxes a state so that another thread can encode it later.
 ///
 /// ```
-/// use streamwork::checkpoint::{decode, snapshot};
+/// use streamwork::checkpoint::snapshot;
 ///
 /// let taken = snapshot(vec![1_u64, 2, 3]);
 /// let bytes = std::thread::spawn(move || taken.encode()).join().unwrap().unwrap();
-/// assert_eq!(decode::<Vec<u64>>(&bytes).unwrap(), [1, 2, 3]);
+/// assert_eq!(bytes.decode::<Vec<u64>>().unwrap(), [1, 2, 3]);
 /// ```
 pub fn snapshot<S: Serialize + Send + 'static>(state: S) -> Box<dyn Snapshot> {
     Box::new(Taken(state))
@@ -32,7 +34,7 @@ pub trait Snapshot: Send {
     /// # Errors
     ///
     /// [`CodecError::Encode`] if the state's `Serialize` fails; the checkpoint is then given up, not the job.
-    fn encode(self: Box<Self>) -> Result<Vec<u8>, CodecError>;
+    fn encode(self: Box<Self>) -> Result<EncodedState, CodecError>;
 
     /// As [`encode`](Self::encode), and makes sure that the bytes can be read back: they are decoded, and what comes out
     /// encoded again. Called for the first state of a component. The default only encodes.
@@ -40,7 +42,7 @@ pub trait Snapshot: Send {
     /// # Errors
     ///
     /// [`CodecError::NotGivenBack`] if they cannot.
-    fn encode_and_read_back(self: Box<Self>) -> Result<Vec<u8>, CodecError> {
+    fn encode_and_read_back(self: Box<Self>) -> Result<EncodedState, CodecError> {
         self.encode()
     }
 }
@@ -54,67 +56,66 @@ impl fmt::Debug for dyn Snapshot {
 struct Taken<S>(S);
 
 impl<S: Serialize + Send> Snapshot for Taken<S> {
-    fn encode(self: Box<Self>) -> Result<Vec<u8>, CodecError> {
-        codec::encode(&self.0)
+    fn encode(self: Box<Self>) -> Result<EncodedState, CodecError> {
+        EncodedState::of(&self.0, StateCodec::POSITIONAL)
     }
 }
 
 /// As [`snapshot`], for a state of which it can be said whether its bytes give it back.
-pub(crate) fn state_snapshot<S>(state: S) -> Box<dyn Snapshot>
+pub(crate) fn state_snapshot<S>(state: S, codec: CodecId) -> Box<dyn Snapshot>
 where
     S: Serialize + DeserializeOwned + Send + 'static,
 {
-    Box::new(State(state))
+    Box::new(State { state, codec })
 }
 
-struct State<S>(S);
+struct State<S> {
+    state: S,
+    codec: CodecId,
+}
 
 /// A first state that is larger is not read back: it would take too long, and is seldom the first.
 const READ_BACK_BYTES_MAX: usize = 16 << 20;
 
 impl<S: Serialize + DeserializeOwned + Send> Snapshot for State<S> {
-    fn encode(self: Box<Self>) -> Result<Vec<u8>, CodecError> {
-        codec::encode(&self.0)
+    fn encode(self: Box<Self>) -> Result<EncodedState, CodecError> {
+        EncodedState::of(&self.state, self.codec)
     }
 
-    fn encode_and_read_back(self: Box<Self>) -> Result<Vec<u8>, CodecError> {
-        read_back(&self.0)
+    fn encode_and_read_back(self: Box<Self>) -> Result<EncodedState, CodecError> {
+        read_back(&self.state, self.codec)
     }
 }
 
-/// The bytes of a state, which were read back: what comes out encodes to the same bytes.
-pub(crate) fn read_back<S: Serialize + DeserializeOwned>(state: &S) -> Result<Vec<u8>, CodecError> {
-    let bytes = codec::encode(state)?;
-    if bytes.len() > READ_BACK_BYTES_MAX {
-        return Ok(bytes);
+/// The bytes of a state, which were read back: what comes out tells serde the same.
+pub(crate) fn read_back<S>(state: &S, codec: CodecId) -> Result<EncodedState, CodecError>
+where
+    S: Serialize + DeserializeOwned,
+{
+    let encoded = EncodedState::of(state, codec)?;
+    if encoded.bytes.len() > READ_BACK_BYTES_MAX {
+        return Ok(encoded);
     }
     let type_name = std::any::type_name::<S>();
     let not = |source: Box<dyn Error + Send + Sync>| CodecError::NotGivenBack { type_name, source };
-    let read: S = codec::decode(&bytes).map_err(|error| not(error.into()))?;
-    let again = codec::encode(&read).map_err(|error| not(error.into()))?;
-    // A map may have its entries in another order then.
-    if tally(&bytes) != tally(&again) {
-        return Err(not("what was read is not what was written".into()));
+    let read: S = encoded.decode().map_err(|error| not(error.into()))?;
+    let (written, read) = (trace(state), trace(&read));
+    match (written, read) {
+        (Ok(written), Ok(read)) if written == read => Ok(encoded),
+        (Err(error), _) | (_, Err(error)) => Err(not(error.into())),
+        _ => Err(not("what was read is not what was written".into())),
     }
-    Ok(bytes)
-}
-
-/// How often each byte occurs.
-fn tally(bytes: &[u8]) -> [u32; 256] {
-    let mut tally = [0; 256];
-    bytes.iter().for_each(|byte| tally[usize::from(*byte)] += 1);
-    tally
 }
 
 /// State that is bytes already.
-pub(crate) fn encoded(bytes: Vec<u8>) -> Box<dyn Snapshot> {
-    Box::new(Encoded(bytes))
+pub(crate) fn encoded(state: EncodedState) -> Box<dyn Snapshot> {
+    Box::new(Encoded(state))
 }
 
-struct Encoded(Vec<u8>);
+struct Encoded(EncodedState);
 
 impl Snapshot for Encoded {
-    fn encode(self: Box<Self>) -> Result<Vec<u8>, CodecError> {
+    fn encode(self: Box<Self>) -> Result<EncodedState, CodecError> {
         Ok(self.0)
     }
 }

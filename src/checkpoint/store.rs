@@ -13,12 +13,14 @@
 use std::fmt;
 
 use super::{
-    manifest::{Manifest, PartName, PartRecord},
+    encoded::EncodedState,
+    manifest::{Manifest, PartRecord},
     store_error::StoreError,
+    unit::PartName,
 };
 use crate::id::{CheckpointId, ExecutionId};
 
-/// A place where complete checkpoints survive the process.
+/// A place where complete checkpoints survive the process. It cannot be implemented elsewhere yet: its methods still change.
 ///
 /// Methods may be called from any thread. Parts of one checkpoint may be written by several threads at once; `commit` is
 /// called after all of them returned. Within one execution checkpoint ids only grow.
@@ -36,16 +38,16 @@ use crate::id::{CheckpointId, ExecutionId};
 /// assert!(store.latest().unwrap().is_none());
 ///
 /// let counter = PartName::new("counter", 0);
-/// let part = store.write_part(execution, CheckpointId(1), &counter, b"42").unwrap();
+/// let part = store.write_part(execution, CheckpointId(1), &counter, &b"42".into()).unwrap();
 /// let mut manifest = Manifest::new(execution, CheckpointId(1), "count");
 /// manifest.parts = vec![part];
 /// store.commit(&manifest).unwrap();
 ///
 /// let recovered = store.latest().unwrap().unwrap();
 /// assert_eq!(recovered.manifest, manifest);
-/// assert_eq!(store.read_part(&manifest, &counter).unwrap().unwrap(), b"42");
+/// assert_eq!(store.read_part(&manifest, &counter).unwrap().unwrap().bytes, b"42");
 /// ```
-pub trait CheckpointStore: Send + Sync + fmt::Debug {
+pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Begins an execution: takes the store for this process, and makes a new, higher execution id durable.
     ///
     /// Called again on a store that is already taken by this value (the job restarts within its process) it gives the next
@@ -78,7 +80,7 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
         &self,
         manifest: &Manifest,
         name: &PartName,
-    ) -> Result<Option<Vec<u8>>, StoreError>;
+    ) -> Result<Option<EncodedState>, StoreError>;
 
     /// Writes one part of a checkpoint that is being taken. On return its bytes survive a power failure; it counts only
     /// once a committed manifest holds the record returned.
@@ -91,7 +93,7 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
         execution: ExecutionId,
         checkpoint: CheckpointId,
         name: &PartName,
-        bytes: &[u8],
+        state: &EncodedState,
     ) -> Result<PartRecord, StoreError>;
 
     /// Writes several parts of a checkpoint that is being taken, as [`write_part`](Self::write_part) does for each. On return
@@ -111,11 +113,11 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
     /// let store = DirectoryStore::open(directory.path()).unwrap();
     /// let (execution, checkpoint) = (store.begin_execution().unwrap(), CheckpointId(1));
     /// let [first, second] = [0, 1].map(|instance| PartName::new("counter", instance));
-    /// let states = [(first, b"42".to_vec()), (second.clone(), b"7".to_vec())];
+    /// let states = [(first, b"42".into()), (second.clone(), b"7".into())];
     /// let mut manifest = Manifest::new(execution, checkpoint, "count");
     /// manifest.parts = store.write_parts(execution, checkpoint, &states).unwrap();
     /// store.commit(&manifest).unwrap();
-    /// assert_eq!(store.read_part(&manifest, &second).unwrap().unwrap(), b"7");
+    /// assert_eq!(store.read_part(&manifest, &second).unwrap().unwrap().bytes, b"7");
     /// ```
     ///
     /// # Errors
@@ -125,10 +127,10 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
         &self,
         execution: ExecutionId,
         checkpoint: CheckpointId,
-        parts: &[(PartName, Vec<u8>)],
+        parts: &[(PartName, EncodedState)],
     ) -> Result<Vec<PartRecord>, StoreError> {
-        let write = |(name, bytes): &(PartName, Vec<u8>)| {
-            self.write_part(execution, checkpoint, name, bytes)
+        let write = |(name, state): &(PartName, EncodedState)| {
+            self.write_part(execution, checkpoint, name, state)
         };
         parts.iter().map(write).collect()
     }
@@ -173,7 +175,7 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
         &self,
         execution: ExecutionId,
         name: &PartName,
-        bytes: &[u8],
+        position: &EncodedState,
     ) -> Result<(), StoreError>;
 
     /// The newest position of a source instance, or `None` if it never wrote one.
@@ -183,7 +185,7 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// [`StoreError::Damaged`] if any other record is damaged, [`StoreError::UnknownFormat`] or [`StoreError::Io`].
-    fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError>;
+    fn read_position(&self, name: &PartName) -> Result<Option<EncodedState>, StoreError>;
 
     /// The manifests of all complete checkpoints, newest first, for those who want to look. Parts are not read. Damaged
     /// manifests are left out; [`latest`](Self::latest) is who reports them.
@@ -203,6 +205,12 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
     /// Lets go of the store, so that another may take it. Nothing can be written until the next
     /// [`begin_execution`](Self::begin_execution). Dropping the store does the same.
     fn release(&self);
+}
+
+/// Stores come along with this crate until their shape has settled.
+pub(crate) mod sealed {
+    /// Nobody else can name it.
+    pub trait Sealed {}
 }
 
 /// What [`CheckpointStore::latest`] found.

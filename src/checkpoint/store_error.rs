@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use super::{codec::CodecError, envelope::FormatError, manifest::PartName, store::SetAside};
+use super::{codec::CodecError, envelope::FormatError, store::SetAside, unit::PartName};
 use crate::id::{CheckpointId, ExecutionId};
 
 /// Why a [`CheckpointStore`](super::CheckpointStore) could not do what was asked.

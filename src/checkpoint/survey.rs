@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{
-    manifest::{Manifest, PartName},
-    store_error::StoreError,
-};
+use super::{encoded::EncodedState, manifest::Manifest, store_error::StoreError, unit::PartName};
 use crate::id::{CheckpointId, ExecutionId};
 
 /// Everything in the directory of a store, as [`DirectoryStore::survey`](super::DirectoryStore::survey) found it.
@@ -54,6 +51,8 @@ pub enum Condition {
     Unreadable(StoreError),
     /// It has no manifest: it is being taken, or was given up.
     Unfinished,
+    /// It has been removed, but for parts that newer checkpoints refer to.
+    Referenced,
     /// A start has found it damaged and set it aside; what is wrong with it, or `None` if by now nothing is.
     SetAside(Option<StoreError>),
 }
@@ -66,5 +65,5 @@ pub struct SurveyedPosition {
     /// The length of the file.
     pub bytes: u64,
     /// Whose it is and the newest position in it, or why neither can be told.
-    pub newest: Result<(PartName, Vec<u8>), StoreError>,
+    pub newest: Result<(PartName, EncodedState), StoreError>,
 }

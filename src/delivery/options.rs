@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::DirectoryStore;
 use crate::checkpoint::coordinator::Schedule;
+use crate::checkpoint::{CheckpointStore, DirectoryStore, StateCodec};
 use crate::error::Refused;
 
 /// How often a failed part of a job is started again before the job ends with the cause.
@@ -94,6 +93,8 @@ pub(crate) struct RunOptions {
     pub(crate) stalled_after: Duration,
     /// Components that leave behind what the store has of them.
     pub(crate) anew: Arc<BTreeSet<String>>,
+    /// What states are turned into bytes with, where a component does not choose.
+    pub(crate) state_codec: StateCodec,
 }
 
 impl Default for RunOptions {
@@ -106,6 +107,7 @@ impl Default for RunOptions {
             stop_within: Duration::from_secs(30),
             stalled_after: Duration::from_secs(10),
             anew: Arc::default(),
+            state_codec: StateCodec::default(),
         }
     }
 }
@@ -292,6 +294,25 @@ macro_rules! shared_options {
             /// ```
             pub fn start_anew(mut self, component: impl Into<String>) -> Self {
                 std::sync::Arc::make_mut(&mut self.options.anew).insert(component.into());
+                self
+            }
+
+            /// What states are turned into bytes with, unless a component chooses for itself
+            /// ([`Stream::state_codec`](crate::Stream::state_codec)); see
+            /// [`StateCodec`](crate::checkpoint::StateCodec). Default `Auto`.
+            ///
+            /// ```
+            /// # use streamwork::{AtLeastOnce, Job};
+            /// use streamwork::checkpoint::StateCodec;
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("numbers");
+            /// job.from_iter("numbers", || 0..10).for_each(|_| ());
+            /// let guarantee = AtLeastOnce::new().store_in(directory.path());
+            /// job.run(guarantee.state_codec(StateCodec::SelfDescribing))?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn state_codec(mut self, codec: crate::checkpoint::StateCodec) -> Self {
+                self.options.state_codec = codec;
                 self
             }
 

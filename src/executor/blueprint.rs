@@ -4,12 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::api::instance::Instance;
+use crate::channel::key::hashes_of;
 use crate::channel::ledger::Ledger;
 use crate::channel::push::Context;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint::coordinator::Cut;
-use crate::checkpoint::{CheckpointStore, ComponentRecord, Manifest, PartName, Shape};
+use crate::checkpoint::restore::{Reader, Reads, can_be_shared_out, reads};
+use crate::checkpoint::{
+    CheckpointStore, CodecId, ComponentRecord, EncodedState, Manifest, PartName, Shape, StateCodec,
+};
 use crate::clock::Clock;
 use crate::delivery::account::Account;
 use crate::delivery::options::Restarts;
@@ -48,6 +53,8 @@ pub(crate) struct ComponentPlan {
     /// Source, operator, or which sink.
     pub(crate) kind: &'static str,
     pub(crate) state: StateShape,
+    /// What its state is turned into bytes with.
+    pub(crate) codec: CodecId,
 }
 
 /// What is known of the type of a component's state.
@@ -62,6 +69,11 @@ pub(crate) enum StateShape {
 }
 
 impl StateShape {
+    /// Whether its type says what it is made of, or there is none.
+    pub(crate) fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+
     /// Of a state of this type.
     pub(crate) fn of<S: DeserializeOwned>() -> Self {
         Shape::of::<S>().map_or(Self::Unknown, |shape| Self::Known(shape.to_string()))
@@ -73,6 +85,7 @@ impl ComponentPlan {
     pub(crate) fn record(&self) -> ComponentRecord {
         let mut record = ComponentRecord::new(self.name.clone(), self.instances as u64);
         self.kind.clone_into(&mut record.kind);
+        record.codec = self.codec;
         if let StateShape::Known(shape) = &self.state {
             record.state = Some(shape.clone());
         }
@@ -80,8 +93,8 @@ impl ComponentPlan {
     }
 
     /// Whether state of the component that this was can be given to it; if not, why.
-    fn takes(&self, then: &ComponentRecord) -> Result<(), String> {
-        let Self { name, instances, kind, state } = self;
+    fn takes(&self, then: &ComponentRecord, shared_out: bool) -> Result<(), String> {
+        let Self { name, instances, kind, state, codec: _ } = self;
         if !then.kind.is_empty() && then.kind != *kind {
             return Err(format!("\"{name}\" was a {} and is a {kind} now", then.kind));
         }
@@ -89,6 +102,8 @@ impl ComponentPlan {
             (_, StateShape::Stateless) => {
                 return Err(format!("\"{name}\" had state and has none now"));
             }
+            // Bytes with the names of fields are read as serde's attributes say.
+            _ if then.codec == StateCodec::SELF_DESCRIBING => {}
             (Some(then), StateShape::Known(now)) if then != now => {
                 let at = first_difference(then, now);
                 let (then, now) = (around(then, at), around(now, at));
@@ -96,7 +111,7 @@ impl ComponentPlan {
             }
             _ => {}
         }
-        if then.parallelism != *instances as u64 {
+        if then.parallelism != *instances as u64 && !shared_out {
             return Err(format!(
                 "\"{name}\" had {} instances and has {instances} now: state cannot be dealt out anew",
                 then.parallelism
@@ -216,31 +231,40 @@ impl Execution {
     ///
     /// # Errors
     /// What the store said.
-    pub(crate) fn state_of(&self, name: &InstanceName) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) fn state_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
-        if self.anew.contains(&*name.component) {
+        if self.anew.contains(instance.component()) {
             return Ok(None);
         }
-        store.read_part(manifest, &part_name(name)).map_err(|error| failed_restore(name, error))
+        let reader = Reader {
+            instance: instance.index(),
+            instances: instance.parallelism,
+            keys: hashes_of(instance.index(), instance.parallelism),
+        };
+        let reads = reads(manifest, instance.component(), reader);
+        let failed = |error| failed_restore(&instance.name, error);
+        let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
+        reads.first().map_or(Ok(None), read)
     }
 
     /// The encoded position that a source instance starts from.
     ///
     /// # Errors
     /// What the store said.
-    pub(crate) fn position_of(&self, name: &InstanceName) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) fn position_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
+        let name = &instance.name;
         match (&self.store, self.terms.sources) {
             (Some(_), SourceTerms::WriteAhead) if self.anew.contains(&*name.component) => Ok(None),
             (Some(store), SourceTerms::WriteAhead) => {
                 store.read_position(&part_name(name)).map_err(|error| failed_restore(name, error))
             }
-            _ => self.state_of(name),
+            _ => self.state_of(instance),
         }
     }
 }
 
 pub(crate) fn part_name(name: &InstanceName) -> PartName {
-    PartName { component: name.component.to_string(), instance: name.instance }
+    PartName::new(&*name.component, name.instance)
 }
 
 fn failed_restore(
@@ -291,13 +315,15 @@ impl Blueprint {
             .chain(positions.map(|then| &*then.name))
             .collect();
         for component in with_state.into_iter().filter(|component| !anew.contains(*component)) {
+            let parts = manifest.parts.iter().filter(|part| part.name.component == component);
+            let shared_out = can_be_shared_out(parts);
             let fits = match (now.get(component), then.get(component)) {
                 (None, _) => {
                     Err(format!("it has state of \"{component}\", which the job no longer has"))
                 }
-                (Some(now), Some(then)) => now.takes(then),
+                (Some(now), Some(then)) => now.takes(then, shared_out),
                 (Some(now), None) => {
-                    now.takes(&ComponentRecord::new(component, now.instances as u64))
+                    now.takes(&ComponentRecord::new(component, now.instances as u64), shared_out)
                 }
             };
             fits.map_err(|reason| {

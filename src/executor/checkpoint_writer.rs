@@ -215,7 +215,7 @@ impl CheckpointWriter {
             self.read_back.insert(name.component.clone());
         }
         match encoded {
-            Ok(Ok(bytes)) => Ok((name, bytes)),
+            Ok(Ok(state)) => Ok((name, state)),
             Ok(Err(error @ CodecError::NotGivenBack { .. })) => {
                 Err(Unencoded::NotGivenBack(name, error))
             }
@@ -225,14 +225,14 @@ impl CheckpointWriter {
     }
 
     fn keep_or_store(&mut self, of: CheckpointId, part: EncodedPart) -> Result<(), String> {
-        let (name, bytes) = part;
-        if SmallParts::is_small(&bytes) {
-            let is_full = self.small.keep(of, (name, bytes));
+        let (name, state) = part;
+        if SmallParts::is_small(&state) {
+            let is_full = self.small.keep(of, (name, state));
             return if is_full { self.store_small_parts(of) } else { Ok(()) };
         }
         let record = self
             .store
-            .write_part(self.execution, of, &name, &bytes)
+            .write_part(self.execution, of, &name, &state)
             .map_err(|error| with_causes(&error))?;
         self.records.entry(of).or_default().insert(name, record);
         Ok(())
@@ -332,7 +332,7 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{DirectoryStore, Recovered, encoded};
+    use crate::checkpoint::{DirectoryStore, EncodedState, Recovered, encoded};
     use crate::clock::MonotonicClock;
 
     const SMALL: usize = 10;
@@ -354,6 +354,8 @@ mod tests {
         fate: Mutex<Fate>,
     }
 
+    impl crate::checkpoint::Sealed for Noting {}
+
     impl CheckpointStore for Noting {
         fn begin_execution(&self) -> Result<ExecutionId, StoreError> {
             self.store.begin_execution()
@@ -361,7 +363,11 @@ mod tests {
         fn latest(&self) -> Result<Option<Recovered>, StoreError> {
             self.store.latest()
         }
-        fn read_part(&self, of: &Manifest, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+        fn read_part(
+            &self,
+            of: &Manifest,
+            name: &PartName,
+        ) -> Result<Option<EncodedState>, StoreError> {
             self.store.read_part(of, name)
         }
         fn write_part(
@@ -369,7 +375,7 @@ mod tests {
             execution: ExecutionId,
             checkpoint: CheckpointId,
             name: &PartName,
-            bytes: &[u8],
+            state: &EncodedState,
         ) -> Result<PartRecord, StoreError> {
             match *self.fate.lock() {
                 Fate::Written => {}
@@ -377,7 +383,7 @@ mod tests {
                 Fate::Panic => panic!("no part is wanted"),
             }
             self.noted.lock().push(name.to_string());
-            self.store.write_part(execution, checkpoint, name, bytes)
+            self.store.write_part(execution, checkpoint, name, state)
         }
         fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
             self.noted.lock().push("commit".to_owned());
@@ -397,11 +403,11 @@ mod tests {
             &self,
             execution: ExecutionId,
             name: &PartName,
-            bytes: &[u8],
+            position: &EncodedState,
         ) -> Result<(), StoreError> {
-            self.store.write_position(execution, name, bytes)
+            self.store.write_position(execution, name, position)
         }
-        fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+        fn read_position(&self, name: &PartName) -> Result<Option<EncodedState>, StoreError> {
             self.store.read_position(name)
         }
         fn list(&self) -> Result<Vec<Manifest>, StoreError> {
@@ -457,9 +463,12 @@ mod tests {
             for name in &names {
                 let state =
                     self.store.read_part(&manifest, name).expect("readable").expect("there");
-                assert!(state.iter().all(|byte| usize::from(*byte) == name.instance), "{name}");
+                assert!(
+                    state.bytes.iter().all(|byte| usize::from(*byte) == name.instance()),
+                    "{name}"
+                );
             }
-            names.iter().map(|name| name.instance).collect()
+            names.iter().map(PartName::instance).collect()
         }
 
         /// The files of a checkpoint of the first execution, by their extensions.
@@ -482,7 +491,7 @@ mod tests {
 
     fn parts(instance: usize, bytes: usize) -> Parts {
         let state = vec![u8::try_from(instance).expect("few instances"); bytes];
-        vec![(PartName::new("counter", instance), encoded(state))]
+        vec![(PartName::new("counter", instance), encoded(state.into()))]
     }
 
     #[test]
@@ -528,7 +537,7 @@ mod tests {
     fn more_small_parts_than_may_be_kept_are_stored_before_the_manifest_is_due() {
         let mut scene = Scene::new(|store| store);
         let many = (0..2_500).map(|instance| {
-            let state = encoded(vec![0; 4096]);
+            let state = encoded(vec![0; 4096].into());
             (PartName::new("counter", instance), state)
         });
         let (checkpoint, parts) = (CheckpointId(1), Revocable::new(many.collect()));

@@ -14,8 +14,7 @@ use crate::api::side_output::DeclaredOutput;
 use crate::api::sink::{Sink, TransactionalSink};
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
-use crate::checkpoint::{CodecError, decode, encode};
-use crate::checkpoint::{Snapshot, state_snapshot};
+use crate::checkpoint::{CodecError, CodecId, EncodedState, Snapshot, state_snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Permanent};
 use crate::executor::blueprint::StateShape;
@@ -42,7 +41,7 @@ pub(crate) trait Component: Sized {
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
     /// Starts from encoded state; the timers that were part of it. By default it has none.
-    fn setup(&mut self, _: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
+    fn setup(&mut self, _: &Instance, _: Option<&EncodedState>) -> Result<Timers, BoxError> {
         Ok(Timers::new())
     }
 
@@ -81,7 +80,7 @@ pub(crate) trait Component: Sized {
         Ok(())
     }
     /// Its state; `None` for what has none.
-    fn snapshot(&mut self, _timers: Timers) -> Option<Box<dyn Snapshot>> {
+    fn snapshot(&mut self, _timers: Timers, _: CodecId) -> Option<Box<dyn Snapshot>> {
         None
     }
     fn prepare(&mut self, _checkpoint: CheckpointId) -> Result<(), BoxError> {
@@ -100,7 +99,7 @@ impl<O: Operator> Component for Stateless<O> {
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
 
-    fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
+    fn setup(&mut self, instance: &Instance, _: Option<&EncodedState>) -> Result<Timers, BoxError> {
         self.0.setup(instance).map(|()| Timers::new())
     }
     fn apply_each(
@@ -138,10 +137,14 @@ impl<O: StatefulOperator> Component for Stateful<O> {
         StateShape::of::<O::State>()
     }
 
-    fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
+    fn setup(
+        &mut self,
+        instance: &Instance,
+        state: Option<&EncodedState>,
+    ) -> Result<Timers, BoxError> {
         let (state, timers) = match state {
-            Some(bytes) => {
-                let decoded = decode::<(O::State, Timers)>(bytes).map_err(Permanent::new)?;
+            Some(encoded) => {
+                let decoded = encoded.decode::<(O::State, Timers)>().map_err(Permanent::new)?;
                 (Some(decoded.0), decoded.1)
             }
             None => (None, Timers::new()),
@@ -169,8 +172,8 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     fn finish(&mut self, out: &mut Output<O::Out>) -> Result<(), BoxError> {
         self.0.finish(out)
     }
-    fn snapshot(&mut self, timers: Timers) -> Option<Box<dyn Snapshot>> {
-        Some(state_snapshot((self.0.state(), timers)))
+    fn snapshot(&mut self, timers: Timers, codec: CodecId) -> Option<Box<dyn Snapshot>> {
+        Some(state_snapshot((self.0.state(), timers), codec))
     }
 }
 
@@ -182,7 +185,7 @@ impl<S: Sink> Component for Plain<S> {
     type Out = ();
     const IS_SINK: bool = true;
 
-    fn setup(&mut self, instance: &Instance, _: Option<&[u8]>) -> Result<Timers, BoxError> {
+    fn setup(&mut self, instance: &Instance, _: Option<&EncodedState>) -> Result<Timers, BoxError> {
         self.0.setup(instance).map(|()| Timers::new())
     }
     fn apply_each(
@@ -227,10 +230,14 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         }
     }
 
-    fn setup(&mut self, instance: &Instance, state: Option<&[u8]>) -> Result<Timers, BoxError> {
+    fn setup(
+        &mut self,
+        instance: &Instance,
+        state: Option<&EncodedState>,
+    ) -> Result<Timers, BoxError> {
         self.sink.setup(instance)?;
-        if let Some(bytes) = state {
-            let decoded = decode::<Stored<S::Handle>>(bytes).map_err(Permanent::new)?;
+        if let Some(encoded) = state {
+            let decoded = encoded.decode::<Stored<S::Handle>>().map_err(Permanent::new)?;
             let (prepared, newest) = decoded;
             for (_, handle) in prepared {
                 self.sink.commit(handle)?;
@@ -270,11 +277,11 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         Ok(())
     }
 
-    fn snapshot(&mut self, _: Timers) -> Option<Box<dyn Snapshot>> {
+    fn snapshot(&mut self, _: Timers, codec: CodecId) -> Option<Box<dyn Snapshot>> {
         match self.commits {
             Commits::WithCheckpoint => {
                 let stored: Stored<S::Handle> = (self.prepared.clone(), self.sink.newest());
-                Some(state_snapshot(stored))
+                Some(state_snapshot(stored, codec))
             }
             Commits::EachBatch => None,
         }
@@ -298,13 +305,17 @@ impl<S: TransactionalSink> Component for Transactional<S> {
 pub(crate) fn salvage<C: Component>(
     component: &mut C,
     timers: Timers,
-) -> Result<Option<Vec<u8>>, CodecError> {
-    component.snapshot(timers).map(Snapshot::encode).transpose()
+    codec: CodecId,
+) -> Result<Option<EncodedState>, CodecError> {
+    component.snapshot(timers, codec).map(Snapshot::encode).transpose()
 }
 
 /// State of a source, encoded on its own thread; it is a few offsets.
-pub(crate) fn encode_position<S: serde::Serialize>(state: &S) -> Result<Vec<u8>, BoxError> {
-    Ok(encode(state)?)
+pub(crate) fn encode_position<S: serde::Serialize>(
+    state: &S,
+    codec: CodecId,
+) -> Result<EncodedState, BoxError> {
+    Ok(EncodedState::of(state, codec)?)
 }
 
 /// Nanoseconds of a timer.

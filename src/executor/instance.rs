@@ -178,7 +178,7 @@ mod tests {
         let (to, reports) = crossbeam_channel::unbounded();
         let context = Context::new(Arc::new(MonotonicClock::default()), Ledger::new(None));
         let mut base = Base::new(Arc::default(), Reporter { number: 7, to }, context);
-        let part = || (PartName::new("counter", 0), encoded(b"42".to_vec()));
+        let part = || (PartName::new("counter", 0), encoded(b"42".into()));
 
         base.context.snapshots.push(part());
         base.report_saved(CheckpointId(1));

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use crate::checkpoint::PartName;
+use crate::checkpoint::{EncodedState, PartName};
 use crate::id::CheckpointId;
 
 /// The encoded state of one component of one instance.
-pub(crate) type EncodedPart = (PartName, Vec<u8>);
+pub(crate) type EncodedPart = (PartName, EncodedState);
 
 /// Parts that wait, by the checkpoint that they belong to.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ struct Waiting {
 
 impl SmallParts {
     /// Whether a part with this state is one to be kept.
-    pub(crate) fn is_small(state: &[u8]) -> bool {
-        state.len() <= SMALL_BYTES_MAX
+    pub(crate) fn is_small(state: &EncodedState) -> bool {
+        state.bytes.len() <= SMALL_BYTES_MAX
     }
 
     /// Keeps a part; whether what is kept of the checkpoint has to be written now.
@@ -33,7 +33,7 @@ impl SmallParts {
     pub(crate) fn keep(&mut self, checkpoint: CheckpointId, part: EncodedPart) -> bool {
         let waiting = self.0.entry(checkpoint).or_default();
         let (name, state) = &part;
-        waiting.bytes += mem::size_of::<EncodedPart>() + name.component.len() + state.len();
+        waiting.bytes += mem::size_of::<EncodedPart>() + name.component.len() + state.bytes.len();
         waiting.parts.push(part);
         waiting.bytes >= KEPT_BYTES_MAX
     }
@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     fn part(instance: usize, bytes: usize) -> EncodedPart {
-        (PartName::new("counter", instance), vec![7; bytes])
+        (PartName::new("counter", instance), vec![7; bytes].into())
     }
 
     #[test]
     fn a_block_is_small_and_a_byte_more_is_not() {
-        assert!(SmallParts::is_small(&[]));
-        assert!(SmallParts::is_small(&[0; 4096]));
-        assert!(!SmallParts::is_small(&[0; 4097]));
+        assert!(SmallParts::is_small(&[].into()));
+        assert!(SmallParts::is_small(&[0; 4096].into()));
+        assert!(!SmallParts::is_small(&[0; 4097].into()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::api::side_output::DeclaredOutput;
 use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
+use crate::checkpoint::StateCodec;
 use crate::executor::blueprint::{SOURCE, Surroundings};
 use crate::job::make::{AnyLetters, MakeEdge, OperatorMaker, SourceMaker};
 
@@ -41,6 +42,8 @@ pub(crate) struct NodeSpec {
     /// Its output may lead nowhere.
     pub(crate) ignored: bool,
     pub(crate) scope: StateScope,
+    /// What its state is turned into bytes with, if that is chosen for it alone.
+    pub(crate) codec: Option<StateCodec>,
     /// A factory of places for dead letters of its event type.
     pub(crate) letters: Option<AnyLetters>,
     /// The numbers of the edges that lead to it, and of those that lead away.
@@ -128,6 +131,7 @@ impl Graph {
             own_thread: false,
             ignored: false,
             scope: StateScope::NoState,
+            codec: None,
             letters: None,
             inputs: Vec::new(),
             outputs: Vec::new(),

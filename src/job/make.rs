@@ -15,6 +15,7 @@ use crate::api::output::Output;
 use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents};
 use crate::api::source::{Source, StatefulSource};
 use crate::api::source_output::SourceOutput;
+use crate::api::state::State;
 use crate::api::waker::Waker;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
@@ -24,7 +25,7 @@ use crate::channel::port::One;
 use crate::channel::push::{Push, Tee};
 use crate::channel::queue::{QueueReceiver, QueueSender, queue};
 use crate::checkpoint::coordinator::Cut;
-use crate::checkpoint::decode;
+use crate::checkpoint::{CodecError, CodecId, EncodedState};
 use crate::delivery::account::source_side;
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Cause, Failure, Permanent};
@@ -53,6 +54,8 @@ pub(crate) struct Site<'a> {
     pub(crate) instance: Instance,
     /// The number of its thread; for a source also that of its tracker.
     pub(crate) number: usize,
+    /// What its state is turned into bytes with.
+    pub(crate) codec: CodecId,
 }
 
 /// What an instance's outputs lead to.
@@ -220,8 +223,9 @@ where
             sides: way.sides,
             consequences: site.execution.consequences(),
             injected: site.execution.injected.clone(),
+            codec: site.codec,
         };
-        let state = site.execution.state_of(&site.instance.name)?;
+        let state = site.execution.state_of(&site.instance)?;
         let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
         let now = execution.clock.now();
         let node = Node::start(place, Box::new(move || factory(&execution)), state, now)?;
@@ -263,6 +267,23 @@ pub(crate) fn rewindable<S: StatefulSource>(
     source(move || Rewindable(factory()))
 }
 
+/// Where a source begins: its state, and the bytes of that; none of both for the beginning.
+type StartingPoint<S> = (Option<S>, Option<Arc<[u8]>>);
+
+/// A position as a state, and encoded as this instance encodes it: it may be of a run that chose otherwise.
+fn restore_position<S: State>(
+    encoded: Option<EncodedState>,
+    codec: CodecId,
+) -> Result<StartingPoint<S>, CodecError> {
+    let Some(encoded) = encoded else { return Ok((None, None)) };
+    let state: S = encoded.decode()?;
+    let encoded = match encoded.codec == codec {
+        true => encoded,
+        false => EncodedState::of(&state, codec)?,
+    };
+    Ok((Some(state), Some(encoded.bytes.into())))
+}
+
 fn source<C: SourceComponent + 'static>(
     factory: impl Fn() -> C + Send + Sync + 'static,
 ) -> SourceMaker {
@@ -271,15 +292,15 @@ fn source<C: SourceComponent + 'static>(
         let fail =
             |callback, cause| Failure { instance: site.instance.name.clone(), callback, cause };
         let execution = site.execution;
-        let encoded = execution.position_of(&site.instance.name)?.filter(|_| C::REWINDABLE);
-        let decoded = catch_unwind(|| encoded.as_deref().map(decode::<C::State>).transpose());
-        let state = match decoded {
-            Ok(state) => {
-                state.map_err(|error| fail("restore", Cause::error(Permanent::new(error))))?
+        let encoded = execution.position_of(&site.instance)?.filter(|_| C::REWINDABLE);
+        let codec = site.codec;
+        let restored = catch_unwind(move || restore_position::<C::State>(encoded, codec));
+        let (state, start) = match restored {
+            Ok(restored) => {
+                restored.map_err(|error| fail("restore", Cause::error(Permanent::new(error))))?
             }
             Err(payload) => return Err(fail("restore", Cause::panic(payload))),
         };
-        let start = encoded.map(Arc::from);
         let (terms, account) = (&execution.terms, &execution.account);
         let side = source_side(terms, account, site.number, C::bytes_of, start);
         let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
@@ -296,6 +317,7 @@ fn source<C: SourceComponent + 'static>(
             cut: terms.cut,
             consequences: execution.consequences(),
             injected: execution.injected.clone(),
+            codec: site.codec,
         };
         let factory = Arc::clone(&factory);
         let source = SourceInstance::start(

@@ -9,6 +9,7 @@ use crate::api::instance::Instance;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
+use crate::checkpoint::CodecId;
 use crate::checkpoint::coordinator::Cut;
 use crate::delivery::options::LONGEST_WAIT;
 use crate::delivery::terms::Guarantee;
@@ -20,7 +21,7 @@ use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
 use crate::job::graph::{
-    EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateScope, UnfitOption,
+    EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, NodeSpec, StateScope, UnfitOption,
 };
 use crate::job::make::{
     AnyEnd, AnyLetters, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
@@ -33,17 +34,12 @@ use crate::metrics::Edge;
 /// What is wrong, naming the component.
 pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Refused> {
     let layout = Arc::new(layout(graph, guarantee)?);
-    let commits = guarantee.terms.commits;
     let components = graph.nodes.iter().zip(&layout.nodes).map(|(spec, node)| ComponentPlan {
         name: node.name.to_string(),
         instances: node.parallelism,
         kind: spec.kind.words(),
-        state: match &spec.kind {
-            // Nobody will compare it.
-            _ if guarantee.options.store.is_none() => StateShape::Stateless,
-            NodeKind::Source(maker) => (maker.state)(),
-            NodeKind::Operator(maker) | NodeKind::Sink(_, maker) => (maker.state)(commits),
-        },
+        state: node.state.clone(),
+        codec: node.codec,
     });
     Ok(Blueprint {
         job: graph.name.clone(),
@@ -61,7 +57,7 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
 /// What is wrong, naming the component.
 pub(crate) fn layout(graph: &Graph, guarantee: &Guarantee) -> Result<Layout, Refused> {
     check_graph(graph)?;
-    let layout = Layout::of(graph)?;
+    let layout = Layout::of(graph, guarantee)?;
     check_guarantee(graph, guarantee)?;
     check_queues(&layout)?;
     Ok(layout)
@@ -256,6 +252,9 @@ pub(super) struct PlannedNode {
     letters: Option<AnyLetters>,
     /// The numbers of the edges that lead away from it.
     outputs: Vec<usize>,
+    pub(super) state: StateShape,
+    /// What its state is turned into bytes with.
+    pub(super) codec: CodecId,
 }
 
 enum Maker {
@@ -274,7 +273,7 @@ pub(super) struct PlannedEdge {
 }
 
 impl Layout {
-    fn of(graph: &Graph) -> Result<Self, Refused> {
+    fn of(graph: &Graph, guarantee: &Guarantee) -> Result<Self, Refused> {
         let parallelism = parallelism(graph);
         check_scopes(graph, &parallelism)?;
         let mut edges = Vec::new();
@@ -326,6 +325,8 @@ impl Layout {
         }
         let mut nodes: Vec<PlannedNode> = Vec::new();
         for (number, node) in graph.nodes.iter().enumerate() {
+            let state = state_shape(node, guarantee);
+            let codec = settle_codec(node, &state, guarantee)?;
             let fused_to = node.inputs.iter().map(|edge| &edges[*edge]).find(|edge| edge.fused);
             nodes.push(PlannedNode {
                 name: node.name.as_str().into(),
@@ -339,6 +340,8 @@ impl Layout {
                 head: fused_to.map_or(number, |edge| nodes[edge.from].head),
                 letters: node.letters.clone(),
                 outputs: node.outputs.clone(),
+                state,
+                codec,
             });
         }
         check_threads(&nodes)?;
@@ -404,6 +407,34 @@ fn parallelism(graph: &Graph) -> Vec<usize> {
         settled.push(node.parallelism.unwrap_or(inherited.unwrap_or(1)));
     }
     settled
+}
+
+/// What a component keeps in checkpoints, where there are any.
+fn state_shape(node: &NodeSpec, guarantee: &Guarantee) -> StateShape {
+    match &node.kind {
+        // Nobody will compare it.
+        _ if guarantee.options.store.is_none() => StateShape::Stateless,
+        NodeKind::Source(maker) => (maker.state)(),
+        NodeKind::Operator(maker) | NodeKind::Sink(_, maker) => {
+            (maker.state)(guarantee.terms.commits)
+        }
+    }
+}
+
+/// The codec of a component's state: its own choice, else that of the guarantee.
+fn settle_codec(
+    node: &NodeSpec,
+    state: &StateShape,
+    guarantee: &Guarantee,
+) -> Result<CodecId, Refused> {
+    let choice = node.codec.unwrap_or(guarantee.options.state_codec);
+    choice.settle(state.is_known()).ok_or_else(|| Refused::Option {
+        option: "state_codec",
+        reason: format!(
+            "the type of the state of \"{}\" does not say what it is made of, which a positional codec needs: choose `StateCodec::SelfDescribing`",
+            node.name
+        ),
+    })
 }
 
 /// State that is about all events can only be in one place.
@@ -550,6 +581,7 @@ impl Building<'_> {
                 waker: self.execution.mailboxes[self.number].waker.clone(),
             },
             number: self.number,
+            codec: self.layout.nodes[node].codec,
         }
     }
 }

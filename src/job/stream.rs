@@ -16,6 +16,7 @@ use crate::api::sink::{IdempotentSink, Sink, SinkKind, TransactionalSink};
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
 use crate::channel::partition::KeyOf;
+use crate::checkpoint::StateCodec;
 use crate::executor::component::{Component, Plain, Stateful, Stateless, Transactional};
 use crate::executor::source_instance::letters_into;
 use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateScope};
@@ -624,6 +625,23 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
+    /// What the state of the component before is turned into bytes with: its own, whatever the guarantee says for
+    /// all. See [`StateCodec`].
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// use streamwork::checkpoint::StateCodec;
+    /// let job = Job::new("example");
+    /// let numbers = job.from_iter("numbers", || 0..9).state_codec(StateCodec::SelfDescribing);
+    /// numbers.for_each(|n| println!("{n}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn state_codec(&self, codec: StateCodec) -> Self {
+        self.change_nodes(|node| node.codec = Some(codec));
+        self.clone()
+    }
+
     /// Renames the component before: a verb like `map` has a made-up name until then.
     ///
     /// ```
@@ -691,6 +709,12 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// As [`Stream::state_codec`], for what a transactional sink keeps in checkpoints.
+    pub fn state_codec(self, codec: StateCodec) -> Self {
+        self.graph.lock().nodes[self.node].codec = Some(codec);
+        self
+    }
+
     /// How many instances the sink has: at least 1, and no more than the machine carries threads, or
     /// the job is refused. By default as many as the component that it reads from, where that is
     /// forwarded, else one.

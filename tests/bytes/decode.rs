@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use streamwork::checkpoint::{Manifest, PartName, decode, encode};
+use streamwork::checkpoint::{CodecId, EncodedState, Manifest, StateCodec};
 use streamwork::log::Offset;
 
 use crate::memory_disk::Random;
@@ -25,15 +25,28 @@ fn check<T>(value: &T, random: &mut Random, what: &str)
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
 {
-    let bytes = encode(value).expect("it can be encoded");
+    for codec in [StateCodec::POSITIONAL, StateCodec::SELF_DESCRIBING] {
+        check_with(codec, value, random, what);
+    }
+}
+
+fn check_with<T>(codec: CodecId, value: &T, random: &mut Random, what: &str)
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let whole = EncodedState::of(value, codec).expect("it can be encoded");
+    let bytes = whole.bytes;
     let input = mutated(&bytes, random);
-    let decoded = within_bounds(what, input.len(), || decode::<T>(&input));
+    let state = EncodedState { codec, bytes: input.clone() };
+    let decoded = within_bounds(what, input.len(), || state.decode::<T>());
     match decoded {
         Ok(found) if input == bytes => assert_eq!(found, *value, "{what}"),
         // Other bytes may stand for another value, but all of them for that and no other.
         Ok(found) => {
-            let again = encode(&found).expect("it can be encoded");
-            assert!(again.len() <= input.len(), "{what}: more than the input held");
+            let again = EncodedState::of(&found, codec).expect("it can be encoded").bytes;
+            // What describes itself may leave out the names.
+            let most = if codec == StateCodec::POSITIONAL { input.len() } else { usize::MAX };
+            assert!(again.len() <= most, "{what}: more than the input held");
         }
         Err(error) => {
             assert!(input != bytes, "{what}: what was written is refused: {error}");
@@ -54,7 +67,7 @@ fn damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_inp
     let timers = (Some(BTreeMap::from([(1_u64, 'x')])), vec![(u64::MAX, 7_u64); 20]);
     let offsets: Vec<(u32, Offset)> = (0..8).map(|n| (n, Offset::new(41))).collect();
     let nested: VecDeque<Vec<Vec<u16>>> = VecDeque::from([vec![vec![1, 2], vec![]], vec![]]);
-    let names = vec![PartName::new("counter", 3), PartName::new("", usize::MAX)];
+    let names = vec![("counter".to_owned(), 3_usize), (String::new(), usize::MAX)];
     let cases = tier::times(40_000, 10_000_000);
     for case in 0..cases {
         let what = format!("STREAMWORK_SEED={seed}, case {case}");
@@ -69,7 +82,35 @@ fn damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_inp
         check(&"text".repeat(20), random, &what);
         check(&vec![0_u64; 40], random, &what);
     }
-    tier::report(21, test, 9 * cases, "damaged values", seed, started.elapsed());
+    tier::report(21, test, 18 * cases, "damaged values", seed, started.elapsed());
+}
+
+/// What claims to be long, deep or numerous, and is not.
+#[test]
+fn lengths_and_depths_that_the_input_does_not_hold_are_refused_within_its_bounds() {
+    let long = [
+        vec![0xdb, 0xff, 0xff, 0xff, 0xff],
+        vec![0xc6, 0xff, 0xff, 0xff, 0xff],
+        vec![0xdd, 0xff, 0xff, 0xff, 0xff],
+        vec![0xdf, 0xff, 0xff, 0xff, 0xff],
+        vec![0xc9, 0xff, 0xff, 0xff, 0xff, 1],
+        vec![0x91; 1_000_000],
+        vec![0x81; 1_000_000],
+    ];
+    for bytes in long {
+        let state = EncodedState { codec: StateCodec::SELF_DESCRIBING, bytes };
+        let bytes = state.bytes.len();
+        let what = format!("{:02x}", state.bytes[0]);
+        within_bounds(&what, bytes, || {
+            state.decode::<String>().expect_err(&what);
+            state.decode::<Vec<String>>().expect_err(&what);
+            state.decode::<HashMap<String, u64>>().expect_err(&what);
+            state.decode::<serde_json::Value>().expect_err(&what);
+        });
+    }
+    let unknown = EncodedState { codec: CodecId(77), bytes: vec![1] };
+    let refused = unknown.decode::<u64>().expect_err("no codec has that number");
+    assert!(refused.to_string().contains("77"), "{refused}");
 }
 
 #[test]

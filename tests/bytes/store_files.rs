@@ -37,9 +37,10 @@ fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
     let names = [source(), PartName::new("counter", 0), PartName::new("counter", 1)];
     let complete = |checkpoint, together| {
         let id = CheckpointId(checkpoint);
-        let write =
-            |name: &PartName| store.write_part(execution, id, name, &state(checkpoint, name));
-        let states = names.clone().map(|name| (name.clone(), state(checkpoint, &name)));
+        let write = |name: &PartName| {
+            store.write_part(execution, id, name, &state(checkpoint, name).into())
+        };
+        let states = names.clone().map(|name| (name.clone(), state(checkpoint, &name).into()));
         let parts = match together {
             true => store.write_parts(execution, id, &states),
             false => names.iter().map(write).collect(),
@@ -55,7 +56,7 @@ fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
     };
     let manifests = vec![complete(1, false), complete(2, false), complete(3, true)];
     for position in ["first", "second", "third"] {
-        store.write_position(execution, &source(), position.as_bytes()).expect("written");
+        store.write_position(execution, &source(), &position.as_bytes().into()).expect("written");
     }
     drop(store);
     let mut files = vec![Path::new(ROOT).join("EXECUTION")];
@@ -81,8 +82,8 @@ fn assert_true_or_refused(
             let found = found.manifest;
             assert!(manifests.contains(&found), "{what}: {found:?}");
             for part in &found.parts {
-                let bytes = store.read_part(&found, &part.name).expect(what).expect(what);
-                assert_eq!(bytes, state(found.checkpoint.0, &part.name), "{what}");
+                let read = store.read_part(&found, &part.name).expect(what).expect(what);
+                assert_eq!(read, state(found.checkpoint.0, &part.name).into(), "{what}");
             }
         }
         Err(
@@ -96,7 +97,7 @@ fn assert_true_or_refused(
         Ok(None) => panic!("{what}: the position is taken for none"),
         Ok(Some(position)) => {
             let known: [&[u8]; 3] = [b"first", b"second", b"third"];
-            assert!(known.contains(&&position[..]), "{what}: {position:?}");
+            assert!(known.contains(&&position.bytes[..]), "{what}: {position:?}");
         }
         Err(StoreError::Damaged { .. } | StoreError::UnknownFormat { .. }) => {}
         Err(other) => panic!("{what}: {other}"),

@@ -128,7 +128,7 @@ fn stored_bytes_are_those_of_all_files() {
         .iter()
         .map(|part| {
             let file = directory.path().join(crate::fixture::directory(&manifest));
-            file.join(&part.file).metadata().unwrap().len()
+            file.join(&part.at.file).metadata().unwrap().len()
         })
         .sum();
     let manifest_bytes = manifest.to_bytes().unwrap().len() as u64;
@@ -171,14 +171,16 @@ fn component_names_of_any_kind_get_parts_of_their_own() {
     for (instance, component) in components.iter().enumerate() {
         for instance in [0, instance + 1, usize::MAX] {
             let name = PartName::new(*component, instance);
-            let state = format!("{component:?} {instance}");
+            let state = name.to_string();
             manifest.parts.push(
-                store.write_part(execution, CheckpointId(1), &name, state.as_bytes()).unwrap(),
+                store
+                    .write_part(execution, CheckpointId(1), &name, &state.as_bytes().into())
+                    .unwrap(),
             );
         }
     }
     let lowercase: BTreeSet<String> =
-        manifest.parts.iter().map(|part| part.file.to_lowercase()).collect();
+        manifest.parts.iter().map(|part| part.at.file.to_lowercase()).collect();
     assert_eq!(
         lowercase.len(),
         manifest.parts.len(),
@@ -189,9 +191,9 @@ fn component_names_of_any_kind_get_parts_of_their_own() {
     let found = store.latest().unwrap().unwrap().manifest;
     assert_eq!(found, manifest);
     for part in &found.parts {
-        let expected = format!("{:?} {}", part.name.component, part.name.instance);
+        let expected = part.name.to_string();
         let state = store.read_part(&found, &part.name).unwrap().unwrap();
-        assert_eq!(state, expected.as_bytes());
+        assert_eq!(state.bytes, expected.as_bytes());
     }
 }
 
@@ -199,7 +201,9 @@ fn component_names_of_any_kind_get_parts_of_their_own() {
 fn every_thread_can_write_its_part_of_one_checkpoint() {
     committed_by_threads(|store, execution, instance| {
         let name = PartName::new("counter", instance);
-        store.write_part(execution, CheckpointId(1), &name, &[instance as u8; 1000]).map(|of| [of])
+        store
+            .write_part(execution, CheckpointId(1), &name, &(&[instance as u8; 1000]).into())
+            .map(|of| [of])
     });
 }
 
@@ -231,8 +235,8 @@ proptest! {
         let execution = store.begin_execution().unwrap();
         let name = PartName::new(component, instance);
         let mut manifest = manifest_without_parts(execution, 1);
-        manifest.parts.push(store.write_part(execution, CheckpointId(1), &name, &state).unwrap());
+        manifest.parts.push(store.write_part(execution, CheckpointId(1), &name, &state.clone().into()).unwrap());
         store.commit(&manifest).unwrap();
-        prop_assert_eq!(store.read_part(&manifest, &name).unwrap(), Some(state));
+        prop_assert_eq!(store.read_part(&manifest, &name).unwrap(), Some(state.into()));
     }
 }

@@ -84,7 +84,7 @@ fn a_part_of_many_blocks_with_one_block_damaged_falls_back() {
     let mut second = write_parts(&store, execution, 2).unwrap();
     let (name, id) = (names()[0].clone(), second.checkpoint);
     let state: Vec<u8> = (0..1 << 20).map(|at: u32| at as u8).collect();
-    second.parts[0] = store.write_part(execution, id, &name, &state).unwrap();
+    second.parts[0] = store.write_part(execution, id, &name, &state.into()).unwrap();
     store.commit(&second).unwrap();
     drop(store);
     let path = part_path(&second, 0);
@@ -128,7 +128,7 @@ fn a_whole_part_other_than_the_manifest_has_seen_falls_back() {
     let (id, name) = (manifests[1].checkpoint, &names()[0]);
     let mut state = state(execution, 2, name);
     state.reverse();
-    store.write_part(execution, id, name, &state).unwrap();
+    store.write_part(execution, id, name, &state.into()).unwrap();
     let path = part_path(&manifests[1], 0);
     disk.put(&path, &other.get(&path));
     assert_falls_back(&disk, &manifests, "another state of the same instance");
@@ -157,7 +157,7 @@ fn a_manifest_that_points_out_of_its_directory_is_damaged() {
     let (disk, mut manifests) = disk_with([1, 2]);
     let path = manifest_path(&manifests[1]);
     let file = part_path(&manifests[1], 0);
-    file.to_str().unwrap().clone_into(&mut manifests[1].parts[0].file);
+    file.to_str().unwrap().clone_into(&mut manifests[1].parts[0].at.file);
     disk.put(path, &manifests[1].to_bytes().unwrap());
     assert_falls_back(&disk, &manifests, "a path for a file name");
 }
@@ -213,14 +213,14 @@ fn a_checkpoint_set_aside_still_counts_when_nothing_else_is_left() {
 fn a_manifest_of_a_later_version_is_refused_by_name_and_stays_where_it_is() {
     let (disk, manifests) = disk_with([1, 2]);
     let path = manifest_path(&manifests[1]);
-    let later = resealed(&disk.get(&path), 8, 3);
+    let later = resealed(&disk.get(&path), 8, 4);
     disk.put(&path, &later);
     let store = open(&disk);
     store.begin_execution().unwrap();
     for found in [store.latest().map(|_| ()), store.list().map(|_| ())] {
         match found.unwrap_err() {
             StoreError::UnknownFormat {
-                source: FormatError::UnknownVersion { found: 3, newest_known: 2, .. },
+                source: FormatError::UnknownVersion { found: 4, newest_known: 3, .. },
                 ..
             } => {}
             other => panic!("{other:?}"),

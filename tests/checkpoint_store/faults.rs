@@ -50,7 +50,7 @@ fn live(store: &DirectoryStore, told: &mut Told, is_crash: bool) {
             take_checkpoint(store, execution, checkpoint, told, is_crash);
             told.position_tried += 1;
             let position = told.position_tried.to_le_bytes();
-            if store.write_position(execution, &source(), &position).is_ok() {
+            if store.write_position(execution, &source(), &(&position).into()).is_ok() {
                 told.position = told.position_tried;
             }
         }
@@ -97,7 +97,7 @@ fn assert_holds(store: &DirectoryStore, found: Option<Manifest>, told: &Told) {
             && let Ok(state) = store.read_part(manifest, &name)
         {
             let expected = crate::fixture::state(manifest.execution, manifest.checkpoint.0, &name);
-            assert_eq!(state, Some(expected));
+            assert_eq!(state, Some(expected.into()));
         }
     }
 }
@@ -117,8 +117,8 @@ fn assert_recovers(disk: &MemoryDisk, told: &Told) {
         assert_parts_hold(&store, &complete);
     }
     assert_position_holds(&store, told);
-    store.write_position(execution, &source(), b"on").unwrap();
-    assert_eq!(store.read_position(&source()).unwrap().unwrap(), b"on");
+    store.write_position(execution, &source(), &b"on".into()).unwrap();
+    assert_eq!(store.read_position(&source()).unwrap().unwrap().bytes, b"on");
     let newer = complete(&store, execution, 1_000_000);
     assert_eq!(store.latest().unwrap().unwrap().manifest, newer);
     store.retain(2, None).unwrap();
@@ -128,7 +128,7 @@ fn assert_recovers(disk: &MemoryDisk, told: &Told) {
 
 fn assert_position_holds(store: &DirectoryStore, told: &Told) {
     let found = match store.read_position(&source()).unwrap() {
-        Some(bytes) => u64::from_le_bytes(bytes.try_into().unwrap()),
+        Some(position) => u64::from_le_bytes(position.bytes.try_into().unwrap()),
         None => 0,
     };
     let possible = told.position..=told.position_tried;

@@ -69,7 +69,7 @@ pub(crate) fn write_parts(
     for name in names() {
         let state = state(execution, checkpoint, &name);
         let id = CheckpointId(checkpoint);
-        let record = store.write_part(execution, id, &name, &state)?;
+        let record = store.write_part(execution, id, &name, &state.into())?;
         manifest.parts.push(record);
     }
     Ok(manifest)
@@ -82,7 +82,7 @@ pub(crate) fn write_parts_together(
     checkpoint: u64,
 ) -> Result<Manifest, StoreError> {
     let mut manifest = manifest_without_parts(execution, checkpoint);
-    let states = names().map(|name| (name.clone(), state(execution, checkpoint, &name)));
+    let states = names().map(|name| (name.clone(), state(execution, checkpoint, &name).into()));
     manifest.parts = store.write_parts(execution, CheckpointId(checkpoint), &states)?;
     Ok(manifest)
 }
@@ -136,7 +136,7 @@ pub(crate) fn manifest_path(manifest: &Manifest) -> std::path::PathBuf {
 }
 
 pub(crate) fn part_path(manifest: &Manifest, part: usize) -> std::path::PathBuf {
-    let file = manifest.parts[part].file.split('@').next().unwrap();
+    let file = manifest.parts[part].at.file.split('@').next().unwrap();
     Path::new(ROOT).join(directory(manifest)).join(file)
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn assert_parts_hold(store: &DirectoryStore, manifest: &Manifest) {
     for name in names() {
         let expected = state(manifest.execution, manifest.checkpoint.0, &name);
         let found = store.read_part(manifest, &name).unwrap();
-        assert_eq!(found, Some(expected), "{name} of {manifest:?}");
+        assert_eq!(found, Some(expected.into()), "{name} of {manifest:?}");
     }
 }
 

@@ -14,5 +14,6 @@ mod golden;
 mod overtaken;
 mod ownership;
 mod positions;
+mod references;
 mod retention;
 mod together;

@@ -78,13 +78,15 @@ fn nothing_is_written_before_an_execution_begins_or_after_release() {
     let (execution, checkpoint, name) = (ExecutionId(1), CheckpointId(2), &names()[0]);
     for _ in 0..2 {
         let outcomes = [
-            store.write_part(execution, checkpoint, name, b"").map(drop),
+            store.write_part(execution, checkpoint, name, &b"".into()).map(drop),
             store.write_parts(execution, checkpoint, &[]).map(drop),
-            store.write_parts(execution, checkpoint, &[(name.clone(), Vec::new())]).map(drop),
+            store
+                .write_parts(execution, checkpoint, &[(name.clone(), Vec::new().into())])
+                .map(drop),
             store.commit(&manifests[0]),
             store.abandon(execution, checkpoint),
             store.retain(2, None).map(drop),
-            store.write_position(execution, name, b""),
+            store.write_position(execution, name, &b"".into()),
         ];
         for outcome in outcomes {
             assert!(matches!(outcome, Err(StoreError::NotBegun)), "{outcome:?}");
@@ -104,11 +106,11 @@ fn a_late_answer_of_the_execution_before_changes_nothing() {
     let new = store.begin_execution().unwrap();
     let name = &names()[0];
     let outcomes = [
-        store.write_part(old, CheckpointId(3), name, b"").map(drop),
+        store.write_part(old, CheckpointId(3), name, &b"".into()).map(drop),
         store.write_parts(old, CheckpointId(3), &[]).map(drop),
-        store.write_parts(old, CheckpointId(3), &[(name.clone(), Vec::new())]).map(drop),
+        store.write_parts(old, CheckpointId(3), &[(name.clone(), Vec::new().into())]).map(drop),
         store.commit(&late),
-        store.write_position(old, name, b"late"),
+        store.write_position(old, name, &b"late".into()),
     ];
     for outcome in outcomes {
         assert!(
@@ -137,7 +139,7 @@ fn an_owner_that_lost_its_lock_is_fenced_by_the_id_on_the_disk() {
         stalled.commit(&manifest),
         stalled.abandon(old, CheckpointId(4)),
         stalled.retain(2, None).map(drop),
-        stalled.write_position(old, &names()[0], b"late"),
+        stalled.write_position(old, &names()[0], &b"late".into()),
         stalled.begin_execution().map(drop),
     ];
     for outcome in outcomes {
@@ -150,7 +152,10 @@ fn an_owner_that_lost_its_lock_is_fenced_by_the_id_on_the_disk() {
     assert_eq!(other.list().unwrap().len(), 3);
     assert_eq!(other.read_position(&names()[0]).unwrap(), None);
     // It holds on to nothing: what it does now is what any second store does.
-    assert!(matches!(stalled.write_position(old, &names()[0], b""), Err(StoreError::NotBegun)));
+    assert!(matches!(
+        stalled.write_position(old, &names()[0], &b"".into()),
+        Err(StoreError::NotBegun)
+    ));
 }
 
 #[test]
@@ -159,17 +164,17 @@ fn a_store_that_lost_the_directory_for_a_while_writes_positions_where_they_are_r
     let (first, second) = (open(&disk), open(&disk));
     let (name, path) = (&names()[0], Path::new(ROOT).join("EXECUTION"));
     let execution = first.begin_execution().unwrap();
-    first.write_position(execution, name, b"1").unwrap();
+    first.write_position(execution, name, &b"1".into()).unwrap();
     let whole = disk.get(&path);
     disk.put(&path, b"rubbish");
     first.begin_execution().unwrap_err();
     disk.put(&path, &whole);
     let execution = second.begin_execution().unwrap();
-    second.write_position(execution, name, b"2").unwrap();
+    second.write_position(execution, name, &b"2".into()).unwrap();
     second.release();
     let execution = first.begin_execution().unwrap();
-    first.write_position(execution, name, b"3").unwrap();
-    assert_eq!(first.read_position(name).unwrap().unwrap(), b"3");
+    first.write_position(execution, name, &b"3".into()).unwrap();
+    assert_eq!(first.read_position(name).unwrap().unwrap().bytes, b"3");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn disk_with_positions(count: u8) -> (MemoryDisk, Vec<usize>) {
     let store = open(&disk);
     let execution = store.begin_execution().unwrap();
     let write = |position| {
-        store.write_position(execution, &source(), &[position]).unwrap();
+        store.write_position(execution, &source(), &[position].into()).unwrap();
         disk.get(path(&disk)).len()
     };
     let lengths = (1..=count).map(write).collect();
@@ -41,18 +41,18 @@ fn the_newest_position_wins_also_in_the_next_process() {
     let execution = store.begin_execution().unwrap();
     assert_eq!(store.read_position(&source()).unwrap(), None);
     let other = PartName::new("transactions / all", 1);
-    store.write_position(execution, &other, b"other").unwrap();
+    store.write_position(execution, &other, &b"other".into()).unwrap();
     for position in ["", "one", "three", "two"] {
-        store.write_position(execution, &source(), position.as_bytes()).unwrap();
-        assert_eq!(store.read_position(&source()).unwrap().unwrap(), position.as_bytes());
+        store.write_position(execution, &source(), &position.as_bytes().into()).unwrap();
+        assert_eq!(store.read_position(&source()).unwrap().unwrap().bytes, position.as_bytes());
     }
     drop(store);
     let store = DirectoryStore::open(directory.path()).unwrap();
     let execution = store.begin_execution().unwrap();
-    assert_eq!(store.read_position(&source()).unwrap().unwrap(), b"two");
-    store.write_position(execution, &source(), b"four").unwrap();
-    assert_eq!(store.read_position(&source()).unwrap().unwrap(), b"four");
-    assert_eq!(store.read_position(&other).unwrap().unwrap(), b"other");
+    assert_eq!(store.read_position(&source()).unwrap().unwrap().bytes, b"two");
+    store.write_position(execution, &source(), &b"four".into()).unwrap();
+    assert_eq!(store.read_position(&source()).unwrap().unwrap().bytes, b"four");
+    assert_eq!(store.read_position(&other).unwrap().unwrap().bytes, b"other");
 }
 
 #[test]
@@ -62,18 +62,18 @@ fn a_position_file_stays_short_however_many_are_written() {
     let execution = store.begin_execution().unwrap();
     let mut longest = 0;
     for position in 0..5_000_u64 {
-        store.write_position(execution, &source(), &position.to_le_bytes()).unwrap();
+        store.write_position(execution, &source(), &(&position.to_le_bytes()).into()).unwrap();
         longest = longest.max(disk.get(path(&disk)).len());
         if position % 500 == 0 || position > 4_990 {
             let found = store.read_position(&source()).unwrap().unwrap();
-            assert_eq!(found, position.to_le_bytes());
+            assert_eq!(found.bytes, position.to_le_bytes());
         }
     }
     assert!((60 * 1024..=64 * 1024).contains(&longest), "{longest}");
     let large = vec![7; 200_000];
     for _ in 0..2 {
-        store.write_position(execution, &source(), &large).unwrap();
-        assert_eq!(store.read_position(&source()).unwrap().unwrap(), large);
+        store.write_position(execution, &source(), &large.clone().into()).unwrap();
+        assert_eq!(store.read_position(&source()).unwrap().unwrap().bytes, large);
     }
 }
 
@@ -92,12 +92,16 @@ fn a_record_cut_short_is_as_if_never_written() {
             let execution = store.begin_execution().unwrap();
             assert_eq!(
                 store.read_position(&source()).unwrap(),
-                Some(vec![expected]),
+                Some(vec![expected].into()),
                 "cut at {cut}"
             );
-            store.write_position(execution, &source(), &[9]).unwrap();
-            store.write_position(execution, &source(), &[10]).unwrap();
-            assert_eq!(store.read_position(&source()).unwrap(), Some(vec![10]), "cut at {cut}");
+            store.write_position(execution, &source(), &[9].into()).unwrap();
+            store.write_position(execution, &source(), &[10].into()).unwrap();
+            assert_eq!(
+                store.read_position(&source()).unwrap(),
+                Some(vec![10].into()),
+                "cut at {cut}"
+            );
         }
     }
 }
@@ -115,7 +119,7 @@ fn damage_before_the_last_record_is_an_error() {
         if bit / 8 < lengths[1] {
             assert!(matches!(found, Err(StoreError::Damaged { .. })), "bit {bit}: {found:?}");
         } else {
-            assert_eq!(found.unwrap(), Some(vec![2]), "bit {bit}");
+            assert_eq!(found.unwrap(), Some(vec![2].into()), "bit {bit}");
         }
     }
 }
@@ -140,7 +144,7 @@ fn a_position_file_in_the_place_of_another_is_an_error() {
     let store = open(&disk);
     let execution = store.begin_execution().unwrap();
     let other = PartName::new("other", 0);
-    store.write_position(execution, &other, b"1").unwrap();
+    store.write_position(execution, &other, &b"1".into()).unwrap();
     disk.put(path(&disk), &strange);
     match store.read_position(&other) {
         Err(StoreError::Damaged { source: FormatError::Misplaced { .. }, .. }) => {}

@@ -23,7 +23,9 @@ fn parts_written_together_come_back_each_as_it_was_from_one_file() {
     let store = DirectoryStore::open(directory.path()).unwrap();
     let execution = store.begin_execution().unwrap();
     let parts: Vec<_> = (0..300)
-        .map(|instance| (PartName::new("counter", instance), vec![instance as u8; instance * 7]))
+        .map(|instance| {
+            (PartName::new("counter", instance), vec![instance as u8; instance * 7].into())
+        })
         .collect();
     let mut manifest = manifest_without_parts(execution, 1);
     manifest.parts = store.write_parts(execution, CheckpointId(1), &parts).unwrap();
@@ -57,7 +59,7 @@ fn no_parts_are_no_file_and_no_records() {
 fn several_threads_can_write_parts_together_for_one_checkpoint() {
     let manifest = committed_by_threads(|store, execution, eighth| {
         let parts: Vec<_> = (eighth * 10..eighth * 10 + 10)
-            .map(|instance| (PartName::new("counter", instance), vec![instance as u8]))
+            .map(|instance| (PartName::new("counter", instance), vec![instance as u8].into()))
             .collect();
         store.write_parts(execution, CheckpointId(1), &parts)
     });
@@ -93,7 +95,7 @@ fn a_shared_file_in_the_place_of_another_falls_back() {
 
 /// What a manifest may say of the second part that is not where it lies.
 fn wrong_words(manifest: &Manifest) -> Vec<String> {
-    let [first, second] = [0, 1].map(|part| manifest.parts[part].file.clone());
+    let [first, second] = [0, 1].map(|part| manifest.parts[part].at.file.clone());
     let (file, range) = second.split_once('@').unwrap();
     let (start, bytes) = range.split_once('+').unwrap();
     let [start, bytes]: [u64; 2] = [start, bytes].map(|number| number.parse().unwrap());
@@ -138,7 +140,7 @@ fn a_manifest_that_says_of_a_part_where_it_does_not_lie_falls_back() {
     let (disk, manifests) = disk_with_parts_together([1, 2]);
     for word in wrong_words(&manifests[1]) {
         let (disk, mut manifests) = (disk.fork(), manifests.clone());
-        manifests[1].parts[1].file.clone_from(&word);
+        manifests[1].parts[1].at.file.clone_from(&word);
         disk.put(manifest_path(&manifests[1]), &manifests[1].to_bytes().unwrap());
         assert_falls_back(&disk, &manifests, &word);
     }
@@ -154,7 +156,7 @@ fn on_a_real_disk_a_wrong_place_is_damage_by_type_and_never_an_error_of_the_disk
     let path = directory.path().join(crate::fixture::directory(&manifest)).join("MANIFEST");
     for word in wrong_words(&manifest) {
         let mut wrong = manifest.clone();
-        wrong.parts[1].file.clone_from(&word);
+        wrong.parts[1].at.file.clone_from(&word);
         std::fs::write(&path, wrong.to_bytes().unwrap()).unwrap();
         let found = store.latest();
         assert!(matches!(found, Err(StoreError::NoneUsable { .. })), "{word}: {found:?}");
@@ -196,19 +198,19 @@ fn a_manifest_that_names_a_place_where_no_part_was_written_is_refused() {
     let execution = store.begin_execution().unwrap();
     let manifest = write_parts_together(&store, execution, 1).unwrap();
     // The content is not read again before a commit, so what is refused is what cannot be by its length alone.
-    let file = manifest.parts[1].file.split('@').next().unwrap();
+    let file = manifest.parts[1].at.file.split('@').next().unwrap();
     let bytes = disk.get(part_path(&manifest, 1)).len() as u64;
-    let (_, length) = manifest.parts[1].file.rsplit_once('+').unwrap();
+    let (_, length) = manifest.parts[1].at.file.rsplit_once('+').unwrap();
     for word in [
         file.to_owned(),
         format!("{file}@0+{bytes}"),
         format!("{file}@{bytes}+{length}"),
         format!("{file}@{}+{length}", u64::MAX),
-        format!("x{}", manifest.parts[1].file),
-        format!("../{}", manifest.parts[1].file),
+        format!("x{}", manifest.parts[1].at.file),
+        format!("../{}", manifest.parts[1].at.file),
     ] {
         let mut wrong = manifest.clone();
-        wrong.parts[1].file.clone_from(&word);
+        wrong.parts[1].at.file.clone_from(&word);
         let refused = store.commit(&wrong).unwrap_err();
         assert!(matches!(refused, StoreError::PartNotWritten { .. }), "{word}: {refused}");
     }

@@ -119,7 +119,7 @@ fn flip_in_the_middle(path: &Path) {
 fn flip_in_part(directory: &Path, component: &str) {
     let newest = DirectoryStore::open(directory).expect("opens").list().expect("read").remove(0);
     let part = newest.parts.iter().find(|part| part.name.component == component);
-    let (file, range) = part.expect("it has a part").file.split_once('@').expect("a small one");
+    let (file, range) = part.expect("it has a part").at.file.split_once('@').expect("a small one");
     let (start, bytes) = range.split_once('+').expect("a range");
     let [start, bytes] = [start, bytes].map(|number| number.parse::<usize>().expect("a number"));
     let path = checkpoints(directory).pop().expect("there is one").join(file);

@@ -86,7 +86,7 @@ fn directory(manifest: &Manifest) -> PathBuf {
 
 fn files(manifest: &Manifest) -> Vec<PathBuf> {
     // A part that shares its file is named with its place in it.
-    let file = |part: &PartRecord| part.file.split('@').next().expect("a name").to_owned();
+    let file = |part: &PartRecord| part.at.file.split('@').next().expect("a name").to_owned();
     let files: BTreeSet<_> = manifest.parts.iter().map(file).collect();
     assert_eq!(
         files.len(),

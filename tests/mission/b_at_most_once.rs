@@ -191,11 +191,11 @@ fn a_position_is_durable_before_the_events_that_it_covers_are_emitted() {
         Ok(())
     }
     fn position_in(store: &tempfile::TempDir) -> Result<Option<u64>, BoxError> {
-        use streamwork::checkpoint::{CheckpointStore, DirectoryStore, PartName, decode};
+        use streamwork::checkpoint::{CheckpointStore, DirectoryStore, PartName};
         let store = DirectoryStore::open(store.path())?;
         store.begin_execution()?;
-        let name = PartName { component: "numbers".into(), instance: 0 };
-        Ok(store.read_position(&name)?.map(|bytes| decode(&bytes)).transpose()?)
+        let name = PartName::new("numbers", 0);
+        Ok(store.read_position(&name)?.map(|position| position.decode()).transpose()?)
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();

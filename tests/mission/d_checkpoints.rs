@@ -233,11 +233,7 @@ fn stateless_operators_leave_nothing_in_the_store_and_stateful_ones_and_sources_
     job.run(guarantee("exactly-once", directory.path())).unwrap();
     let store = DirectoryStore::open(directory.path()).unwrap();
     let newest = store.list().unwrap().remove(0);
-    let parts: Vec<_> = newest
-        .parts
-        .iter()
-        .map(|part| format!("{}[{}]", part.name.component, part.name.instance))
-        .collect();
+    let parts: Vec<_> = newest.parts.iter().map(|part| part.name.to_string()).collect();
     assert_eq!(parts, ["numbers[0]", "tally[0]", "tally[1]"]);
 }
 

@@ -1,17 +1,18 @@
 //! What a checkpoint holds is given back to what it was taken from, or refused by name (faults F3, F15, F16 and
 //! F17).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use streamwork::checkpoint::StateCodec;
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Checkpointed, Collector, DeadLetter, ExactlyOnce, Guarantee,
-    Instance, Job, JobError, LinesSource, Next, Operator, Permanent, Refused, RunError,
+    Instance, Job, JobError, LinesSource, Next, Operator, Permanent, Refused, RunError, Sink,
     SourceOutput, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
 };
 
@@ -202,14 +203,14 @@ fn what_a_component_has_stored_since_it_started_anew_is_taken_up_when_the_job_st
 }
 
 /// A state that is written in another way than it is read.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Skips {
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<u64>,
     count: u64,
 }
 
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Untagged {
     #[default]
@@ -217,55 +218,199 @@ enum Untagged {
     Number(u64),
 }
 
+/// All guarantees that store states, which are turned into bytes with this.
+fn stored(codec: StateCodec) -> [(tempfile::TempDir, Guarantee); 3] {
+    [0, 1, 2].map(|number| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let guarantee: Guarantee = match number {
+            0 => ExactlyOnce::checkpoints_in(path).state_codec(codec).into(),
+            1 => AtLeastOnce::new().store_in(path).state_codec(codec).into(),
+            _ => AtMostOnce::new().store_in(path).state_codec(codec).into(),
+        };
+        (directory, guarantee)
+    })
+}
+
 #[track_caller]
-fn assert_not_given_back<S>(value: S)
+fn assert_not_given_back<S>(codec: StateCodec, value: S)
 where
     S: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    let guarantees: [fn(&Path) -> Guarantee; 3] = [
-        |path| ExactlyOnce::checkpoints_in(path).into(),
-        |path| AtLeastOnce::new().store_in(path).into(),
-        |path| AtMostOnce::new().store_in(path).into(),
-    ];
-    for guarantee in guarantees {
-        let (directory, value) = (tempfile::tempdir().unwrap(), value.clone());
-        let ended = run(guarantee(directory.path()), |numbers| keeps(numbers, value));
+    for (_directory, guarantee) in stored(codec) {
+        let value = value.clone();
+        let ended = run(guarantee, |numbers| keeps(numbers, value));
         let Err(RunError::Failed(JobError::Failed { failure, restarts })) = ended else {
             panic!("{ended:?}");
         };
         let said = failure.to_string();
         assert!(said.starts_with("keeps[0] failed in state"), "{said}");
-        assert!(said.contains("do not give it back"), "{said}");
+        assert!(said.contains("do not give it back") && said.contains("state_codec"), "{said}");
         assert_eq!(restarts, 0, "no later attempt can mend it");
     }
 }
 
 #[test]
 fn a_state_that_cannot_be_given_back_is_found_when_the_first_of_it_is_taken_and_named() {
-    assert_not_given_back(Skips { last: None, count: 3 });
-    assert_not_given_back(Untagged::Number(7));
-    assert_not_given_back(serde_json::json!({ "a": 1 }));
-    // Maps come back in another order.
+    assert_not_given_back(StateCodec::Auto, Skips { last: None, count: 3 });
+    assert_not_given_back(StateCodec::Positional, Skips { last: None, count: 3 });
+    // Two values that are written alike.
+    assert_not_given_back(StateCodec::SelfDescribing, vec![Some(None::<u64>)]);
+    assert_not_given_back(StateCodec::SelfDescribing, Some(()));
+    for codec in [StateCodec::Auto, StateCodec::SelfDescribing] {
+        // Maps come back in another order.
+        let map: HashMap<String, u64> = (0..100).map(|n| (n.to_string(), n)).collect();
+        for (_directory, guarantee) in stored(codec) {
+            let map = map.clone();
+            assert_eq!(run(guarantee, |numbers| keeps(numbers, map)).unwrap().len(), 10);
+        }
+    }
+}
+
+/// Tells what it starts from, and keeps a value.
+struct Tells<S>(S, Collected<Option<S>>);
+
+impl<S> StatefulOperator for Tells<S>
+where
+    S: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    type In = u64;
+    type Out = u64;
+    type State = S;
+    fn setup(&mut self, _: &Instance, state: Option<S>) -> Result<(), BoxError> {
+        let mut told = self.1.factory()();
+        Sink::write(&mut told, state)
+    }
+    fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        out.emit(n);
+        Ok(())
+    }
+    fn state(&self) -> S {
+        self.0.clone()
+    }
+}
+
+/// What the second of two runs starts from.
+fn given_back<S>(first: impl Into<Guarantee>, second: impl Into<Guarantee>, value: S) -> S
+where
+    S: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    let told = Collected::new();
+    for guarantee in [first.into(), second.into()] {
+        let (value, told) = (value.clone(), told.clone());
+        let tells = move || Tells(value.clone(), told.clone());
+        run(guarantee, |numbers| numbers.stateful("tells", tells)).unwrap();
+    }
+    let mut told = told.events();
+    assert_eq!(told.len(), 2, "each run starts once");
+    told.pop().flatten().expect("the second run starts from a state")
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flat {
+    number: u64,
+    #[serde(flatten)]
+    rest: BTreeMap<String, serde_json::Value>,
+}
+
+/// fault F16: types that serde can only read from what describes itself, without a choice and by name.
+#[test]
+fn states_that_need_a_codec_that_describes_itself_come_back_under_every_guarantee() {
+    for codec in [StateCodec::Auto, StateCodec::SelfDescribing] {
+        let value = serde_json::json!({ "a": [1, 2.5, null, "x"], "b": { "c": true } });
+        let rest = BTreeMap::from([("more".to_owned(), serde_json::json!([1, "two"]))]);
+        let flat = Flat { number: 7, rest };
+        for (_directory, guarantee) in stored(codec) {
+            let again = guarantee.clone();
+            assert_eq!(given_back(guarantee, again, value.clone()), value);
+        }
+        for (_directory, guarantee) in stored(codec) {
+            let again = guarantee.clone();
+            assert_eq!(given_back(guarantee, again, flat.clone()), flat);
+        }
+        for (_directory, guarantee) in stored(codec) {
+            let again = guarantee.clone();
+            let read = given_back(guarantee, again, vec![Untagged::Number(7), Untagged::Nothing]);
+            assert!(matches!(read[..], [Untagged::Number(7), Untagged::Nothing]));
+        }
+    }
+    for (_directory, guarantee) in stored(StateCodec::SelfDescribing) {
+        let again = guarantee.clone();
+        let read = given_back(guarantee, again, Skips { last: None, count: 3 });
+        assert_eq!((read.last, read.count), (None, 3));
+    }
+}
+
+#[test]
+fn a_type_that_does_not_say_what_it_is_made_of_is_refused_by_name_where_it_has_to() {
+    for (_directory, guarantee) in stored(StateCodec::Positional) {
+        let ended = run(guarantee, |numbers| keeps(numbers, Untagged::Nothing));
+        let Err(RunError::Refused(Refused::Option { option: "state_codec", reason })) = ended
+        else {
+            panic!("{ended:?}")
+        };
+        assert!(reason.contains("\"keeps\""), "{reason}");
+    }
+    // One component may choose otherwise.
+    for (_directory, guarantee) in stored(StateCodec::Positional) {
+        let chosen =
+            |numbers| keeps(numbers, Untagged::Nothing).state_codec(StateCodec::SelfDescribing);
+        assert_eq!(run(guarantee, chosen).unwrap().len(), 10);
+    }
+}
+
+#[test]
+fn the_codec_may_be_another_one_at_the_next_start() {
+    let chosen = |path: &Path, codec| ExactlyOnce::checkpoints_in(path).state_codec(codec);
+    let (one, other) = (StateCodec::Positional, StateCodec::SelfDescribing);
+    for (first, second) in [(one, other), (other, one)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let value = Balance { cents: 3, count: 7 };
+        assert_eq!(given_back(chosen(path, first), chosen(path, second), value.clone()), value);
+    }
+}
+
+/// A type that has changed as serde's attributes allow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Grown {
+    #[serde(alias = "count")]
+    times: u64,
+    cents: u64,
+    #[serde(default)]
+    currency: String,
+}
+
+#[test]
+fn fields_may_come_change_places_and_be_renamed_in_a_state_that_describes_itself() {
     let directory = tempfile::tempdir().unwrap();
-    let map: HashMap<String, u64> = (0..100).map(|n| (n.to_string(), n)).collect();
-    let ended = run(exactly_once(directory.path()), |numbers| keeps(numbers, map));
-    assert_eq!(ended.unwrap().len(), 10);
+    let guarantee =
+        || ExactlyOnce::checkpoints_in(directory.path()).state_codec(StateCodec::SelfDescribing);
+    run(guarantee(), |numbers| keeps(numbers, Balance { cents: 3, count: 7 })).unwrap();
+    let told = Collected::new();
+    let tells = {
+        let told = told.clone();
+        move || Tells(Grown::default(), told.clone())
+    };
+    run(guarantee(), |numbers| numbers.stateful("keeps", tells)).unwrap();
+    let expected = Grown { times: 7, cents: 3, currency: String::new() };
+    assert_eq!(told.events(), [Some(expected)]);
 }
 
 /// A source whose position cannot be given back.
-struct Odd(Untagged);
+struct Odd(Skips);
 
 impl StatefulSource for Odd {
     type Out = u64;
-    type State = Untagged;
-    fn setup(&mut self, _: &Instance, _: Option<Untagged>) -> Result<(), BoxError> {
+    type State = Skips;
+    fn setup(&mut self, _: &Instance, _: Option<Skips>) -> Result<(), BoxError> {
         Ok(())
     }
     fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
         out.emit(1);
         Ok(Next::End)
     }
-    fn state(&self) -> Untagged {
+    fn state(&self) -> Skips {
         self.0.clone()
     }
 }
@@ -274,11 +419,13 @@ impl StatefulSource for Odd {
 fn a_position_that_cannot_be_given_back_is_found_before_the_first_event() {
     let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
     let job = Job::new("odd");
-    job.stateful_source("odd", || Odd(Untagged::Number(1))).sink("seen", seen.factory());
+    job.stateful_source("odd", || Odd(Skips::default())).sink("seen", seen.factory());
     let error = job.run(AtMostOnce::new().store_in(directory.path())).unwrap_err().to_string();
     assert!(error.contains("odd[0] failed in state"), "{error}");
     assert_eq!(seen.len(), 0);
     job.run(AtMostOnce::new()).expect("where nothing is stored, nothing has to come back");
+    let described = AtMostOnce::new().store_in(directory.path());
+    job.run(described.state_codec(StateCodec::SelfDescribing)).expect("it comes back then");
 }
 
 #[test]

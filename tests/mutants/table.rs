@@ -23,8 +23,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "restore only the source",
         file: "src/job/make.rs",
-        whole: "let state = site.execution.state_of(&site.instance.name)?;",
-        broken: "let state: Option<Vec<u8>> = None;",
+        whole: "let state = site.execution.state_of(&site.instance)?;",
+        broken: "let state: Option<crate::checkpoint::EncodedState> = None;",
         killed_by: EXACTLY_ONCE,
     },
     Mutant {

@@ -132,4 +132,10 @@ pub(super) fn read_execution(files: &Files) -> Result<Option<ExecutionId>, Store
         .map_err(|source| StoreError::unreadable(path, source))
 }
 
-const KIND: Kind = Kind { what: "execution id", magic: *b"STRWEXEC", version: 1, oldest: 1 };
+const KIND: Kind = Kind {
+    what: "execution id",
+    magic: *b"STRWEXEC",
+    version: 1,
+    oldest: 1,
+    codecs: envelope::OURS,
+};

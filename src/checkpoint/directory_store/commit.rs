@@ -1,5 +1,7 @@
 //! The commit point: the rename that makes a checkpoint complete, with everything before it durable before it.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{
@@ -20,6 +22,7 @@ pub(super) fn commit(
     let directory = attempt.path(files.root());
     files.create_dir(&directory)?;
     check_parts_written(files, attempt, manifest)?;
+    mark_referenced(files, attempt, manifest)?;
 
     let path = directory.join(layout::MANIFEST);
     let temporary = layout::temporary(&path);
@@ -40,13 +43,33 @@ fn check_parts_written(
     attempt: Attempt,
     manifest: &Manifest,
 ) -> Result<(), StoreError> {
-    let entries = files.list(&attempt.path(files.root()))?;
+    let mut listed = BTreeMap::new();
     for record in &manifest.parts {
-        if !part::is_among(&entries, attempt, record)? {
+        let of = Attempt::of_location(&record.at);
+        let entries = match listed.entry(of) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(files.list_if_any(&of.path(files.root()))?),
+        };
+        if of > attempt || !part::is_among(entries, record)? {
             return Err(StoreError::PartNotWritten {
                 checkpoint: manifest.checkpoint,
                 part: record.name.clone(),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Leaves a mark beside the parts of earlier checkpoints that the manifest refers to, before it does: whoever removes those
+/// must know all manifests.
+fn mark_referenced(files: &Files, attempt: Attempt, manifest: &Manifest) -> Result<(), StoreError> {
+    let of = manifest.parts.iter().map(|part| Attempt::of_location(&part.at));
+    let earlier: BTreeSet<Attempt> = of.filter(|of| *of != attempt).collect();
+    for of in earlier {
+        let directory = of.path(files.root());
+        if !files.list(&directory)?.iter().any(|entry| entry.name == layout::REFERENCED) {
+            files.write_synced(&directory.join(layout::REFERENCED), &[])?;
+            files.sync_dir(&directory)?;
         }
     }
     Ok(())

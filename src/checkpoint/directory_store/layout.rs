@@ -6,12 +6,17 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::super::manifest::{Manifest, PartName};
+use super::super::{
+    manifest::{Location, Manifest},
+    unit::{PartName, Unit},
+};
 use crate::id::{CheckpointId, ExecutionId};
 
 pub(super) const LOCK: &str = "LOCK";
 pub(super) const EXECUTION: &str = "EXECUTION";
 pub(super) const MANIFEST: &str = "MANIFEST";
+/// Beside parts that manifests of later checkpoints refer to, or have referred to.
+pub(super) const REFERENCED: &str = "REFERENCED";
 pub(super) const POSITIONS: &str = "positions";
 
 /// One attempt at one checkpoint, which has a directory of its own: a checkpoint taken again by a later execution never
@@ -25,6 +30,11 @@ pub(super) struct Attempt {
 impl Attempt {
     pub(super) fn of(manifest: &Manifest) -> Self {
         Self { execution: manifest.execution, checkpoint: manifest.checkpoint }
+    }
+
+    /// The checkpoint for which a part was written.
+    pub(super) fn of_location(at: &Location) -> Self {
+        Self { execution: at.execution, checkpoint: at.checkpoint }
     }
 
     pub(super) fn path(self, root: &Path) -> PathBuf {
@@ -134,7 +144,7 @@ pub(super) fn is_of_a_store(name: &str) -> bool {
 /// Whether a file of this name in the directory of a checkpoint is the store's.
 pub(super) fn is_of_a_checkpoint(name: &str) -> bool {
     let name = without_temporary(name);
-    name == MANIFEST || name.ends_with(".part") || name.ends_with(".parts")
+    [MANIFEST, REFERENCED].contains(&name) || name.ends_with(".part") || name.ends_with(".parts")
 }
 
 /// Whether a file of this name in the directory of positions is the store's.
@@ -166,8 +176,11 @@ fn stem(name: &PartName) -> String {
         }
     }
     let hash = fnv_1a(name.component.as_bytes());
-    let instance = name.instance;
-    format!("{stem}-{hash:016x}-{instance}")
+    match (&name.unit, &*name.state) {
+        (Unit::Instance(instance), "") => format!("{stem}-{hash:016x}-{instance}"),
+        // What tells the units of a state apart may be long too.
+        _ => format!("{stem}-{hash:016x}-{:016x}", fnv_1a(name.to_string().as_bytes())),
+    }
 }
 
 /// Fowler, Noll and Vo's hash: the same on every machine and in every version.

@@ -31,13 +31,17 @@ use std::{
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use self::{admission::Admission, files::Files, layout::Attempt, positions::Positions};
+use self::{
+    admission::Admission, files::Files, layout::Attempt, part::Beside, positions::Positions,
+};
 use super::{
     disk::{Disk, RealDisk},
-    manifest::{Manifest, PartName, PartRecord},
-    store::{CheckpointStore, Recovered},
+    encoded::EncodedState,
+    manifest::{Manifest, PartRecord},
+    store::{CheckpointStore, Recovered, sealed::Sealed},
     store_error::StoreError,
     survey::Survey,
+    unit::PartName,
 };
 use crate::id::{CheckpointId, ExecutionId};
 
@@ -126,7 +130,7 @@ impl DirectoryStore {
     /// # let directory = tempfile::tempdir().unwrap();
     /// let owner = DirectoryStore::open(directory.path()).unwrap();
     /// let (execution, checkpoint) = (owner.begin_execution().unwrap(), CheckpointId(1));
-    /// let part = owner.write_part(execution, checkpoint, &PartName::new("count", 0), b"42").unwrap();
+    /// let part = owner.write_part(execution, checkpoint, &PartName::new("count", 0), &b"42".into()).unwrap();
     /// let mut manifest = Manifest::new(execution, checkpoint, "numbers");
     /// manifest.parts = vec![part];
     /// owner.commit(&manifest).unwrap();
@@ -155,6 +159,8 @@ impl DirectoryStore {
     }
 }
 
+impl Sealed for DirectoryStore {}
+
 impl CheckpointStore for DirectoryStore {
     fn begin_execution(&self) -> Result<ExecutionId, StoreError> {
         let mut admission = self.admission.write();
@@ -175,13 +181,15 @@ impl CheckpointStore for DirectoryStore {
         &self,
         manifest: &Manifest,
         name: &PartName,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    ) -> Result<Option<EncodedState>, StoreError> {
         let Some(record) = manifest.part(name) else {
             return Ok(None);
         };
-        part::read(&self.files, Attempt::of(manifest), record)?.map(Some).map_err(|source| {
-            StoreError::unreadable(part::path(&self.directory_of(manifest), record), source)
-        })
+        let (root, directory) = (self.files.root(), self.directory_of(manifest));
+        let beside = Beside { root, own: (Attempt::of(manifest), &directory) };
+        part::read(&self.files, beside, record)?
+            .map(Some)
+            .map_err(|source| StoreError::unreadable(beside.path(record), source))
     }
 
     fn write_part(
@@ -189,12 +197,12 @@ impl CheckpointStore for DirectoryStore {
         execution: ExecutionId,
         checkpoint: CheckpointId,
         name: &PartName,
-        bytes: &[u8],
+        state: &EncodedState,
     ) -> Result<PartRecord, StoreError> {
         let admission = self.admit(execution)?;
         admission.admit_checkpoint(checkpoint)?;
         let attempt = Attempt { execution, checkpoint };
-        part::write(&self.files, attempt, name, bytes)
+        part::write(&self.files, attempt, name, state)
     }
 
     /// All of them in one file, which is written and synchronized once.
@@ -202,7 +210,7 @@ impl CheckpointStore for DirectoryStore {
         &self,
         execution: ExecutionId,
         checkpoint: CheckpointId,
-        parts: &[(PartName, Vec<u8>)],
+        parts: &[(PartName, EncodedState)],
     ) -> Result<Vec<PartRecord>, StoreError> {
         let admission = self.admit(execution)?;
         admission.admit_checkpoint(checkpoint)?;
@@ -245,16 +253,16 @@ impl CheckpointStore for DirectoryStore {
         &self,
         execution: ExecutionId,
         name: &PartName,
-        bytes: &[u8],
+        position: &EncodedState,
     ) -> Result<(), StoreError> {
         let admission = self.admit(execution)?;
         admission.fence(&self.files)?;
-        self.positions.write(&self.files, execution, name, bytes)?;
+        self.positions.write(&self.files, execution, name, position)?;
         // Whoever took over before this was written starts from an older position.
         admission.fence(&self.files)
     }
 
-    fn read_position(&self, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+    fn read_position(&self, name: &PartName) -> Result<Option<EncodedState>, StoreError> {
         positions::read(&self.files, name)
     }
 

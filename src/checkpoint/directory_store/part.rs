@@ -1,4 +1,4 @@
-//! One instance's state under an envelope that knows whose it is, so that a part in another's place is found out.
+//! A unit of state under an envelope that knows whose it is, so that a part in another's place is found out.
 //!
 //! ```text
 //! body of the envelope:   length of identity (u64)  │  identity (execution, checkpoint, name)  │  state
@@ -8,15 +8,18 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     super::{
         codec::{self, CodecError},
         disk::DiskEntry,
+        encoded::EncodedState,
         envelope::{self, FormatError, Kind},
-        manifest::{PartName, PartRecord},
+        fields::{Fields, FieldsOut},
+        manifest::{Location, PartRecord},
         store_error::StoreError,
+        unit::{NameOfVersion1, PartName},
     },
     files::Files,
     layout::{self, Attempt, Place},
@@ -28,15 +31,15 @@ pub(super) fn write(
     files: &Files,
     attempt: Attempt,
     name: &PartName,
-    state: &[u8],
+    state: &EncodedState,
 ) -> Result<PartRecord, StoreError> {
     let Frame { before, checksum } = Frame::around(attempt, name, state)?;
-    let record = record(name, state, checksum, layout::part_file(name));
+    let record = record(attempt, name, state, checksum, layout::part_file(name));
 
     let directory = attempt.path(files.root());
     files.create_dir(&directory)?;
-    let path = directory.join(&record.file);
-    files.write_synced(&path, &[&before, state, &checksum.to_le_bytes()])?;
+    let path = directory.join(&record.at.file);
+    files.write_synced(&path, &[&before, &state.bytes, &checksum.to_le_bytes()])?;
     Ok(record)
 }
 
@@ -44,7 +47,7 @@ pub(super) fn write(
 pub(super) fn write_together(
     files: &Files,
     attempt: Attempt,
-    parts: &[(PartName, Vec<u8>)],
+    parts: &[(PartName, EncodedState)],
 ) -> Result<Vec<PartRecord>, StoreError> {
     let Some((first, _)) = parts.first() else {
         return Ok(Vec::new());
@@ -55,11 +58,11 @@ pub(super) fn write_together(
     for (name, state) in parts {
         let Frame { before, checksum } = Frame::around(attempt, name, state)?;
         let start = content.len() as u64;
-        for piece in [&before[..], state, &checksum.to_le_bytes()] {
+        for piece in [&before[..], &state.bytes, &checksum.to_le_bytes()] {
             content.extend_from_slice(piece);
         }
         let place = Place { file: &file, range: Some(start..content.len() as u64) };
-        records.push(record(name, state, checksum, place.to_string()));
+        records.push(record(attempt, name, state, checksum, place.to_string()));
     }
 
     let directory = attempt.path(files.root());
@@ -68,26 +71,45 @@ pub(super) fn write_together(
     Ok(records)
 }
 
+/// Where the checkpoints lie that a manifest refers to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside<'a> {
+    pub(super) root: &'a Path,
+    /// The checkpoint of the manifest, and the directory in which it lies, whatever that is called by now.
+    pub(super) own: (Attempt, &'a Path),
+}
+
+impl Beside<'_> {
+    /// The directory of the checkpoint for which a part was written.
+    pub(super) fn directory_of(&self, at: &Location) -> PathBuf {
+        match Attempt::of_location(at) {
+            attempt if attempt == self.own.0 => self.own.1.to_owned(),
+            attempt => attempt.path(self.root),
+        }
+    }
+
+    /// The file in which a part lies, for messages.
+    pub(super) fn path(&self, record: &PartRecord) -> PathBuf {
+        let word = &*record.at.file;
+        self.directory_of(&record.at).join(Place::parse(word).map_or(word, |place| place.file))
+    }
+}
+
 /// Reads and verifies a part. The outer error is the disk's, the inner one the file's.
 pub(super) fn read(
     files: &Files,
-    attempt: Attempt,
+    beside: Beside<'_>,
     record: &PartRecord,
-) -> Result<Result<Vec<u8>, FormatError>, StoreError> {
-    read_in(files, &attempt.path(files.root()), attempt, record)
-}
-
-/// As [`read`], where the attempt lies in a directory of another name.
-pub(super) fn read_in(
-    files: &Files,
-    directory: &Path,
-    attempt: Attempt,
-    record: &PartRecord,
-) -> Result<Result<Vec<u8>, FormatError>, StoreError> {
-    let Some(Place { file, range }) = Place::parse(&record.file) else {
+) -> Result<Result<EncodedState, FormatError>, StoreError> {
+    let attempt = Attempt::of_location(&record.at);
+    let Some(Place { file, range }) = Place::parse(&record.at.file) else {
         return Ok(Err(missing(record)));
     };
-    let path = directory.join(file);
+    if attempt > beside.own.0 {
+        // No checkpoint knows of what a later one wrote.
+        return Ok(Err(missing(record)));
+    }
+    let path = beside.directory_of(&record.at).join(file);
     let found = match &range {
         None => files.read(&path)?,
         Some(range) => files.read_range(&path, range.clone())?,
@@ -102,36 +124,35 @@ pub(super) fn read_in(
     })
 }
 
-/// The file in which a part lies, for messages.
-pub(super) fn path(directory: &Path, record: &PartRecord) -> PathBuf {
-    directory.join(Place::parse(&record.file).map_or(&*record.file, |place| place.file))
-}
-
 /// Whether a part is there as far as its length tells, which is known before it is looked at.
-pub(super) fn is_among(
-    entries: &[DiskEntry],
-    attempt: Attempt,
-    record: &PartRecord,
-) -> Result<bool, CodecError> {
-    let prefix = prefix(attempt, &record.name)?;
-    let bytes = record.bytes.checked_add(prefix.len() as u64 + envelope::OVERHEAD_BYTES);
-    let Some(Place { file, range }) = Place::parse(&record.file) else {
+pub(super) fn is_among(entries: &[DiskEntry], record: &PartRecord) -> Result<bool, CodecError> {
+    let attempt = Attempt::of_location(&record.at);
+    let with = |prefix: usize| record.bytes.checked_add(prefix as u64 + envelope::OVERHEAD_BYTES);
+    let lengths = [
+        with(prefix(attempt, &record.name)?.len()),
+        with(prefix_of_version_1(attempt, &record.name)?),
+    ];
+    let Some(Place { file, range }) = Place::parse(&record.at.file) else {
         return Ok(false);
     };
     let holds = |entry: &DiskEntry| match &range {
-        None => Some(entry.bytes) == bytes,
-        Some(range) => Some(range.end - range.start) == bytes && range.end <= entry.bytes,
+        None => lengths.contains(&Some(entry.bytes)),
+        Some(range) => lengths.contains(&Some(range.end - range.start)) && range.end <= entry.bytes,
     };
     Ok(entries.iter().any(|entry| !entry.is_dir && entry.name == file && holds(entry)))
 }
 
-fn state(attempt: Attempt, record: &PartRecord, mut file: Vec<u8>) -> Result<Vec<u8>, FormatError> {
+fn state(
+    attempt: Attempt,
+    record: &PartRecord,
+    mut file: Vec<u8>,
+) -> Result<EncodedState, FormatError> {
     let body = envelope::open(&KIND, &file)?;
     let wrong_length = FormatError::Length { what: KIND.what };
     let Some((identity, state)) = split_identity(body) else {
         return Err(wrong_length);
     };
-    let found: Identity = codec::decode(identity)?;
+    let found = Identity::from_bytes(envelope::version(&file), identity)?;
     let expected = Identity::new(attempt, &record.name);
     if found != expected {
         return Err(FormatError::Misplaced {
@@ -147,14 +168,30 @@ fn state(attempt: Attempt, record: &PartRecord, mut file: Vec<u8>) -> Result<Vec
     if file[checksum_at..] != record.checksum.to_le_bytes() {
         return Err(FormatError::Checksum { what: KIND.what });
     }
+    let codec = envelope::codec(&file);
+    if codec != record.codec {
+        return Err(FormatError::UnknownCodec { what: KIND.what, found: codec });
+    }
     let state_at = checksum_at - state.len();
     file.truncate(checksum_at);
     file.drain(..state_at);
-    Ok(file)
+    Ok(EncodedState { codec, bytes: file })
 }
 
-fn record(name: &PartName, state: &[u8], checksum: u32, file: String) -> PartRecord {
-    PartRecord { name: name.clone(), bytes: state.len() as u64, checksum, file }
+fn record(
+    of: Attempt,
+    name: &PartName,
+    state: &EncodedState,
+    checksum: u32,
+    file: String,
+) -> PartRecord {
+    PartRecord {
+        name: name.clone(),
+        bytes: state.bytes.len() as u64,
+        checksum,
+        at: Location::new(of.execution, of.checkpoint, file),
+        codec: state.codec,
+    }
 }
 
 /// What is written around a state.
@@ -164,9 +201,11 @@ struct Frame {
 }
 
 impl Frame {
-    fn around(attempt: Attempt, name: &PartName, state: &[u8]) -> Result<Self, CodecError> {
+    fn around(attempt: Attempt, name: &PartName, state: &EncodedState) -> Result<Self, CodecError> {
+        let EncodedState { codec, bytes: state } = state;
         let prefix = prefix(attempt, name)?;
-        let mut before = envelope::head(&KIND, (prefix.len() + state.len()) as u64).to_vec();
+        let body_bytes = (prefix.len() + state.len()) as u64;
+        let mut before = envelope::head(&KIND, *codec, body_bytes).to_vec();
         before.extend_from_slice(&prefix);
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(&before);
@@ -176,10 +215,18 @@ impl Frame {
 }
 
 fn prefix(attempt: Attempt, name: &PartName) -> Result<Vec<u8>, CodecError> {
-    let identity = codec::encode(&Identity::new(attempt, name))?;
+    let identity = Identity::new(attempt, name).to_bytes()?;
     let mut prefix = (identity.len() as u64).to_le_bytes().to_vec();
     prefix.extend_from_slice(&identity);
     Ok(prefix)
+}
+
+/// The length that it had in version 1.
+fn prefix_of_version_1(attempt: Attempt, name: &PartName) -> Result<usize, CodecError> {
+    let Attempt { execution, checkpoint } = attempt;
+    let instance = 0_u64;
+    let identity = codec::encode(&(execution, checkpoint, &name.component, instance))?;
+    Ok(size_of::<u64>() + identity.len())
 }
 
 fn split_identity(body: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -192,16 +239,41 @@ fn missing(record: &PartRecord) -> FormatError {
 }
 
 /// Whose part it is, written inside the part.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq)]
 struct Identity {
     execution: ExecutionId,
     checkpoint: CheckpointId,
     name: PartName,
 }
 
+/// As version 1 wrote it.
+#[derive(Deserialize)]
+struct IdentityOfVersion1 {
+    execution: ExecutionId,
+    checkpoint: CheckpointId,
+    name: NameOfVersion1,
+}
+
 impl Identity {
     fn new(attempt: Attempt, name: &PartName) -> Self {
         Self { execution: attempt.execution, checkpoint: attempt.checkpoint, name: name.clone() }
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        let out = FieldsOut::default().put(1, &self.execution)?.put(2, &self.checkpoint)?;
+        Ok(out.put(3, &self.name.to_bytes()?)?.into_bytes())
+    }
+
+    fn from_bytes(version: u16, bytes: &[u8]) -> Result<Self, FormatError> {
+        if version == 1 {
+            let IdentityOfVersion1 { execution, checkpoint, name } = codec::decode(bytes)?;
+            return Ok(Self { execution, checkpoint, name: name.into() });
+        }
+        let mut fields = Fields::of("identity of a part", bytes)?;
+        let (execution, checkpoint) = (fields.take(1)?, fields.take(2)?);
+        let name: Vec<u8> = fields.take(3)?;
+        fields.end()?;
+        Ok(Self { execution, checkpoint, name: PartName::from_bytes(&name)? })
     }
 }
 
@@ -212,4 +284,5 @@ impl std::fmt::Display for Identity {
     }
 }
 
-const KIND: Kind = Kind { what: "part", magic: *b"STRWPART", version: 1, oldest: 1 };
+const KIND: Kind =
+    Kind { what: "part", magic: *b"STRWPART", version: 2, oldest: 1, codecs: envelope::STATES };

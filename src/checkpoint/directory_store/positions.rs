@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! envelope (name)  │  record  │  record  │  …  │  record, perhaps cut short
-//!                     marker (4)  length (u64)  execution (u64)  position  CRC-32 of all before
+//!                     marker (4)  length (u64)  execution (u64)  codec (u8)  position  CRC-32 of all before
 //! ```
 //!
 //! The first record of every execution, the first after a failure, and the first that would make the file too long goes
@@ -15,11 +15,12 @@ use parking_lot::Mutex;
 
 use super::{
     super::{
-        codec,
+        codec::{self, Bincode, Codec, CodecId},
         disk::DiskFile,
+        encoded::EncodedState,
         envelope::{self, FormatError, Kind},
-        manifest::PartName,
         store_error::StoreError,
+        unit::{NameOfVersion1, PartName},
     },
     files::{Files, failed},
     layout,
@@ -48,7 +49,7 @@ impl Positions {
         files: &Files,
         execution: ExecutionId,
         name: &PartName,
-        position: &[u8],
+        position: &EncodedState,
     ) -> Result<(), StoreError> {
         let record = record(execution, position);
         let slot = self.slot(name);
@@ -77,14 +78,12 @@ impl Positions {
 }
 
 /// The newest position that was written completely.
-pub(super) fn read(files: &Files, name: &PartName) -> Result<Option<Vec<u8>>, StoreError> {
+pub(super) fn read(files: &Files, name: &PartName) -> Result<Option<EncodedState>, StoreError> {
     let path = path(files, name);
     let Some(bytes) = files.read(&path)? else {
         return Ok(None);
     };
-    newest(name, &bytes)
-        .map(|position| Some(position.to_vec()))
-        .map_err(|source| StoreError::unreadable(path, source))
+    newest(name, &bytes).map(Some).map_err(|source| StoreError::unreadable(path, source))
 }
 
 fn append(files: &Files, mut log: Log, name: &PartName, record: &[u8]) -> Result<Log, StoreError> {
@@ -98,7 +97,7 @@ fn begin(files: &Files, name: &PartName, record: &[u8]) -> Result<Log, StoreErro
     let directory = files.root().join(layout::POSITIONS);
     files.create_dir(&directory)?;
     files.sync_dir(files.root())?;
-    let head = envelope::seal(&KIND, &codec::encode(name)?);
+    let head = envelope::seal(&KIND, &name.to_bytes()?);
     let file = files.replace(&path(files, name), &[&head, record])?;
     Ok(Log { file, bytes: head.len() + record.len() })
 }
@@ -108,16 +107,24 @@ fn path(files: &Files, name: &PartName) -> std::path::PathBuf {
 }
 
 /// Whose file it is and the newest position in it, by what it says itself.
-pub(super) fn newest_of_any(file: &[u8]) -> Result<(PartName, Vec<u8>), FormatError> {
+pub(super) fn newest_of_any(file: &[u8]) -> Result<(PartName, EncodedState), FormatError> {
     let (body, _) = envelope::open_first(&KIND, file)?;
-    let name: PartName = codec::decode(body)?;
-    let position = newest(&name, file)?.to_vec();
+    let name = name_in(file, body)?;
+    let position = newest(&name, file)?;
     Ok((name, position))
 }
 
-fn newest<'a>(name: &PartName, file: &'a [u8]) -> Result<&'a [u8], FormatError> {
+/// The name in the envelope of a file.
+fn name_in(file: &[u8], body: &[u8]) -> Result<PartName, FormatError> {
+    match envelope::version(file) {
+        1 => Ok(codec::decode::<NameOfVersion1>(body)?.into()),
+        _ => PartName::from_bytes(body),
+    }
+}
+
+fn newest(name: &PartName, file: &[u8]) -> Result<EncodedState, FormatError> {
     let (body, mut rest) = envelope::open_first(&KIND, file)?;
-    let found: PartName = codec::decode(body)?;
+    let found = name_in(file, body)?;
     if found != *name {
         return Err(FormatError::Misplaced {
             expected: format!("positions of {name}"),
@@ -136,25 +143,35 @@ fn newest<'a>(name: &PartName, file: &'a [u8]) -> Result<&'a [u8], FormatError> 
     if holds_a_record(rest) {
         return Err(damaged());
     }
-    Ok(newest)
+    let (codec, bytes) = match (envelope::version(file), newest) {
+        (1, position) => (Bincode::ID, position),
+        (_, [codec, position @ ..]) => (CodecId(*codec), position),
+        (_, []) => return Err(damaged()),
+    };
+    if !envelope::STATES.contains(&codec) {
+        return Err(FormatError::UnknownCodec { what: KIND.what, found: codec });
+    }
+    Ok(EncodedState { codec, bytes: bytes.to_vec() })
 }
 
 fn holds_a_record(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|at| split_record(&bytes[at..]).is_some())
 }
 
-fn record(execution: ExecutionId, position: &[u8]) -> Vec<u8> {
-    let mut record = Vec::with_capacity(RECORD_OVERHEAD_BYTES + position.len());
+fn record(execution: ExecutionId, position: &EncodedState) -> Vec<u8> {
+    let EncodedState { codec, bytes } = position;
+    let mut record = Vec::with_capacity(RECORD_OVERHEAD_BYTES + bytes.len());
     record.extend_from_slice(&MARKER);
-    record.extend_from_slice(&(position.len() as u64).to_le_bytes());
+    record.extend_from_slice(&(bytes.len() as u64 + 1).to_le_bytes());
     record.extend_from_slice(&execution.0.to_le_bytes());
-    record.extend_from_slice(position);
+    record.push(codec.0);
+    record.extend_from_slice(bytes);
     let checksum = crc32fast::hash(&record);
     record.extend_from_slice(&checksum.to_le_bytes());
     record
 }
 
-/// The position in the record that `bytes` begin with, and what follows it; `None` if they do not begin with a whole one.
+/// The position in the record that `bytes` begin with, behind its codec, and what follows it; `None` if they do not begin with a whole one.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = bytes.strip_prefix(&MARKER)?;
     let (length, rest) = rest.split_first_chunk::<8>()?;
@@ -166,7 +183,13 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (crc32fast::hash(covered) == u32::from_le_bytes(*checksum)).then_some((position, rest))
 }
 
-const KIND: Kind = Kind { what: "position file", magic: *b"STRWPOSI", version: 1, oldest: 1 };
+const KIND: Kind = Kind {
+    what: "position file",
+    magic: *b"STRWPOSI",
+    version: 2,
+    oldest: 1,
+    codecs: envelope::OURS,
+};
 
 /// A new file is begun rather than this one getting longer.
 const BYTES_MAX: usize = 64 * 1024;
@@ -174,4 +197,4 @@ const BYTES_MAX: usize = 64 * 1024;
 /// What begins every record, so that one can be found behind a damaged one.
 const MARKER: [u8; 4] = *b"POS\n";
 
-const RECORD_OVERHEAD_BYTES: usize = 24;
+const RECORD_OVERHEAD_BYTES: usize = 25;

@@ -14,7 +14,7 @@ use super::{
     },
     files::Files,
     layout::{self, Attempt},
-    part,
+    part::{self, Beside},
 };
 
 /// The newest checkpoint that verifies, for the owner: damaged ones are renamed, and what is given out is durable.
@@ -124,9 +124,10 @@ pub(super) fn verify_in(
         Some(Ok(manifest)) => manifest,
         other => return Ok(other),
     };
+    let beside = Beside { root: files.root(), own: (attempt, directory) };
     for record in &manifest.parts {
-        let path = part::path(directory, record);
-        if let Err(reason) = known(&path, part::read_in(files, directory, attempt, record)?)? {
+        let path = beside.path(record);
+        if let Err(reason) = known(&path, part::read(files, beside, record)?)? {
             // The owner removes the manifest first, so a part that went with it is not missing.
             let manifest = files.list_if_any(directory)?;
             let removed = !manifest.iter().any(|entry| entry.name == layout::MANIFEST);

@@ -1,10 +1,13 @@
 //! What is deleted, and in which order: first what makes a checkpoint complete, then the rest. A crash in between leaves an
-//! orphan, never a complete checkpoint with parts missing.
+//! orphan, never a complete checkpoint with parts missing. A file stays as long as a manifest refers to it, whichever
+//! checkpoint it was written for.
+
+use std::collections::BTreeSet;
 
 use super::{
-    super::{disk::DiskEntry, store_error::StoreError},
+    super::{disk::DiskEntry, manifest::Manifest, store_error::StoreError},
     files::Files,
-    layout::{self, Attempt},
+    layout::{self, Attempt, Place},
     recovery,
 };
 use crate::id::CheckpointId;
@@ -14,7 +17,7 @@ pub(super) fn abandon(files: &Files, attempt: Attempt) -> Result<(), StoreError>
     if recovery::is_complete(files, attempt)? {
         return Ok(());
     }
-    remove(files, attempt)
+    remove(files, attempt, &References::default()).map(drop)
 }
 
 /// Removes old checkpoints and orphans. Returns the checkpoints, oldest first.
@@ -23,42 +26,83 @@ pub(super) fn retain(
     keep: usize,
     in_use: Option<CheckpointId>,
 ) -> Result<Vec<CheckpointId>, StoreError> {
-    let Census { complete, orphans } = census(files)?;
-    let Some(newest) = complete.first() else {
+    let Census { complete, orphans, unread } = census(files)?;
+    let Some(newest) = complete.first().map(Attempt::of) else {
         return Ok(Vec::new());
     };
+    let stays = |(place, manifest): &(usize, &Manifest)| {
+        *place < keep.max(KEPT_AT_LEAST) || in_use == Some(manifest.checkpoint)
+    };
+    let (kept, old): (Vec<_>, Vec<_>) = complete.iter().enumerate().partition(stays);
+    let references =
+        References { unread, ..References::of(kept.into_iter().map(|(_, manifest)| manifest)) };
     let mut deleted = Vec::new();
     // One that cannot be removed is no reason to keep the others.
     let mut failed = Ok(());
-    for orphan in orphans.iter().filter(|orphan| *orphan < newest) {
-        failed = failed.and(remove(files, *orphan));
+    for orphan in orphans.iter().filter(|orphan| **orphan < newest) {
+        failed = failed.and(remove(files, *orphan, &references).map(drop));
     }
-    for old in complete.iter().skip(keep.max(KEPT_AT_LEAST)).rev() {
-        if in_use != Some(old.checkpoint) {
-            match remove(files, *old) {
-                Ok(()) => deleted.push(old.checkpoint),
-                error => failed = failed.and(error),
-            }
+    for old in old.iter().rev().map(|(_, manifest)| Attempt::of(manifest)) {
+        match remove(files, old, &references) {
+            Ok(Removal::Done) => deleted.push(old.checkpoint),
+            Ok(Removal::Unsafe) => {}
+            Err(error) => failed = failed.and(Err(error)),
         }
     }
     failed.map(|()| deleted)
 }
 
-/// What there is, newest first. Damaged and unknown ones are in neither list.
+/// The files that manifests refer to beside those of their own checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    files: BTreeSet<(Attempt, String)>,
+    /// The newest whose manifest is there and cannot be read, so that nobody knows what it refers to.
+    unread: Option<Attempt>,
+}
+
+impl References {
+    pub(super) fn of<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Self {
+        let places = manifests.flat_map(|manifest| {
+            let own = Attempt::of(manifest);
+            let at = manifest.parts.iter().map(|part| &part.at);
+            at.filter(move |at| Attempt::of_location(at) != own)
+        });
+        let file = |word: &str| Place::parse(word).map_or(word, |place| place.file).to_owned();
+        let files = places.map(|at| (Attempt::of_location(at), file(&at.file))).collect();
+        Self { files, unread: None }
+    }
+
+    fn has(&self, attempt: Attempt, file: &str) -> bool {
+        self.files.contains(&(attempt, file.to_owned()))
+    }
+
+    /// Whether one of the files was written for this attempt.
+    pub(super) fn reach(&self, attempt: Attempt) -> bool {
+        self.files.iter().any(|(of, _)| *of == attempt)
+    }
+}
+
+/// What there is, newest first. Damaged ones are in neither list.
 struct Census {
-    complete: Vec<Attempt>,
+    complete: Vec<Manifest>,
     orphans: Vec<Attempt>,
+    /// The newest whose manifest is there and cannot be read: the disk does not give it, or it is of a later version.
+    unread: Option<Attempt>,
 }
 
 fn census(files: &Files) -> Result<Census, StoreError> {
-    let mut census = Census { complete: Vec::new(), orphans: Vec::new() };
+    let mut census = Census { complete: Vec::new(), orphans: Vec::new(), unread: None };
     for attempt in recovery::attempts(files)? {
         match recovery::read_manifest(files, attempt) {
             Ok(None) => census.orphans.push(attempt),
-            Ok(Some(Ok(_))) => census.complete.push(attempt),
-            Ok(Some(Err(_))) | Err(StoreError::UnknownFormat { .. }) => {}
+            Ok(Some(Ok(manifest))) => census.complete.push(manifest),
+            Ok(Some(Err(_))) => {}
+            Err(StoreError::UnknownFormat { .. }) => {
+                census.unread.get_or_insert(attempt);
+            }
             Err(error @ StoreError::Io { .. }) => {
-                tracing::warn!(%attempt, %error, "what cannot be read is left alone");
+                tracing::warn!(%attempt, %error, "what cannot be read is left alone, with what it may refer to");
+                census.unread.get_or_insert(attempt);
             }
             Err(error) => return Err(error),
         }
@@ -66,14 +110,34 @@ fn census(files: &Files) -> Result<Census, StoreError> {
     Ok(census)
 }
 
-fn remove(files: &Files, attempt: Attempt) -> Result<(), StoreError> {
+/// What became of what was to be removed.
+enum Removal {
+    /// It is gone, but for files that others refer to.
+    Done,
+    /// Nothing was touched: a checkpoint may refer to it whose manifest cannot be read today.
+    Unsafe,
+}
+
+fn remove(files: &Files, attempt: Attempt, references: &References) -> Result<Removal, StoreError> {
     let directory = attempt.path(files.root());
     let entries = files.list_if_any(&directory)?;
     let is_ours = |entry: &&DiskEntry| !entry.is_dir && layout::is_of_a_checkpoint(&entry.name);
     let (ours, foreign): (Vec<&DiskEntry>, Vec<&DiskEntry>) = entries.iter().partition(is_ours);
+    let is_referenced = ours.iter().any(|entry| entry.name == layout::REFERENCED);
+    if is_referenced && references.unread.is_some_and(|unread| unread > attempt) {
+        return Ok(Removal::Unsafe);
+    }
+    let reached = references.reach(attempt);
+    let stays = |entry: &&DiskEntry| {
+        references.has(attempt, &entry.name) || (reached && entry.name == layout::REFERENCED)
+    };
+    let (needed, ours): (Vec<&DiskEntry>, Vec<&DiskEntry>) = ours.into_iter().partition(stays);
     if ours.is_empty() {
         // What others have put there was told of when the checkpoint was removed.
-        return if foreign.is_empty() { files.remove_dir(&directory) } else { Ok(()) };
+        if foreign.is_empty() && needed.is_empty() {
+            files.remove_dir(&directory)?;
+        }
+        return Ok(Removal::Done);
     }
     // Durably, also if it is gone already: the process that removed it may have died before the removal was safe, and a
     // power failure must not bring it back alone.
@@ -82,12 +146,14 @@ fn remove(files: &Files, attempt: Attempt) -> Result<(), StoreError> {
     for entry in ours.iter().filter(|e| e.name != layout::MANIFEST) {
         files.remove_file(&directory.join(&entry.name))?;
     }
-    if foreign.is_empty() {
-        return files.remove_dir(&directory);
+    if foreign.is_empty() && needed.is_empty() {
+        files.remove_dir(&directory)?;
     }
-    let foreign: Vec<&str> = foreign.iter().map(|entry| entry.name.as_str()).collect();
-    tracing::warn!(%attempt, ?foreign, "a removed checkpoint leaves what is not of it");
-    Ok(())
+    if !foreign.is_empty() {
+        let foreign: Vec<&str> = foreign.iter().map(|entry| entry.name.as_str()).collect();
+        tracing::warn!(%attempt, ?foreign, "a removed checkpoint leaves what is not of it");
+    }
+    Ok(Removal::Done)
 }
 
 /// One to use, and one to fall back to when that one is damaged.

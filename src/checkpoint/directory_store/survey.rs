@@ -19,6 +19,7 @@ use super::{
     files::Files,
     layout::{self, Attempt},
     positions, recovery,
+    retention::References,
 };
 
 /// Everything there is.
@@ -63,6 +64,19 @@ fn checkpoints(files: &Files) -> Result<Vec<SurveyedCheckpoint>, StoreError> {
         for attempt in &listed {
             found.extend(look(files, *attempt, &attempt.to_string())?);
         }
+        let manifests = found.iter().filter_map(|one| match &one.condition {
+            Condition::Complete(manifest) => Some(manifest),
+            _ => None,
+        });
+        let references = References::of(manifests);
+        let is_referenced = |one: &&mut SurveyedCheckpoint| {
+            let attempt = Attempt { execution: one.execution, checkpoint: one.checkpoint };
+            matches!(one.condition, Condition::Unfinished) && references.reach(attempt)
+        };
+        found
+            .iter_mut()
+            .filter(is_referenced)
+            .for_each(|one| one.condition = Condition::Referenced);
         let usable = found.iter().any(|one| matches!(one.condition, Condition::Complete(_)));
         if usable || recovery::attempts(files)? == listed {
             found.extend(set_aside(files)?);

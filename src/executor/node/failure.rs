@@ -47,12 +47,12 @@ impl<C: Component> Node<C> {
             let events = std::mem::take(&mut self.unflushed);
             self.unwritten(events, &failure, context);
         }
-        let timers = self.timers_left(context.now);
+        let (timers, codec) = (self.timers_left(context.now), self.codec);
         self.timers.clear();
         let component = self.component.take();
         let salvaged = catch_unwind(AssertUnwindSafe(move || {
             let Some(mut component) = component else { return Ok(None) };
-            let state = salvage(&mut component, timers);
+            let state = salvage(&mut component, timers, codec);
             // A destructor that panics must not take the state with it.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
             state

@@ -16,11 +16,11 @@ use crate::api::instance::Instance;
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push, Stage};
-use crate::checkpoint::PartName;
-use crate::checkpoint::encoded;
+use crate::checkpoint::{CodecId, EncodedState, encoded};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
+use crate::executor::blueprint::part_name;
 use crate::executor::component::{Component, Timers, as_nanos};
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::rebuild::Rebuild;
@@ -49,6 +49,8 @@ pub(crate) struct Place<T> {
     pub(crate) sides: Vec<Box<dyn SidePort>>,
     pub(crate) consequences: Consequences,
     pub(crate) injected: Injected,
+    /// What its state is turned into bytes with.
+    pub(crate) codec: CodecId,
 }
 
 /// One type per component, whatever made it: then what the loop calls is called from a single place.
@@ -58,7 +60,8 @@ pub(crate) struct Node<C: Component> {
     /// `None` while it is down.
     component: Option<C>,
     retry_at: Timestamp,
-    salvaged: Option<Vec<u8>>,
+    salvaged: Option<EncodedState>,
+    codec: CodecId,
     collector: Collector<C::Out>,
     timers: BinaryHeap<Reverse<(Timestamp, u64)>>,
     pending: Batch<C::In>,
@@ -87,7 +90,7 @@ impl<C: Component> Node<C> {
     pub(crate) fn start(
         place: Place<C::Out>,
         factory: Box<dyn Fn() -> C>,
-        state: Option<Vec<u8>>,
+        state: Option<EncodedState>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let counters = Arc::clone(place.collector.accounts.counters());
@@ -97,6 +100,7 @@ impl<C: Component> Node<C> {
             component: None,
             retry_at: Timestamp(0),
             salvaged: state,
+            codec: place.codec,
             collector: place.collector,
             timers: BinaryHeap::new(),
             pending: Batch::default(),
@@ -118,7 +122,7 @@ impl<C: Component> Node<C> {
     }
 
     fn build(&mut self, now: Timestamp) -> Result<(), Failure> {
-        let (factory, instance, state) = (&self.factory, &self.instance, self.salvaged.as_deref());
+        let (factory, instance, state) = (&self.factory, &self.instance, self.salvaged.as_ref());
         let injected = &self.injected;
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut component = factory();
@@ -368,13 +372,10 @@ impl<C: Component> Node<C> {
     /// Prepares outputs and takes the state.
     fn save(&mut self, checkpoint: CheckpointId, context: &mut Context) {
         let timers = self.timers_left(context.now);
-        let name = PartName {
-            component: self.instance.component().to_owned(),
-            instance: self.instance.index(),
-        };
+        let name = part_name(&self.instance.name);
         let Some(component) = &mut self.component else {
             // It is down: what was saved of it is its state.
-            let part = self.salvaged.clone().map(|bytes| (name, encoded(bytes)));
+            let part = self.salvaged.clone().map(|state| (name, encoded(state)));
             return context.snapshots.extend(part);
         };
         let mut callback = "prepare";
@@ -382,7 +383,7 @@ impl<C: Component> Node<C> {
             let name = &self.instance.name;
             self.injected.call(name, "prepare", || component.prepare(checkpoint))?;
             callback = "state";
-            self.injected.call(name, "state", || Ok(component.snapshot(timers)))
+            self.injected.call(name, "state", || Ok(component.snapshot(timers, self.codec)))
         }));
         match taken {
             Ok(Ok(part)) => context.snapshots.extend(part.map(|part| (name, part))),

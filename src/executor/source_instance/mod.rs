@@ -12,8 +12,8 @@ use crate::api::source::Next;
 use crate::api::source_output::{Rejected, SourceOutput};
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Local, Push};
-use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::{CheckpointStore, CodecId};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
 use crate::delivery::terms::Verdict;
@@ -53,6 +53,8 @@ pub(crate) struct SourceParts<T> {
     pub(crate) cut: Cut,
     pub(crate) consequences: Consequences,
     pub(crate) injected: Injected,
+    /// What its state is turned into bytes with.
+    pub(crate) codec: CodecId,
 }
 
 pub(crate) struct SourceInstance<C: SourceComponent> {

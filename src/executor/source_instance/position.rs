@@ -4,9 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::channel::frame::Control;
 use crate::channel::push::Local;
-use crate::checkpoint::{PartName, Snapshot, encoded, state_snapshot};
+use crate::checkpoint::{EncodedState, PartName, Snapshot, encoded, state_snapshot};
 use crate::delivery::source_side::Position;
 use crate::error::{Cause, Failure};
+use crate::executor::blueprint::part_name;
 use crate::executor::component::encode_position;
 use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::SourceInstance;
@@ -34,13 +35,13 @@ impl<C: SourceComponent> SourceInstance<C> {
         let Some(component) = self.component.as_ref().filter(|_| C::REWINDABLE) else { return };
         let part: Option<Box<dyn Snapshot>> = match self.parts.side.position() {
             Position::Current => match catch_unwind(AssertUnwindSafe(|| component.state())) {
-                Ok(state) => Some(state_snapshot(state)),
+                Ok(state) => Some(state_snapshot(state, self.parts.codec)),
                 Err(payload) => {
                     let failure = self.failure("state", Cause::panic(payload));
                     return self.base.context.fail(failure);
                 }
             },
-            Position::Settled(bytes) => bytes.map(|bytes| encoded(bytes.to_vec())),
+            Position::Settled(bytes) => bytes.map(|bytes| encoded(self.of_codec(&bytes))),
         };
         let name = self.part_name();
         self.base.context.snapshots.extend(part.map(|part| (name, part)));
@@ -53,9 +54,9 @@ impl<C: SourceComponent> SourceInstance<C> {
             return;
         }
         match self.position() {
-            Ok(bytes) if persist => self.persist(&bytes),
-            Ok(bytes) => {
-                self.parts.side.mark(bytes.into(), self.base.context.now);
+            Ok(position) if persist => self.persist(&position),
+            Ok(position) => {
+                self.parts.side.mark(position.bytes.into(), self.base.context.now);
                 self.unmarked = false;
             }
             Err(failure) => self.base.context.fail(failure),
@@ -63,10 +64,10 @@ impl<C: SourceComponent> SourceInstance<C> {
     }
 
     /// Where the source is after the events that it has emitted; if it is down, where it will go on.
-    pub(super) fn position(&self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn position(&self) -> Result<EncodedState, Failure> {
         let encoded = catch_unwind(AssertUnwindSafe(|| match (&self.component, &self.before) {
-            (Some(component), _) => encode_position(&component.state()),
-            (None, Some(state)) => encode_position(state),
+            (Some(component), _) => encode_position(&component.state(), self.parts.codec),
+            (None, Some(state)) => encode_position(state, self.parts.codec),
             (None, None) => Err("the position is not known".into()),
         }));
         match encoded {
@@ -75,10 +76,10 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    pub(super) fn persist(&mut self, bytes: &[u8]) {
+    pub(super) fn persist(&mut self, position: &EncodedState) {
         let Some(store) = &self.parts.store else { return };
         let execution = self.parts.instance.execution;
-        if let Err(error) = store.write_position(execution, &self.part_name(), bytes) {
+        if let Err(error) = store.write_position(execution, &self.part_name(), position) {
             let failure = self.failure("position", Cause::error(error));
             self.base.context.fail(failure);
             // Not durable: they must not be seen.
@@ -87,9 +88,11 @@ impl<C: SourceComponent> SourceInstance<C> {
     }
 
     fn part_name(&self) -> PartName {
-        PartName {
-            component: self.parts.instance.component().to_owned(),
-            instance: self.parts.instance.index(),
-        }
+        part_name(&self.parts.instance.name)
+    }
+
+    /// A position that this instance has encoded.
+    fn of_codec(&self, bytes: &[u8]) -> EncodedState {
+        EncodedState { codec: self.parts.codec, bytes: bytes.to_vec() }
     }
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::api::source::OnStop;
 use crate::api::state::State;
 use crate::channel::frame::End;
-use crate::checkpoint::{CodecError, decode, read_back};
+use crate::checkpoint::{CodecError, CodecId, read_back};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::component::encode_position;
@@ -25,7 +25,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         match built {
             Ok(Ok((component, state))) => {
                 if self.parts.store.is_some() {
-                    gives_back(&state).map_err(|cause| self.failure("state", cause))?;
+                    gives_back(&state, self.parts.codec)
+                        .map_err(|cause| self.failure("state", cause))?;
                 }
                 self.component = Some(component);
                 self.before = Some(state);
@@ -74,9 +75,11 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.parts.counters.restarts.add(1);
         // `setup` takes the state by value; a copy goes through its encoded form.
         let had_state = self.before.is_some();
-        let kept = self.before.as_ref().and_then(|state| quietly(|| encode_position(state).ok()));
+        let codec = self.parts.codec;
+        let encode = |state| quietly(|| encode_position(state, codec).ok());
+        let kept = self.before.as_ref().and_then(encode);
         if let Err(failure) = self.build() {
-            self.before = kept.and_then(|bytes| quietly(|| decode(&bytes).ok()));
+            self.before = kept.and_then(|state| quietly(|| state.decode().ok()));
             if had_state && self.before.is_none() {
                 // Where it was is lost; from the beginning it would emit everything again.
                 return self.base.context.fail(failure);
@@ -113,8 +116,8 @@ impl<C: SourceComponent> SourceInstance<C> {
 }
 
 /// Whether a state can be stored so that it is given back.
-fn gives_back<S: State>(state: &S) -> Result<(), Cause> {
-    match catch_unwind(AssertUnwindSafe(|| read_back(state))) {
+fn gives_back<S: State>(state: &S, codec: CodecId) -> Result<(), Cause> {
+    match catch_unwind(AssertUnwindSafe(|| read_back(state, codec))) {
         Ok(Err(error @ CodecError::NotGivenBack { .. })) => {
             Err(Cause::error(Permanent::new(error)))
         }

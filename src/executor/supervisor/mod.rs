@@ -556,7 +556,7 @@ fn was_written(written: Written) -> Result<Event, Failure> {
         Written::Failed { checkpoint, reason } => Event::Failed { checkpoint, reason },
         Written::NotGivenBack { name, error } => {
             return Err(Failure {
-                instance: InstanceName::new(name.component, name.instance),
+                instance: InstanceName::new(&*name.component, name.instance()),
                 callback: "state",
                 cause: Cause::error(Permanent::new(error)),
             });

@@ -7,7 +7,7 @@ use crate::api::instance::Instance;
 use crate::api::waker::Waker;
 use crate::channel::frame::{Batch, Control};
 use crate::channel::push::{Context, Local, Push, Stage};
-use crate::checkpoint::{CodecError, decode, encode};
+use crate::checkpoint::{CodecError, EncodedState, Shape, StateCodec};
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
 use crate::id::{ExecutionId, InstanceName};
@@ -41,7 +41,8 @@ fn desk(instance: &Instance) -> Desk {
 
 /// What a state is after it has been to the store and back.
 fn through_the_store<S: crate::api::state::State>(state: &S) -> Result<S, CodecError> {
-    decode(&encode(state)?)
+    let codec = StateCodec::Auto.settle(Shape::of::<S>().is_some());
+    EncodedState::of(state, codec.unwrap_or(StateCodec::POSITIONAL))?.decode()
 }
 
 /// The end of a stage, which keeps what comes.

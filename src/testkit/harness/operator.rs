@@ -15,6 +15,7 @@ use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::ledger::Ledger;
 use crate::channel::push::{Context, Local, Push, Stage};
+use crate::checkpoint::StateCodec;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::options::Restarts;
 use crate::delivery::terms::Verdict;
@@ -246,5 +247,6 @@ where
         sides: Vec::new(),
         consequences: Consequences { verdict: Verdict::GoBack, on_drop: None, rebuild },
         injected: Injected::default(),
+        codec: StateCodec::SELF_DESCRIBING,
     }
 }

@@ -1,0 +1,100 @@
+//! [`EncodedState`]: the bytes of a state, and what made them of it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
+
+/// The bytes of a state, and what turned it into them.
+///
+/// ```
+/// use streamwork::checkpoint::{EncodedState, StateCodec};
+///
+/// let state = EncodedState::of(&vec![1_u64, 2], StateCodec::SELF_DESCRIBING)?;
+/// assert_eq!(state.decode::<Vec<u64>>()?, [1, 2]);
+/// # Ok::<(), streamwork::checkpoint::CodecError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedState {
+    /// What made the bytes.
+    pub codec: CodecId,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl EncodedState {
+    /// Encodes a state.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Encode`] if its `Serialize` fails or the codec cannot express it, [`CodecError::Unknown`] if there is
+    /// no such codec.
+    pub fn of<S: Serialize>(state: &S, codec: CodecId) -> Result<Self, CodecError> {
+        let bytes = match codec {
+            Bincode::ID => Bincode::encode(state)?,
+            MessagePack::ID => MessagePack::encode(state)?,
+            codec => return Err(CodecError::Unknown { codec }),
+        };
+        Ok(Self { codec, bytes })
+    }
+
+    /// The state, whatever codec made its bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if the bytes are not exactly one `S`,
+    /// [`CodecError::Unknown`] if there is no such codec.
+    pub fn decode<S: DeserializeOwned>(&self) -> Result<S, CodecError> {
+        match self.codec {
+            Bincode::ID => Bincode::decode(&self.bytes),
+            MessagePack::ID => MessagePack::decode(&self.bytes),
+            codec => Err(CodecError::Unknown { codec }),
+        }
+    }
+}
+
+/// Bytes are taken for those of [`Bincode`].
+impl<B: Into<Vec<u8>>> From<B> for EncodedState {
+    fn from(bytes: B) -> Self {
+        Self { codec: Bincode::ID, bytes: bytes.into() }
+    }
+}
+
+/// What states are turned into bytes with.
+///
+/// | | `Positional` | `SelfDescribing` |
+/// |---|---|---|
+/// | what it is | bincode 2, integers of fixed width | MessagePack with the names of fields |
+/// | types that survive it | those whose `Deserialize` asks for what comes next: what `derive` gives without further attributes | any that serde can read back: `untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value` too |
+/// | a type that has changed | is refused by name | is read as serde's attributes say (`default`, `rename`, `alias`) |
+/// | cost | 1 | bytes × 1.2, encoding × 4, decoding × 1 to 2 (200,000 entries of a map with five fields each) |
+///
+/// Every part of a checkpoint says which codec made it, so the choice can change between two runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateCodec {
+    /// `Positional` where the type of the state says what it is made of, else `SelfDescribing`.
+    #[default]
+    Auto,
+    /// Values alone, in the order of the fields. A state whose type does not say what it is made of is refused.
+    Positional,
+    /// Values with the names of their fields.
+    SelfDescribing,
+}
+
+impl StateCodec {
+    /// The codec of [`StateCodec::Positional`].
+    pub const POSITIONAL: CodecId = Bincode::ID;
+    /// The codec of [`StateCodec::SelfDescribing`].
+    pub const SELF_DESCRIBING: CodecId = MessagePack::ID;
+
+    /// The codec for a state whose type does or does not say what it is made of; none if the choice forbids it.
+    pub(crate) fn settle(self, says_what_it_is_made_of: bool) -> Option<CodecId> {
+        match self {
+            Self::SelfDescribing => Some(MessagePack::ID),
+            Self::Auto if !says_what_it_is_made_of => Some(MessagePack::ID),
+            Self::Positional if !says_what_it_is_made_of => None,
+            Self::Auto | Self::Positional => Some(Bincode::ID),
+        }
+    }
+}
