@@ -1,0 +1,116 @@
+//! [`Splits`]: which split of a source belongs to which of its instances. One value for all instances of an execution.
+//!
+//! What a checkpoint has is dealt out as [`restore`](crate::checkpoint::restore) says, in turn by name. What is found later
+//! goes to the instance that has the fewest, and stays there: a split that went from one running instance to another
+//! between their barriers would be in the checkpoint twice, or not at all.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Timestamp;
+
+/// The splits of one source.
+#[derive(Debug, Default)]
+pub(crate) struct Splits {
+    instances: usize,
+    /// The instance that has each.
+    of: BTreeMap<String, usize>,
+    discovered: bool,
+    next_look: Option<Timestamp>,
+}
+
+impl Splits {
+    /// Those of a checkpoint, in turn.
+    pub(crate) fn restored(instances: usize, names: impl IntoIterator<Item = String>) -> Self {
+        let names: std::collections::BTreeSet<String> = names.into_iter().collect();
+        let of = names.into_iter().zip((0..instances).cycle()).collect();
+        Self { instances, of, ..Self::default() }
+    }
+
+    /// Whether somebody has to look for splits before an instance can begin.
+    pub(crate) fn is_discovered(&self) -> bool {
+        self.discovered
+    }
+
+    /// Whether it is time to look again; whoever is told so does it.
+    pub(crate) fn is_due(&mut self, now: Timestamp, every: std::time::Duration) -> bool {
+        let due = self.next_look.is_some_and(|at| at <= now);
+        if due || self.next_look.is_none() {
+            self.next_look = Some(now.after(every));
+        }
+        due
+    }
+
+    /// All splits that there are now.
+    pub(crate) fn found(&mut self, names: Vec<String>) {
+        self.discovered = true;
+        self.of.retain(|name, _| names.contains(name));
+        let mut names = names;
+        names.sort_unstable();
+        for name in names {
+            let fewest = self.fewest();
+            self.of.entry(name).or_insert(fewest);
+        }
+    }
+
+    fn fewest(&self) -> usize {
+        let mut counts = vec![0_usize; self.instances];
+        self.of.values().for_each(|instance| counts[*instance] += 1);
+        (0..self.instances).min_by_key(|instance| counts[*instance]).unwrap_or_default()
+    }
+
+    /// The splits of an instance, by name.
+    pub(crate) fn of(&self, instance: usize) -> Vec<String> {
+        let its = self.of.iter().filter(|(_, of)| **of == instance);
+        its.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// What every instance has.
+    fn dealt(splits: &Splits) -> String {
+        let of = |instance| splits.of(instance).join(" ");
+        (0..splits.instances).map(of).collect::<Vec<_>>().join(" | ")
+    }
+
+    #[test]
+    fn what_a_checkpoint_has_is_dealt_out_in_turn_by_name_and_the_rest_evened_out() {
+        let mut splits = Splits::restored(3, names("d a c b"));
+        assert_eq!(dealt(&splits), "a d | b | c");
+        assert!(!splits.is_discovered());
+        splits.found(names("f e a b c d"));
+        assert_eq!(dealt(&splits), "a d | b e | c f");
+    }
+
+    #[test]
+    fn a_split_that_appears_moves_no_other_and_one_that_is_gone_is_taken_away() {
+        let mut splits = Splits::restored(2, []);
+        splits.found(names("a b c"));
+        assert_eq!(dealt(&splits), "a c | b");
+        splits.found(names("a b c aa"));
+        assert_eq!(dealt(&splits), "a c | aa b");
+        splits.found(names("b c aa d"));
+        assert_eq!(dealt(&splits), "c d | aa b");
+        splits.found(Vec::new());
+        assert_eq!(dealt(&splits), " | ");
+    }
+
+    #[test]
+    fn one_instance_looks_again_when_the_time_has_come() {
+        let mut splits = Splits::restored(2, []);
+        let (second, at) = (Duration::from_secs(1), |ms| Timestamp(0).after(Duration::from_millis(ms)));
+        assert!(!splits.is_due(at(0), second), "all have just begun");
+        assert!(!splits.is_due(at(999), second));
+        assert!(splits.is_due(at(1_000), second));
+        assert!(!splits.is_due(at(1_000), second), "another one does it");
+        assert!(splits.is_due(at(2_500), second));
+    }
+}
