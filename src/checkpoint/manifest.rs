@@ -7,12 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    codec::{self, CodecError},
-    envelope::{self, FormatError, Kind},
-    fields::{Fields, FieldsOut},
-};
+use super::fields::{Fields, FieldsOut};
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::codec::{self, CodecError};
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// Everything that a restart must know about one complete checkpoint.
 ///

@@ -8,35 +8,27 @@
 //! ```
 //!
 //! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
-//! (`codec`, `snapshot`), what a type looks like to a codec (`shape`), what a checkpoint's table of contents
-//! says (`manifest`, in `fields`), how every file
-//! proves itself (`envelope`), what a store promises (`store`, `store_error`), what one who only looks
-//! finds (`survey`), and the store in a directory (`directory_store`), which reaches the disk only
-//! through `disk`.
+//! (`snapshot`), what a type looks like to a codec (`shape`), what a checkpoint's table of contents
+//! says (`manifest`, in `fields`), what a store promises (`store`, `store_error`), what one who only looks
+//! finds (`survey`), and the store in a directory (`directory_store`). Codec, envelope and disk are those of `storage`.
 
 pub(crate) mod coordinator;
 
-mod codec;
 mod fields;
 mod shape;
 mod snapshot;
 
 mod manifest;
 
-mod envelope;
-
 mod store;
 mod store_error;
 mod survey;
 
 mod directory_store;
-mod disk;
 
-pub use codec::{Bincode, Codec, CodecError, CodecId, decode, encode};
+pub use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, decode, encode};
+pub use crate::storage::envelope::FormatError;
 pub use directory_store::DirectoryStore;
-pub(crate) use disk::create_dir_durably;
-pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
-pub use envelope::FormatError;
 pub use manifest::{ComponentRecord, Manifest, PartName, PartRecord};
 pub(crate) use shape::Shape;
 pub use snapshot::{Snapshot, snapshot};

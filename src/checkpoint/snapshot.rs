@@ -5,10 +5,9 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::storage::codec::{self, CodecError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-use super::codec::{self, CodecError};
 
 /// Boxes a state so that another thread can encode it later.
 ///

@@ -2,8 +2,10 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use super::{codec::CodecError, envelope::FormatError, manifest::PartName, store::SetAside};
+use super::{manifest::PartName, store::SetAside};
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::codec::CodecError;
+use crate::storage::envelope::FormatError;
 
 /// Why a [`CheckpointStore`](super::CheckpointStore) could not do what was asked.
 ///

@@ -33,13 +33,13 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use self::{admission::Admission, files::Files, layout::Attempt, positions::Positions};
 use super::{
-    disk::{Disk, RealDisk},
     manifest::{Manifest, PartName, PartRecord},
     store::{CheckpointStore, Recovered},
     store_error::StoreError,
     survey::Survey,
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::{Disk, RealDisk};
 
 /// Checkpoints in a directory on a local disk.
 ///
@@ -83,7 +83,8 @@ impl DirectoryStore {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use streamwork::checkpoint::{DirectoryStore, RealDisk};
+    /// use streamwork::checkpoint::DirectoryStore;
+    /// use streamwork::storage::RealDisk;
     ///
     /// # let directory = tempfile::tempdir().unwrap();
     /// DirectoryStore::open_on(Arc::new(RealDisk), directory.path()).unwrap();

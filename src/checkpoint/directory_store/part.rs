@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        codec::{self, CodecError},
-        disk::DiskEntry,
-        envelope::{self, FormatError, Kind},
         manifest::{PartName, PartRecord},
         store_error::StoreError,
     },
@@ -22,6 +19,9 @@ use super::{
     layout::{self, Attempt, Place},
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::DiskEntry;
+use crate::storage::codec::{self, CodecError};
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// Writes a part into a file of its own; its content is durable on return, its name once the checkpoint is committed.
 pub(super) fn write(

@@ -14,17 +14,14 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
-    super::{
-        codec,
-        disk::DiskFile,
-        envelope::{self, FormatError, Kind},
-        manifest::PartName,
-        store_error::StoreError,
-    },
+    super::{manifest::PartName, store_error::StoreError},
     files::{Files, failed},
     layout,
 };
 use crate::id::ExecutionId;
+use crate::storage::DiskFile;
+use crate::storage::codec;
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// The files that are open for appending.
 #[derive(Debug, Default)]

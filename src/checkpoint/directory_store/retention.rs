@@ -2,12 +2,13 @@
 //! orphan, never a complete checkpoint with parts missing.
 
 use super::{
-    super::{disk::DiskEntry, store_error::StoreError},
+    super::store_error::StoreError,
     files::Files,
     layout::{self, Attempt},
     recovery,
 };
 use crate::id::CheckpointId;
+use crate::storage::DiskEntry;
 
 /// Removes an attempt, unless it was committed.
 pub(super) fn abandon(files: &Files, attempt: Attempt) -> Result<(), StoreError> {

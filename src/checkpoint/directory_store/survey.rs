@@ -10,8 +10,6 @@ use std::{
 
 use super::{
     super::{
-        disk::DiskEntry,
-        envelope::FormatError,
         store_error::StoreError,
         survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition},
     },
@@ -20,6 +18,8 @@ use super::{
     layout::{self, Attempt},
     positions, recovery,
 };
+use crate::storage::DiskEntry;
+use crate::storage::envelope::FormatError;
 
 /// Everything there is.
 pub(super) fn survey(files: &Files) -> Result<Survey, StoreError> {
