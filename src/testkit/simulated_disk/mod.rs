@@ -197,6 +197,10 @@ impl SimulatedDisk {
         self.inner.lock().script = Some(Box::new(script));
     }
 
+    pub(crate) fn follow_nobody(&self) {
+        self.inner.lock().script = None;
+    }
+
     fn run<T>(
         &self,
         operation: &'static str,
