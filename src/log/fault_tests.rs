@@ -147,6 +147,29 @@ fn a_process_killed_at_any_operation_loses_nothing_synced() {
     });
 }
 
+/// A segment that a killed process had renamed and not yet made durable by its name was written on by the next one.
+#[test]
+fn what_is_synced_by_the_writer_after_one_that_was_killed_survives_a_power_failure() {
+    for seed in 0..5 {
+        at_every_operation(DiskOperations::All, DiskFault::Crash, |disk, _, what| {
+            disk.lose_process();
+            let mut log = open(disk, options()).expect("the log opens");
+            for partition in 0..2 {
+                log.append(partition, 0, &log.end(partition).expect("known").get()).expect("room");
+            }
+            log.sync().expect("synced");
+            let ends = [0, 1].map(|partition| log.end(partition).expect("known").get());
+            disk.lose_power(seed);
+            drop(log);
+            let log = open(disk, options()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            for (partition, end) in (0..).zip(ends) {
+                assert_eq!(log.end(partition).expect("known").get(), end, "{what}, seed {seed}");
+                assert_eq!(read_all(disk, partition), (0..end).collect::<Vec<_>>(), "{what}");
+            }
+        });
+    }
+}
+
 #[test]
 fn a_power_failure_at_any_operation_loses_nothing_synced_and_leaves_nothing_torn() {
     for seed in 0..20 {

@@ -101,10 +101,16 @@ pub(super) fn recover(dir: &PartitionDir) -> Result<Recovered, LogError> {
     let repair = tail.damage.map(|_| tail.cut(dir, &*file)).transpose()?;
     rewrite(&*file, &path, tail.unproven, tail.position)?;
     disk::sync(&*file, &path)?;
+    // The process that gave the segment its name may have died before the name was durable; and the mark says that it is.
+    disk::sync_dir(&*dir.disk, &dir.path)?;
 
     let mark =
         Mark { end: tail.next, segment: active, position: tail.position, durable: tail.next };
     let mark = MarkWriter::open(&*dir.disk, &dir.path, &mark)?;
+    if known.is_none() {
+        // The file of the mark may be new.
+        disk::sync_dir(&*dir.disk, &dir.path)?;
+    }
     Ok(Recovered {
         sealed,
         active,

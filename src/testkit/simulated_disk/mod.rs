@@ -11,10 +11,14 @@
 //! ```
 //!
 //! The model of what a file system may do to a program that crashes follows Pillai et al., "All File
-//! Systems Are Not Created Equal", OSDI 2014. Of what was not synchronized a write may be there, missing, cut short at any
-//! byte, or of the right length and full of zeros; a truncation may be undone; each name in a directory may be the old or the new
-//! one; and a later change may have reached the disk when an earlier one did not. Only a rename within one directory is never
-//! half lost: what was renamed has the old name, the new one, or both.
+//! Systems Are Not Created Equal", OSDI 2014. Of what was not synchronized
+//!
+//! - a write may be there, missing, cut short, or of the right length and full of zeros; the one that the disk was at when the
+//!   power went may end at any byte, others at the end of a sector;
+//! - a truncation may be undone;
+//! - each name in a directory may be the old or the new one, but a rename within one directory is never half lost: what was
+//!   renamed has the old name, the new one, or both;
+//! - a later change may have reached the disk when an earlier one did not.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -97,6 +101,8 @@ struct Inner {
     locks_taken: u64,
     /// While it is off nothing works.
     on: bool,
+    /// Whether the last process was killed in the middle of a write.
+    has_torn: bool,
     /// Files that were opened before the last failure are of no use any more.
     generation: u64,
     /// How many numbers were drawn; a fork goes on from here.
@@ -113,6 +119,7 @@ impl SimulatedDisk {
             locks: HashMap::new(),
             locks_taken: 0,
             on: true,
+            has_torn: false,
             generation: 0,
             ids_drawn: 0,
             failing: Failing::default(),
@@ -155,6 +162,7 @@ impl SimulatedDisk {
         let mut inner = self.inner.lock();
         inner.locks.clear();
         inner.failing.end();
+        inner.has_torn = false;
         inner.generation += 1;
         inner.on = true;
     }
@@ -162,11 +170,12 @@ impl SimulatedDisk {
     /// Takes the power away and gives it back: as [`lose_process`](Self::lose_process), and of all
     /// that was not synchronized any part may be gone; which, the seed decides.
     pub fn lose_power(&self, seed: u64) {
+        let torn_already = std::mem::take(&mut self.inner.lock().has_torn);
         self.lose_process();
         let mut random = Random::new(seed);
         for node in &mut self.inner.lock().nodes {
             match node {
-                Node::File(file) => file.lose_power(&mut random),
+                Node::File(file) => file.lose_power(torn_already, &mut random),
                 Node::Dir(dir) => dir.lose_power(&mut random),
             }
         }
@@ -227,6 +236,7 @@ impl SimulatedDisk {
             (None, None) => Fate::Done,
         };
         inner.on = !matches!(fate, Fate::Killed { .. });
+        inner.has_torn = fate == (Fate::Killed { after: false }) && !bytes.is_empty();
         let written = match fate {
             Fate::Done | Fate::Denied | Fate::Killed { after: true } => Some(bytes.len()),
             Fate::Refused | Fate::Killed { after: false } if bytes.is_empty() => None,

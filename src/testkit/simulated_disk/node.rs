@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::testkit::random::Random;
 
+/// What a disk writes whole, whatever it is about when the power goes: but for the one piece that it is at.
+const SECTOR_BYTES: usize = 512;
+
 /// A file or a directory.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
@@ -61,15 +64,20 @@ impl FileNode {
         }
     }
 
-    /// Each change may have reached the disk or not, and a write in part. Half of the time they did so in order.
-    pub(super) fn lose_power(&mut self, random: &mut Random) {
+    /// Each change may have reached the disk or not, and a write in part. Half of the time they did so in order. The disk was at
+    /// one of them when the power went, unless it was at a write that is `torn_already`: that one may end at any byte, the
+    /// others at the end of a sector.
+    pub(super) fn lose_power(&mut self, torn_already: bool, random: &mut Random) {
         let changes = std::mem::take(&mut self.unsafe_changes);
-        let upto = arrived_in_order(changes.len(), random);
+        let in_order = random.coin();
+        let torn = random.below(changes.len());
+        let unit = if torn_already { SECTOR_BYTES } else { 1 };
         for (number, change) in changes.iter().enumerate() {
-            match upto {
-                Some(upto) if number < upto => change.arrive(&mut self.safe),
-                Some(upto) if number > upto => break,
-                _ => change.arrive_in_part(&mut self.safe, random),
+            match in_order {
+                true if number < torn => change.arrive(&mut self.safe),
+                true if number > torn => break,
+                _ if number == torn => change.arrive_in_part(&mut self.safe, unit, random),
+                _ => change.arrive_in_part(&mut self.safe, SECTOR_BYTES, random),
             }
         }
         self.seen.clone_from(&self.safe);
@@ -84,7 +92,8 @@ impl Change {
         }
     }
 
-    fn arrive_in_part(&self, content: &mut Vec<u8>, random: &mut Random) {
+    /// It may be there, missing, or cut where the file has a multiple of `unit` bytes.
+    fn arrive_in_part(&self, content: &mut Vec<u8>, unit: usize, random: &mut Random) {
         match self {
             Change::Truncate(_) if random.coin() => {}
             Change::Truncate(_) => self.arrive(content),
@@ -92,7 +101,8 @@ impl Change {
                 0 => {}
                 1 => self.arrive(content),
                 kind => {
-                    let arrived = random.below(bytes.len() + 1);
+                    let end = at + random.below(bytes.len() + 1);
+                    let arrived = (end - end % unit).saturating_sub(*at);
                     // The length may have reached the disk when the bytes did not.
                     let end = at + if kind == 2 { arrived } else { bytes.len() };
                     if arrived > 0 || kind == 3 {
@@ -108,11 +118,6 @@ impl Change {
 fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     content.resize(content.len().max(at + bytes.len()), 0);
     content[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-/// How many changes reached the disk before the one that did so in part, or `None` if they did in no order.
-fn arrived_in_order(changes: usize, random: &mut Random) -> Option<usize> {
-    if changes == 0 || random.coin() { None } else { Some(random.below(changes + 1)) }
 }
 
 /// The names in a directory, each with the number of what it stands for.
@@ -160,9 +165,10 @@ impl DirNode {
     /// Each change may have reached the disk or not. Half of the time they did so in order.
     pub(super) fn lose_power(&mut self, random: &mut Random) {
         let changes = std::mem::take(&mut self.unsafe_changes);
-        let upto = arrived_in_order(changes.len(), random);
+        let (in_order, upto) = (random.coin(), random.below(changes.len() + 1));
         for (number, change) in changes.iter().enumerate() {
-            if upto.map_or_else(|| random.coin(), |upto| number < upto) {
+            let arrived = if in_order { number < upto } else { random.coin() };
+            if arrived {
                 change.arrive(&mut self.safe);
             } else if let NameChange::Rename { to, node, .. } = change
                 && random.once_in(4)
