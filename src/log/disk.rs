@@ -58,9 +58,6 @@ pub(super) fn create_whole(
     bytes: &[u8],
 ) -> Result<Box<dyn DiskFile>, LogError> {
     let unfinished = unfinished(path);
-    // A rename that a loss of power has cut in two may have left one file under both names: what is written into it would
-    // then be written into the file in use.
-    remove(disk, &unfinished)?;
     let file = disk.create(&unfinished).map_err(LogError::io("create", &unfinished))?;
     write_at(&*file, &unfinished, 0, bytes)?;
     sync(&*file, &unfinished)?;

@@ -171,6 +171,22 @@ fn what_is_synced_by_the_writer_after_one_that_was_killed_survives_a_power_failu
 }
 
 #[test]
+fn an_end_mark_that_was_made_again_is_there_after_a_power_failure() {
+    for seed in 0..20 {
+        let (disk, mut log) = new_log(options());
+        log.append(0, 0, &7).expect("appended");
+        log.close().expect("closed");
+        let partition = Path::new(LOG).join("partition-00000");
+        disk.remove_file(&partition.join("end")).expect("it is there");
+        disk.sync_dir(&partition).expect("synced");
+        let log = open(&disk, options()).expect("it makes a mark");
+        disk.lose_power(seed);
+        drop(log);
+        assert_eq!(read_all(&disk, 0), [7], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_power_failure_at_any_operation_loses_nothing_synced_and_leaves_nothing_torn() {
     for seed in 0..20 {
         at_every_operation(DiskOperations::All, DiskFault::Crash, |disk, synced, what| {
