@@ -91,6 +91,7 @@
 //! | floor | module | what it answers |
 //! |---|---|---|
 //! | 0 | `error`, `id`, `clock`, `time`, `metrics` | what things are called and counted by |
+//! | 1 | `storage` | how bytes reach a disk and come back |
 //! | 1 | `api` | what a user implements |
 //! | 2 | `checkpoint` | what a consistent cut is, and where it is kept |
 //! | 3 | `channel` | how batches move between instances |
@@ -122,6 +123,7 @@ pub mod log;
 #[cfg(feature = "pieces")]
 #[doc(hidden)]
 pub mod pieces;
+pub mod storage;
 pub mod testkit;
 
 pub use api::collector::Collector;

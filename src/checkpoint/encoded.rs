@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
+use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 
 /// The bytes of a state, and what turned it into them.
 ///

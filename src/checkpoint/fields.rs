@@ -9,11 +9,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::storage::codec::{self, CodecError};
+use crate::storage::envelope::FormatError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-use super::codec::{self, CodecError};
-use super::envelope::FormatError;
 
 /// Fields with this bit may be ignored.
 const IGNORABLE: u16 = 1 << 15;

@@ -5,13 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    codec::{self, Bincode, Codec, CodecError, CodecId},
-    envelope::{self, FormatError, Kind},
-    fields::{Fields, FieldsOut},
-    unit::{NameOfVersion1, PartName},
-};
+use super::fields::{Fields, FieldsOut};
+use super::unit::{NameOfVersion1, PartName};
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::codec::{self, Bincode, Codec, CodecError, CodecId};
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// Everything that a restart must know about one complete checkpoint.
 ///

@@ -8,14 +8,13 @@
 //! ```
 //!
 //! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
-//! (`codec`, `encoded`, `snapshot`) and whether these give them back (`trace`), what a type looks like to a codec (`shape`), what a checkpoint is made of (`unit`) and its
-//! table of contents says (`manifest`, in `fields`), who reads what of it (`restore`), how every file proves itself (`envelope`), what a store promises (`store`, `store_error`), what one who only looks
-//! finds (`survey`), and the store in a directory (`directory_store`), which reaches the disk only
-//! through `disk`.
+//! (`encoded`, `snapshot`) and whether these give them back (`trace`), what a type looks like to a codec (`shape`), what a
+//! checkpoint is made of (`unit`) and its table of contents says (`manifest`, in `fields`), who reads what of it (`restore`),
+//! what a store promises (`store`, `store_error`), what one who only looks finds (`survey`), and the store in a directory
+//! (`directory_store`). Codec, envelope and disk are those of `storage`.
 
 pub(crate) mod coordinator;
 
-mod codec;
 mod encoded;
 mod fields;
 mod shape;
@@ -26,21 +25,16 @@ mod manifest;
 pub(crate) mod restore;
 mod unit;
 
-mod envelope;
-
 mod store;
 mod store_error;
 mod survey;
 
 mod directory_store;
-mod disk;
 
-pub use codec::{Bincode, Codec, CodecError, CodecId, MessagePack, decode, encode};
+pub use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack, decode, encode};
+pub use crate::storage::envelope::FormatError;
 pub use directory_store::DirectoryStore;
-pub(crate) use disk::create_dir_durably;
-pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 pub use encoded::{EncodedState, StateCodec};
-pub use envelope::FormatError;
 pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartRecord};
 pub(crate) use shape::Shape;
 pub use snapshot::{Snapshot, snapshot};

@@ -8,9 +8,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{CodecError, CodecId};
 use super::encoded::{EncodedState, StateCodec};
 use super::trace::trace;
+use crate::storage::codec::{CodecError, CodecId};
 
 /// Boxes a state so that another thread can encode it later.
 ///

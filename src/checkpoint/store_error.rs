@@ -2,8 +2,10 @@
 
 use std::{error::Error, io, path::PathBuf};
 
-use super::{codec::CodecError, envelope::FormatError, store::SetAside, unit::PartName};
+use super::{store::SetAside, unit::PartName};
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::codec::CodecError;
+use crate::storage::envelope::FormatError;
 
 /// Why a [`CheckpointStore`](super::CheckpointStore) could not do what was asked.
 ///

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::codec::CodecError;
-use super::envelope::FormatError;
 use super::fields::{Fields, FieldsOut};
+use crate::storage::codec::CodecError;
+use crate::storage::envelope::FormatError;
 
 /// What a part of a checkpoint is about.
 ///

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use crate::delivery::options::LONGEST_WAIT;
 use crate::job::Job;
 use crate::job::stream::Stream;
 use crate::log::{LogError, LogReader};
+use crate::storage::{Disk, RealDisk};
 
 mod instance;
 mod position;
@@ -55,6 +57,7 @@ use instance::LogInstance;
 /// ```
 #[must_use = "give it to `Job::event_log`"]
 pub struct EventLogSource<T> {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     start: Start,
     reach: Reach,
@@ -86,8 +89,17 @@ impl<T> EventLogSource<T> {
     /// # Errors
     /// [`LogError::NotALog`], or what else keeps it from being read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LogError> {
-        let reader = LogReader::<T>::open(directory.into())?;
+        Self::open_on(Arc::new(RealDisk), directory)
+    }
+
+    /// The log in a directory on a disk of the caller's, for tests and simulations.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(disk: Arc<dyn Disk>, directory: impl Into<PathBuf>) -> Result<Self, LogError> {
+        let reader = LogReader::<T>::open_on(Arc::clone(&disk), directory.into())?;
         Ok(Self {
+            disk,
             directory: reader.dir().to_owned(),
             start: Start::Earliest,
             reach: Reach::Forever,
@@ -157,7 +169,7 @@ impl<T> EventLogSource<T> {
 
 impl<T> Clone for EventLogSource<T> {
     fn clone(&self) -> Self {
-        Self { directory: self.directory.clone(), ..*self }
+        Self { disk: Arc::clone(&self.disk), directory: self.directory.clone(), ..*self }
     }
 }
 

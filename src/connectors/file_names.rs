@@ -14,12 +14,11 @@
 //! have other series, and within a series an execution gives each number once. None of it is read from the directory.
 
 use std::fmt::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::ExecutionId;
-use crate::log::random_id;
+use crate::storage::Disk;
 
 /// What makes a transaction's file appear; and behind the name of one that was taken back.
 pub(super) const PENDING: &str = ".pending";
@@ -35,10 +34,8 @@ pub(super) struct Series(u128);
 
 impl Series {
     /// A series like no other. Names of a later one sort behind those of an earlier one, as far as the clock goes forward.
-    pub(super) fn begin() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let milliseconds = since.as_millis() & 0xffff_ffff_ffff;
-        Self(milliseconds << 64 | (random_id() & u128::from(u64::MAX)))
+    pub(super) fn begin(disk: &dyn Disk) -> Self {
+        Self(disk.draw_id())
     }
 }
 
@@ -106,10 +103,11 @@ fn escaped(component: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::RealDisk;
 
     #[test]
     fn a_name_comes_back_as_its_transaction_and_no_other_name_does() {
-        let series = Series::begin();
+        let series = Series::begin(&RealDisk);
         let of = FileTransaction { series, number: 17, execution: ExecutionId(2) };
         let long = "long ".repeat(200);
         for component in ["prices", "../../etc/passwd", "a-0001-x", "ü", ".", "", &long] {
@@ -128,7 +126,7 @@ mod tests {
                 assert_eq!(parse(&other), None, "{other}");
             }
             assert_eq!(FileTransaction::parse(&file, component, 4, series), None);
-            assert_eq!(FileTransaction::parse(&file, component, 3, Series::begin()), None);
+            assert_eq!(FileTransaction::parse(&file, component, 3, Series::begin(&RealDisk)), None);
         }
     }
 }

@@ -8,9 +8,9 @@ use super::file_names::{FileTransaction, PENDING, Series, TAKEN_BACK, prefix_of_
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::TransactionalSink;
-use crate::checkpoint::{Disk, RealDisk, create_dir_durably};
 use crate::error::BoxError;
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::{Disk, RealDisk, create_dir_durably, is_there};
 
 /// Writes events into files, one per transaction and instance, called
 /// `part-prices-0003-019abf2c77e1c0ffee0123456789-0000000017-x2`: component, instance, a series drawn at random, the number
@@ -74,14 +74,29 @@ impl<T: Event> TransactionalFiles<T> {
         directory: impl Into<PathBuf>,
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> impl Fn() -> Self + Send + Sync + 'static {
-        Self::factory_on(Arc::new(RealDisk), directory.into(), encode)
+        Self::factory_on(Arc::new(RealDisk), directory, encode)
     }
 
-    fn factory_on(
+    /// The same into a directory on a disk of the caller's, for tests that let it fail and for simulations.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use streamwork::testkit::Simulation;
+    /// use streamwork::{ExactlyOnce, Job, TransactionalFiles};
+    ///
+    /// let simulation = Simulation::new(7);
+    /// let disk = Arc::new(simulation.disk().clone());
+    /// let files = TransactionalFiles::factory_on(disk, "/out", |n: &u8, file: &mut Vec<u8>| file.push(*n));
+    /// let job = Job::new("numbers");
+    /// job.from_iter("numbers", || 0..30_u8).transactional_sink("files", files);
+    /// simulation.run(&job, ExactlyOnce::checkpoints_in("/checkpoints"));
+    /// ```
+    pub fn factory_on(
         disk: Arc<dyn Disk>,
-        directory: PathBuf,
+        directory: impl Into<PathBuf>,
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> impl Fn() -> Self + Send + Sync + 'static {
+        let directory = directory.into();
         // Without a working directory a relative path leads nowhere, and `setup` says so.
         let directory = std::path::absolute(&directory).unwrap_or(directory);
         let encode: Encode<T> = Arc::new(encode);
@@ -92,7 +107,7 @@ impl<T: Event> TransactionalFiles<T> {
             component: String::new(),
             instance: 0,
             execution: ExecutionId(0),
-            series: Series::begin(),
+            series: Series::begin(&*disk),
             next: 1,
             open: Vec::new(),
         }
@@ -142,14 +157,15 @@ impl<T: Event> TransactionalFiles<T> {
     }
 
     fn is_there(&self, path: &Path) -> Result<bool, BoxError> {
-        match self.disk.read_range(path, 0..0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            read => named(path, read).map(|_| true),
-        }
+        named(path, is_there(&*self.disk, path))
+    }
+
+    fn is_same(&self, one: &Path, other: &Path) -> Result<bool, BoxError> {
+        Ok(named(one, self.disk.read(one))? == named(other, self.disk.read(other))?)
     }
 
     fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.disk.create(path)?;
+        let file = self.disk.create(path)?;
         file.append(bytes)?;
         file.sync()?;
         self.disk.sync_dir(&self.directory)
@@ -181,7 +197,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         self.instance = instance.index();
         self.execution = instance.execution();
         // It is told by `rewind` if this goes on from a state.
-        (self.series, self.next) = (Series::begin(), 1);
+        (self.series, self.next) = (Series::begin(&*self.disk), 1);
         named(&self.directory, create_dir_durably(&*self.disk, &self.directory))
     }
 
@@ -214,6 +230,10 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         let (from, to) = (self.pending(&transaction), self.committed(&transaction));
         match (self.is_there(&from)?, self.is_there(&to)?) {
             (true, false) => named(&from, self.disk.rename(&from, &to))?,
+            // A loss of power may leave what was being renamed both names.
+            (true, true) if self.is_same(&from, &to)? => {
+                named(&from, self.disk.remove_file(&from))?;
+            }
             (true, true) => {
                 let reason = "there is another file of this name already, which is not replaced";
                 return Err(format!("{}: {reason}", to.display()).into());

@@ -1,23 +1,24 @@
 //! An event to bytes and back: bincode, fixed-width integers, little endian.
 //!
-//! Owns the codec's id, which every file carries. Never sees bytes whose checksum was not verified, never allocates much
+//! The bytes are those of [`Bincode`], under its id, which every file carries; what is here is the loop around it. Into a window
+//! of memory that is there, because a vector for each event would cost more than its bytes.
+//! Never sees bytes whose checksum was not verified, never allocates much
 //! more than sixteen times the payload (a MiB at least), and takes a payload with bytes left over for a mistake.
 
 use std::error::Error;
 
-use bincode::config::{Configuration, Fixint, LittleEndian, standard};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Which codec wrote a file. 1 is the one here; other numbers are for codecs to come.
-pub(super) const CODEC_ID: u16 = 1;
+use crate::storage::codec::{Bincode, Codec, FIXED};
+
+/// Which codec wrote a file: the one here. Other numbers are for codecs to come.
+pub(super) const CODEC_ID: u16 = Bincode::ID.0 as u16;
 
 /// No payload is ever larger, whatever the options say.
 pub(super) const PAYLOAD_BYTES_CEILING: usize = 256 << 20;
-
-const FIXED: Configuration<LittleEndian, Fixint> = standard().with_fixed_int_encoding();
 
 /// Why an event did not become bytes.
 pub(super) enum EncodeFailure {

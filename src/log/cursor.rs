@@ -4,8 +4,6 @@
 //! never looks beyond the limit that it was given, so never at bytes that the writer has not yet published, and never hands
 //! out a frame whose checksum, length and offset were not verified.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use super::Offset;
@@ -14,6 +12,7 @@ use super::disk;
 use super::error::LogError;
 use super::frame::{Checksums, FRAME_HEADER_BYTES, FrameHeader};
 use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES};
+use crate::storage::DiskFile;
 
 /// How much is read at once; a larger record makes the buffer grow to its size.
 const READ_BYTES: usize = 256 << 10;
@@ -56,7 +55,7 @@ pub(super) enum Damage {
 pub(super) struct SegmentCursor {
     path: PathBuf,
     base: Offset,
-    file: File,
+    file: Box<dyn DiskFile>,
     limit: u64,
     /// Where the next frame begins, in the file and in the buffer.
     position: u64,
@@ -72,9 +71,9 @@ impl SegmentCursor {
     /// Opens a segment and verifies its header. The cursor stands at its first frame and may go up to the file's end.
     pub(super) fn open(dir: &PartitionDir, base: Offset) -> Result<Self, LogError> {
         let path = dir.segment(base);
-        let mut file = File::open(&path).map_err(LogError::io("open", &path))?;
-        dir.check_header(&mut file, base)?;
-        let limit = disk::length(&file, &path)?;
+        let file = disk::open(&*dir.disk, &path)?;
+        dir.check_header(&*file, base)?;
+        let limit = disk::length(&*file, &path)?;
         let mut cursor = SegmentCursor {
             path,
             base,
@@ -87,15 +86,13 @@ impl SegmentCursor {
             next: base,
             checksums: Checksums::default(),
         };
-        cursor.jump(SEGMENT_HEADER_BYTES, base)?;
+        cursor.jump(SEGMENT_HEADER_BYTES, base);
         Ok(cursor)
     }
 
     /// Goes to a place where the frame of this offset begins.
-    pub(super) fn jump(&mut self, position: u64, next: Offset) -> Result<(), LogError> {
-        self.file.seek(SeekFrom::Start(position)).map_err(LogError::io("seek in", &self.path))?;
+    pub(super) fn jump(&mut self, position: u64, next: Offset) {
         (self.position, self.start, self.held, self.next) = (position, 0, 0, next);
-        Ok(())
     }
 
     /// How far the cursor may go, in bytes from the file's start. Never less than before.
@@ -105,7 +102,7 @@ impl SegmentCursor {
 
     /// The length of the file at this moment.
     pub(super) fn file_bytes(&self) -> Result<u64, LogError> {
-        disk::length(&self.file, &self.path)
+        disk::length(&*self.file, &self.path)
     }
 
     /// The first offset of the segment.
@@ -196,14 +193,9 @@ impl SegmentCursor {
             }
             self.buffer.resize(goal.max(self.buffer.len()), 0);
         }
-        while self.held < bytes {
-            match self.file.read(&mut self.buffer[self.held..goal.max(self.held)]) {
-                Ok(0) => break,
-                Ok(read) => self.held += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(LogError::io("read", &self.path)(error)),
-            }
-        }
+        let behind = self.position + self.held as u64;
+        let room = &mut self.buffer[self.held..goal.max(self.held)];
+        self.held += disk::read_at(&*self.file, &self.path, behind, room)?;
         Ok(self.held >= bytes)
     }
 

@@ -1,77 +1,68 @@
 //! The few things done to files, each with the error that names the file.
 //!
-//! Every write, fsync, rename and removal of the log goes through here, so a test can make any of them fail (see
-//! `fault`). Never retries: what a failed fsync has left on disk cannot be known.
+//! Everything that the log does to a disk goes through here, to the [`Disk`] that it was opened on. Never retries: what a
+//! failed fsync has left on disk cannot be known.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use super::error::LogError;
-
-/// Writes all of `bytes` at the file's current place.
-pub(super) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), LogError> {
-    let result = match fault::strikes() {
-        // A disk that fills up takes a part first.
-        Err(full) => file.write_all(&bytes[..bytes.len() / 2]).and(Err(full)),
-        Ok(()) => file.write_all(bytes),
-    };
-    result.map_err(LogError::io("write to", path))
-}
+use crate::storage::{self, Disk, DiskEntry, DiskFile, DiskLock};
 
 /// Writes all of `bytes` at a place of the file.
 pub(super) fn write_at(
-    mut file: &File,
+    file: &dyn DiskFile,
     path: &Path,
     position: u64,
     bytes: &[u8],
 ) -> Result<(), LogError> {
-    file.seek(SeekFrom::Start(position)).map_err(LogError::io("seek in", path))?;
-    write(file, path, bytes)
+    file.write_at(position, bytes).map_err(LogError::io("write to", path))
 }
 
 /// Returns once the file's bytes and its length are on disk.
-pub(super) fn sync(file: &File, path: &Path) -> Result<(), LogError> {
-    fault::strikes().and_then(|()| file.sync_data()).map_err(LogError::io("sync", path))
-}
-
-/// Begins what `sync` does, on a thread of its own that says how it ended.
-///
-/// # Errors
-///
-/// If the system has no thread left; then nothing was begun.
-pub(super) fn start_sync(file: &Arc<File>) -> io::Result<JoinHandle<io::Result<()>>> {
-    let file = Arc::clone(file);
-    // Asked here, because a test's faults are those of its own thread.
-    let allowed = fault::strikes();
-    let sync = move || allowed.and_then(|()| file.sync_data());
-    thread::Builder::new().name("streamwork-log-sync".to_owned()).spawn(sync)
+pub(super) fn sync(file: &dyn DiskFile, path: &Path) -> Result<(), LogError> {
+    file.sync().map_err(LogError::io("sync", path))
 }
 
 /// Returns once the names in a directory are on disk.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
-    // Where directories cannot be opened as files, the system has no such call either.
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    let opened = fault::strikes().and_then(|()| File::open(dir));
-    opened.and_then(|handle| handle.sync_all()).map_err(LogError::io("sync directory", dir))
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    disk.sync_dir(dir).map_err(LogError::io("sync directory", dir))
 }
 
-/// Makes a file with these bytes appear whole, or not at all, and durable. Returns it open for writing, at its end.
-pub(super) fn create_whole(path: &Path, bytes: &[u8]) -> Result<File, LogError> {
+/// Opens a file that exists for reading.
+pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskFile>, LogError> {
+    disk.open(path).map_err(LogError::io("open", path))
+}
+
+/// Opens a file that exists for writing.
+pub(super) fn open_for_writing(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Box<dyn DiskFile>, LogError> {
+    disk.open_for_writing(path).map_err(LogError::io("open", path))
+}
+
+/// Opens a file for writing, and makes an empty one if there is none.
+pub(super) fn open_or_create(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskFile>, LogError> {
+    match open_for_writing(disk, path) {
+        Err(error) if error.is_not_found() => disk.create(path).map_err(LogError::io("open", path)),
+        opened => opened,
+    }
+}
+
+/// Makes a file with these bytes appear whole, or not at all, and durable. Returns it open for writing.
+pub(super) fn create_whole(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Box<dyn DiskFile>, LogError> {
     let unfinished = unfinished(path);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true);
-    let opened = fault::strikes().and_then(|()| options.open(&unfinished));
-    let file = opened.map_err(LogError::io("create", &unfinished))?;
-    write(&file, &unfinished, bytes)?;
-    sync(&file, &unfinished)?;
-    let renamed = fault::strikes().and_then(|()| fs::rename(&unfinished, path));
-    renamed.map_err(LogError::io("rename to", path))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+    let file = disk.create(&unfinished).map_err(LogError::io("create", &unfinished))?;
+    write_at(&*file, &unfinished, 0, bytes)?;
+    sync(&*file, &unfinished)?;
+    disk.rename(&unfinished, path).map_err(LogError::io("rename to", path))?;
+    sync_dir(disk, path.parent().unwrap_or(Path::new(".")))?;
     Ok(file)
 }
 
@@ -86,15 +77,14 @@ pub(super) fn unfinished(path: &Path) -> PathBuf {
 pub(super) const UNFINISHED_SUFFIX: &str = ".tmp";
 
 /// Cuts a file to a length, durably.
-pub(super) fn truncate(file: &File, path: &Path, bytes: u64) -> Result<(), LogError> {
-    let cut = fault::strikes().and_then(|()| file.set_len(bytes));
-    cut.map_err(LogError::io("truncate", path))?;
+pub(super) fn truncate(file: &dyn DiskFile, path: &Path, bytes: u64) -> Result<(), LogError> {
+    file.truncate(bytes).map_err(LogError::io("truncate", path))?;
     sync(file, path)
 }
 
 /// Removes a file; one that is not there is fine.
-pub(super) fn remove(path: &Path) -> Result<(), LogError> {
-    match fault::strikes().and_then(|()| fs::remove_file(path)) {
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+    match disk.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(LogError::io("remove", path)(error))
         }
@@ -108,109 +98,63 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, LogError> {
 }
 
 /// Creates a directory with all that is missing above it. Their names are not durable yet.
-pub(super) fn create_dir(dir: &Path) -> Result<(), LogError> {
-    fs::create_dir_all(dir).map_err(LogError::io("create directory", dir))
+pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    storage::create_dir_all(disk, dir).map_err(LogError::io("create directory", dir))
 }
 
 /// Makes the name of a directory durable, and the names of those above it, whoever created them: the process that did may
 /// have died before they were.
-pub(super) fn sync_above(dir: &Path) -> Result<(), LogError> {
+pub(super) fn sync_above(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
     for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
-        match sync_dir(above) {
-            // Who may not synchronize a directory did not create anything in it either.
-            Err(LogError::Io { source, .. }) if is_not_ours(&source) => {}
-            synced => synced?,
-        }
+        let synced = storage::unless_not_ours(disk.sync_dir(above));
+        synced.map_err(LogError::io("sync directory", above))?;
     }
     Ok(())
 }
 
-fn is_not_ours(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported)
+/// Takes a lock, or `None` if another has it.
+pub(super) fn try_lock(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Option<Box<dyn DiskLock>>, LogError> {
+    disk.try_lock(path).map_err(LogError::io("lock", path))
+}
+
+/// The names of what lies in a directory.
+pub(super) fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<OsString>, LogError> {
+    disk.names(dir).map_err(LogError::io("list", dir))
+}
+
+/// What lies in a directory.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<DiskEntry>, LogError> {
+    disk.list(dir).map_err(LogError::io("list", dir))
+}
+
+/// Whether there is a file of this name that can be opened.
+pub(super) fn is_there(disk: &dyn Disk, path: &Path) -> Result<bool, LogError> {
+    storage::is_there(disk, path).map_err(LogError::io("open", path))
 }
 
 /// All bytes of a small file, or `None` when there is no such file.
-pub(super) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>, LogError> {
-    match fs::read(path) {
+pub(super) fn read_whole(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, LogError> {
+    match disk.read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        // A link to nothing is no reason to make what it should lead to.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
-        {
-            Ok(None)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LogError::io("read", path)(error)),
     }
 }
 
 /// As many of the bytes at a place as the file has, up to the buffer's length.
 pub(super) fn read_at(
-    file: &mut File,
+    file: &dyn DiskFile,
     path: &Path,
     position: u64,
     into: &mut [u8],
 ) -> Result<usize, LogError> {
-    file.seek(SeekFrom::Start(position)).map_err(LogError::io("seek in", path))?;
-    let mut filled = 0;
-    while filled < into.len() {
-        match file.read(&mut into[filled..]) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(LogError::io("read", path)(error)),
-        }
-    }
-    Ok(filled)
+    file.read_at(position, into).map_err(LogError::io("read", path))
 }
 
 /// The file's length in bytes.
-pub(super) fn length(file: &File, path: &Path) -> Result<u64, LogError> {
-    Ok(file.metadata().map_err(LogError::io("measure", path))?.len())
-}
-
-/// Failures on demand, in tests only: the n-th change to the disk fails, and every later one.
-#[cfg(not(test))]
-mod fault {
-    /// Never strikes outside of this crate's own tests.
-    #[inline]
-    pub(super) fn strikes() -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-pub(super) mod fault {
-    use std::cell::Cell;
-    use std::io;
-
-    thread_local! {
-        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
-        static STRUCK: Cell<usize> = const { Cell::new(0) };
-    }
-
-    /// Lets this many changes by this thread succeed, and then none; `None` heals the disk.
-    pub(in crate::log) fn after(changes: Option<usize>) {
-        LEFT.set(changes);
-        STRUCK.set(0);
-    }
-
-    /// How many changes have failed since `after`.
-    pub(in crate::log) fn struck() -> usize {
-        STRUCK.get()
-    }
-
-    pub(super) fn strikes() -> io::Result<()> {
-        match LEFT.get() {
-            None => Ok(()),
-            Some(0) => {
-                STRUCK.set(STRUCK.get() + 1);
-                Err(io::Error::new(io::ErrorKind::StorageFull, "simulated"))
-            }
-            Some(left) => {
-                LEFT.set(Some(left - 1));
-                Ok(())
-            }
-        }
-    }
+pub(super) fn length(file: &dyn DiskFile, path: &Path) -> Result<u64, LogError> {
+    file.length().map_err(LogError::io("measure", path))
 }

@@ -6,19 +6,16 @@
 //!   a thread       └─ fdatasync   └─ fdatasync
 //! ```
 //!
-//! Owns that thread, one at a time for the whole log. Without it the disk is idle while records are appended, and the writer
+//! Owns what was started so, one sync at a time for the whole log; the disk has the thread. Without it the disk is idle while records are appended, and the writer
 //! is idle while the disk works. Never makes a promise: what it has brought to disk counts as durable, and is shown to readers,
 //! only when the writer's own sync has returned. Never loses an error either: the system reports a failed write of a file once,
 //! so whoever syncs the file must first have heard how the one before went.
 
-use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use super::disk;
 use super::error::LogError;
+use crate::storage::{DiskFile, StartedSync};
 
 /// So many bytes of a partition must have been written since its last sync: below that the disk is as quick without.
 pub(super) const EARLY_SYNC_BYTES: u64 = 2 << 20;
@@ -32,30 +29,33 @@ pub(super) struct EarlySync {
 #[derive(Debug)]
 struct Running {
     path: PathBuf,
-    thread: JoinHandle<io::Result<()>>,
+    sync: StartedSync,
 }
 
 impl EarlySync {
     /// Whether one is under way; then no other one is started.
     pub(super) fn is_running(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| !running.thread.is_finished())
+        self.running.as_ref().is_some_and(|running| !running.sync.has_ended())
     }
 
     /// Starts to bring the file's bytes to disk, after the one before has ended. The error is that of the one before.
-    pub(super) fn start(&mut self, file: &Arc<File>, path: PathBuf) -> Result<(), LogError> {
+    pub(super) fn start(
+        &mut self,
+        file: &Arc<dyn DiskFile>,
+        path: PathBuf,
+    ) -> Result<(), LogError> {
         self.finish()?;
-        // Without a thread to be had nothing was begun, and the writer's own sync does it all.
-        self.running = disk::start_sync(file).ok().map(|thread| Running { path, thread });
+        // Where nothing was begun, the writer's own sync does it all.
+        self.running = Arc::clone(file).start_sync().map(|sync| Running { path, sync });
         Ok(())
     }
 
     /// Returns when none is under way any more, with the error of the last one.
     pub(super) fn finish(&mut self) -> Result<(), LogError> {
-        let Some(Running { path, thread }) = self.running.take() else {
+        let Some(Running { path, sync }) = self.running.take() else {
             return Ok(());
         };
-        let panicked = |_| Err(io::Error::other("the thread that synchronizes has panicked"));
-        thread.join().unwrap_or_else(panicked).map_err(LogError::io("sync", &path))
+        sync.wait().map_err(LogError::io("sync", &path))
     }
 }
 

@@ -107,7 +107,7 @@ impl SegmentIndex {
         }
         let crc = crc32fast::hash(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        disk::create_whole(&dir.index(sealed.base), &bytes)?;
+        disk::create_whole(&*dir.disk, &dir.index(sealed.base), &bytes)?;
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl SegmentIndex {
         dir: &PartitionDir,
         base: Offset,
     ) -> Result<Option<(Self, Sealed)>, LogError> {
-        Ok(disk::read_whole(&dir.index(base))?.and_then(|bytes| parse(bytes, base)))
+        Ok(disk::read_whole(&*dir.disk, &dir.index(base))?.and_then(|bytes| parse(bytes, base)))
     }
 }
 

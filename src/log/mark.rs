@@ -16,13 +16,13 @@
 //! `close`: after a power loss it may be older than the data, which hides records until the log is next opened for writing,
 //! but never newer.
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use super::Offset;
 use super::disk;
 use super::error::LogError;
 use super::frame::part;
+use crate::storage::{Disk, DiskFile};
 
 const SLOT_BYTES: usize = 48;
 /// Slots are in different sectors: a disk that tears one leaves the other.
@@ -48,20 +48,19 @@ pub(super) struct Mark {
 /// The writer's side.
 #[derive(Debug)]
 pub(super) struct MarkWriter {
-    file: File,
+    file: Box<dyn DiskFile>,
     path: PathBuf,
     sequence: u64,
 }
 
 impl MarkWriter {
     /// Opens the file, or makes it, and writes the mark to both slots, durably: nothing older can be read any more.
-    pub(super) fn open(partition: &Path, mark: &Mark) -> Result<Self, LogError> {
+    pub(super) fn open(disk: &dyn Disk, partition: &Path, mark: &Mark) -> Result<Self, LogError> {
         let path = file_of(partition);
         // Both slots are written below, so that numbering may begin anew where it has come near its end.
-        let known = read_slots(&path)?.map(|(sequence, _)| sequence);
+        let known = read_slots(disk, &path)?.map(|(sequence, _)| sequence);
         let sequence = known.filter(|sequence| *sequence < SEQUENCE_MAX).unwrap_or(0);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(LogError::io("open", &path))?;
+        let file = disk::open_or_create(disk, &path)?;
         let mut writer = MarkWriter { file, path, sequence };
         writer.publish(mark)?;
         writer.publish(mark)?;
@@ -81,31 +80,31 @@ impl MarkWriter {
         let crc = crc32fast::hash(&slot[4..]);
         slot[..4].copy_from_slice(&crc.to_le_bytes());
         let place = (self.sequence % 2) * SLOT_DISTANCE as u64;
-        disk::write_at(&self.file, &self.path, place, &slot)
+        disk::write_at(&*self.file, &self.path, place, &slot)
     }
 
     /// Makes the last published mark durable.
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        disk::sync(&self.file, &self.path)
+        disk::sync(&*self.file, &self.path)
     }
 }
 
 /// The mark as it stands, or `None` when the file is missing or neither slot can be trusted.
-pub(super) fn read(partition: &Path) -> Result<Option<Mark>, LogError> {
-    Ok(read_slots(&file_of(partition))?.map(|(_, mark)| mark))
+pub(super) fn read(disk: &dyn Disk, partition: &Path) -> Result<Option<Mark>, LogError> {
+    Ok(read_slots(disk, &file_of(partition))?.map(|(_, mark)| mark))
 }
 
 /// The reader's side: keeps the file open.
 #[derive(Debug)]
 pub(super) struct MarkReader {
-    file: File,
+    file: Box<dyn DiskFile>,
     path: PathBuf,
 }
 
 impl MarkReader {
-    pub(super) fn open(partition: &Path) -> Result<Self, LogError> {
+    pub(super) fn open(disk: &dyn Disk, partition: &Path) -> Result<Self, LogError> {
         let path = file_of(partition);
-        let file = File::open(&path).map_err(LogError::io("open", &path))?;
+        let file = disk::open(disk, &path)?;
         Ok(MarkReader { file, path })
     }
 
@@ -114,7 +113,7 @@ impl MarkReader {
         // Both slots can be seen half-written only if the writer publishes twice during one call; not three times over.
         for _ in 0..3 {
             let mut bytes = [0; FILE_BYTES];
-            disk::read_at(&mut self.file, &self.path, 0, &mut bytes)?;
+            disk::read_at(&*self.file, &self.path, 0, &mut bytes)?;
             if let Some((_, mark)) = newest(&bytes) {
                 return Ok(mark);
             }
@@ -128,8 +127,8 @@ pub(super) fn file_of(partition: &Path) -> PathBuf {
     partition.join("end")
 }
 
-fn read_slots(path: &Path) -> Result<Option<(u64, Mark)>, LogError> {
-    let found = disk::read_whole(path)?.unwrap_or_default();
+fn read_slots(disk: &dyn Disk, path: &Path) -> Result<Option<(u64, Mark)>, LogError> {
+    let found = disk::read_whole(disk, path)?.unwrap_or_default();
     let mut bytes = [0; FILE_BYTES];
     let length = found.len().min(FILE_BYTES);
     bytes[..length].copy_from_slice(&found[..length]);
@@ -152,6 +151,7 @@ fn parse(slot: &[u8]) -> Option<(u64, Mark)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::RealDisk;
 
     fn mark(end: u64) -> Mark {
         Mark {
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_mark_torn_at_any_byte_leaves_the_one_before() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut writer = MarkWriter::open(dir.path(), &mark(1)).expect("a new mark");
+        let mut writer = MarkWriter::open(&RealDisk, dir.path(), &mark(1)).expect("a new mark");
         writer.publish(&mark(2)).expect("published");
         let old = std::fs::read(file_of(dir.path())).expect("readable");
         writer.publish(&mark(3)).expect("published");
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_flipped_bit_never_changes_the_mark_to_something_never_published() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut writer = MarkWriter::open(dir.path(), &mark(1)).expect("a new mark");
+        let mut writer = MarkWriter::open(&RealDisk, dir.path(), &mark(1)).expect("a new mark");
         writer.publish(&mark(2)).expect("published");
         let bytes = std::fs::read(file_of(dir.path())).expect("readable");
         for bit in 0..bytes.len() * 8 {

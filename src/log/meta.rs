@@ -16,6 +16,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Offset;
 use super::codec::CODEC_ID;
@@ -26,6 +27,7 @@ use super::identity::LogId;
 use super::mark::{Mark, MarkWriter};
 use super::options::PARTITIONS_MAX;
 use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES};
+use crate::storage::Disk;
 
 const MAGIC: [u8; 8] = *b"SWLOGMET";
 /// The version that new logs have. Version 1 is read too; a log keeps the version that it was created with, since an
@@ -52,9 +54,9 @@ fn checksum_at(version: u16) -> Option<usize> {
 }
 
 /// What the log says of itself, or `None` if there is no log yet.
-pub(super) fn read(log: &Path) -> Result<Option<Meta>, LogError> {
+pub(super) fn read(disk: &dyn Disk, log: &Path) -> Result<Option<Meta>, LogError> {
     let path = file_of(log);
-    let Some(bytes) = disk::read_whole(&path)? else {
+    let Some(bytes) = disk::read_whole(disk, &path)? else {
         return Ok(None);
     };
     if bytes.len() < IDENTITY_AT || bytes[..8] != MAGIC {
@@ -87,8 +89,8 @@ pub(super) fn read(log: &Path) -> Result<Option<Meta>, LogError> {
 }
 
 /// Whether the log of this identity is still the one in its directory.
-pub(super) fn check(log: &Path, opened: LogId) -> Result<(), LogError> {
-    match read(log)? {
+pub(super) fn check(disk: &dyn Disk, log: &Path, opened: LogId) -> Result<(), LogError> {
+    match read(disk, log)? {
         Some(Meta { id, .. }) if id == opened => Ok(()),
         Some(Meta { id: found, .. }) => {
             Err(LogError::MadeAnew { dir: log.to_owned(), opened, found })
@@ -98,12 +100,12 @@ pub(super) fn check(log: &Path, opened: LogId) -> Result<(), LogError> {
 }
 
 /// Makes an empty log, with an identity of its own. The caller holds the lock.
-pub(super) fn create(log: &Path, partitions: u32) -> Result<Meta, LogError> {
-    refuse_records_without_meta(log)?;
-    disk::sync_above(log)?;
+pub(super) fn create(disk: &Arc<dyn Disk>, log: &Path, partitions: u32) -> Result<Meta, LogError> {
+    refuse_records_without_meta(disk, log)?;
+    disk::sync_above(&**disk, log)?;
     for number in 0..partitions {
-        let dir = PartitionDir::of(log, number);
-        disk::create_dir(&dir.path)?;
+        let dir = PartitionDir::of(disk, log, number);
+        disk::create_dir(&**disk, &dir.path)?;
         dir.create_segment(Offset::ZERO)?;
         let empty = Mark {
             end: Offset::ZERO,
@@ -111,12 +113,12 @@ pub(super) fn create(log: &Path, partitions: u32) -> Result<Meta, LogError> {
             position: SEGMENT_HEADER_BYTES,
             durable: Offset::ZERO,
         };
-        MarkWriter::open(&dir.path, &empty)?;
-        disk::sync_dir(&dir.path)?;
+        MarkWriter::open(&**disk, &dir.path, &empty)?;
+        disk::sync_dir(&**disk, &dir.path)?;
     }
     // Before there is a log, all of it is durable.
-    disk::sync_dir(log)?;
-    let meta = Meta { partitions, id: LogId::random() };
+    disk::sync_dir(&**disk, log)?;
+    let meta = Meta { partitions, id: LogId::drawn_from(&**disk) };
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&CODEC_ID.to_le_bytes());
@@ -124,7 +126,7 @@ pub(super) fn create(log: &Path, partitions: u32) -> Result<Meta, LogError> {
     bytes.extend_from_slice(&meta.id.to_bytes());
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    disk::create_whole(&file_of(log), &bytes)?;
+    disk::create_whole(&**disk, &file_of(log), &bytes)?;
     Ok(meta)
 }
 
@@ -136,15 +138,15 @@ pub(super) fn is_of_a_log(name: &OsStr, partitions: u32) -> bool {
         || number.is_some_and(|number| number.parse().is_ok_and(|n: u32| n < partitions))
 }
 
-fn refuse_records_without_meta(log: &Path) -> Result<(), LogError> {
-    for number in 0..PARTITIONS_MAX {
-        let dir = PartitionDir::of(log, number);
-        if !dir.path.exists() {
+fn refuse_records_without_meta(disk: &Arc<dyn Disk>, log: &Path) -> Result<(), LogError> {
+    let there = disk::names(&**disk, log)?;
+    for dir in (0..PARTITIONS_MAX).map(|number| PartitionDir::of(disk, log, number)) {
+        if !there.iter().any(|name| dir.path.ends_with(name)) {
             continue;
         }
         for base in dir.segments()? {
             let path = dir.segment(base);
-            let bytes = path.metadata().map_err(LogError::io("measure", &path))?.len();
+            let bytes = disk::length(&*disk::open(&**disk, &path)?, &path)?;
             if base != Offset::ZERO || bytes > SEGMENT_HEADER_BYTES {
                 return Err(LogError::corrupt(
                     &file_of(log),

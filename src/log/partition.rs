@@ -7,7 +7,6 @@
 //! - `roll`: `make_durable`, sync the mark, write the index, only then the new segment. So every segment but the last is
 //!   whole and has an index, and a crash leaves traces in the last one only.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,6 +24,7 @@ use super::options::{Fsync, LogOptions, Retention};
 use super::recovery::Recovered;
 use super::retention::{self, Removed};
 use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES};
+use crate::storage::DiskFile;
 
 #[derive(Debug)]
 pub(super) struct PartitionWriter {
@@ -32,7 +32,7 @@ pub(super) struct PartitionWriter {
     sealed: Vec<Sealed>,
     active: Offset,
     /// Shared with a sync that is under way.
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     index: SegmentIndex,
     /// The length of the active segment's file.
     position: u64,
@@ -52,7 +52,7 @@ impl PartitionWriter {
             dir,
             sealed: found.sealed,
             active: found.active,
-            file: Arc::new(found.file),
+            file: Arc::from(found.file),
             index: found.index,
             position: found.position,
             sync_begun: found.position,
@@ -106,7 +106,7 @@ impl PartitionWriter {
             return Ok(());
         }
         disk::write_at(
-            &self.file,
+            &*self.file,
             &self.dir.segment(self.active),
             self.position,
             self.buffer.whole(),
@@ -140,7 +140,7 @@ impl PartitionWriter {
             return Ok(());
         }
         self.sync_begun = self.position;
-        disk::sync(&self.file, &self.dir.segment(self.active))?;
+        disk::sync(&*self.file, &self.dir.segment(self.active))?;
         self.durable = self.next;
         self.publish()
     }
@@ -156,7 +156,7 @@ impl PartitionWriter {
         self.settle()?;
         let sealed = Sealed { base: self.active, end: self.next, bytes: self.position };
         self.index.write(&self.dir, &sealed)?;
-        self.file = Arc::new(self.dir.create_segment(self.next)?);
+        self.file = Arc::from(self.dir.create_segment(self.next)?);
         self.sealed.push(sealed);
         self.active = self.next;
         self.position = SEGMENT_HEADER_BYTES;

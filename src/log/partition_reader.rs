@@ -5,6 +5,7 @@
 //! was removed by retention.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -16,6 +17,7 @@ use super::mark::{Mark, MarkReader};
 use super::meta;
 use super::segment::PartitionDir;
 use super::{LogId, Offset, Record};
+use crate::storage::Disk;
 
 #[derive(Debug)]
 pub(super) struct PartitionReader {
@@ -40,9 +42,14 @@ enum Run {
 }
 
 impl PartitionReader {
-    pub(super) fn open(log: &Path, id: LogId, partition: u32) -> Result<Self, LogError> {
-        let dir = PartitionDir::of(log, partition);
-        let mut mark_file = MarkReader::open(&dir.path)?;
+    pub(super) fn open(
+        disk: &Arc<dyn Disk>,
+        log: &Path,
+        id: LogId,
+        partition: u32,
+    ) -> Result<Self, LogError> {
+        let dir = PartitionDir::of(disk, log, partition);
+        let mut mark_file = MarkReader::open(&**disk, &dir.path)?;
         let mark = mark_file.read()?;
         Ok(PartitionReader {
             log: log.to_owned(),
@@ -204,7 +211,7 @@ impl PartitionReader {
                 // Removed by retention between the list and the open: the next list says so.
                 Err(error) if error.is_not_found() && attempts_left > 0 => attempts_left -= 1,
                 // Asked when the file is open: the log may have been made anew, and then the file is another log's.
-                result => return meta::check(&self.log, self.id).and(result),
+                result => return meta::check(&*self.dir.disk, &self.log, self.id).and(result),
             }
         }
     }
@@ -277,7 +284,7 @@ impl PartitionReader {
         let mut cursor = SegmentCursor::open(&self.dir, base)?;
         cursor.set_limit(self.limit_of(&cursor)?);
         if let Some(entry) = start {
-            cursor.jump(entry.position, entry.offset)?;
+            cursor.jump(entry.position, entry.offset);
         }
         Ok(cursor)
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -13,6 +14,7 @@ use super::error::LogError;
 use super::meta::{self, Meta};
 use super::partition_reader::PartitionReader;
 use super::{LogId, Offset, Record};
+use crate::storage::{Disk, RealDisk};
 
 /// Reads events `E` from a log that this or another process may be writing.
 ///
@@ -44,6 +46,7 @@ use super::{LogId, Offset, Record};
 /// # }
 /// ```
 pub struct LogReader<E> {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: LogId,
     partitions: Vec<PartitionReader>,
@@ -58,14 +61,39 @@ impl<E> LogReader<E> {
     /// [`LogError::NotALog`] if no log was created there yet; [`LogError::Corrupt`], [`LogError::UnsupportedFormat`],
     /// [`LogError::Io`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, LogError> {
+        Self::open_on(Arc::new(RealDisk), dir)
+    }
+
+    /// Opens the log in a directory on a disk of the caller's, for tests and simulations.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), streamwork::log::LogError> {
+    /// use std::sync::Arc;
+    /// use streamwork::log::{EventLog, LogReader, Offset};
+    /// use streamwork::testkit::SimulatedDisk;
+    ///
+    /// let disk = Arc::new(SimulatedDisk::new());
+    /// let mut log = EventLog::create_or_open_on(disk.clone(), "/log", Default::default())?;
+    /// log.append(0, 0, &"durable".to_string())?;
+    /// log.sync()?;
+    /// disk.lose_power(7);
+    /// assert_eq!(LogReader::<String>::open_on(disk, "/log")?.read(0, Offset::ZERO, 9, &mut Vec::new())?, Offset::new(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, LogError> {
         let given = dir.as_ref();
         let dir = disk::absolute(given)?;
-        let Some(Meta { partitions, id }) = meta::read(&dir)? else {
+        let Some(Meta { partitions, id }) = meta::read(&*disk, &dir)? else {
             return Err(LogError::NotALog { dir: given.to_owned() });
         };
-        let open = |number| PartitionReader::open(&dir, id, number);
+        let open = |number| PartitionReader::open(&disk, &dir, id, number);
         let partitions = (0..partitions).map(open).collect::<Result<_, _>>()?;
-        Ok(LogReader { dir, id, partitions, _event: PhantomData })
+        Ok(LogReader { disk, dir, id, partitions, _event: PhantomData })
     }
 
     /// The directory of the log, from the root on.
@@ -104,7 +132,7 @@ impl<E> LogReader<E> {
     ///
     /// [`LogError::MadeAnew`] if another log is there; [`LogError::NotALog`] if none is; what else keeps it from being read.
     pub fn check(&self) -> Result<(), LogError> {
-        meta::check(&self.dir, self.id)
+        meta::check(&*self.disk, &self.dir, self.id)
     }
 
     /// How many partitions the log has; they are numbered from 0.

@@ -20,7 +20,6 @@
 //! that ended after a failed fsync may have left pages that look clean and are not on disk, and syncing those again would
 //! succeed without writing them.
 
-use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use super::Offset;
@@ -32,6 +31,7 @@ use super::frame::{Checksums, FRAME_HEADER_BYTES, FrameHeader};
 use super::index::{Sealed, SegmentIndex};
 use super::mark::{self, Mark, MarkWriter};
 use super::segment::{PartitionDir, SEGMENT_HEADER_BYTES, base_of};
+use crate::storage::DiskFile;
 
 /// What was cut off the end of a partition when the log was opened: the trace of a crash.
 ///
@@ -73,7 +73,7 @@ pub struct RepairReport {
 pub(super) struct Recovered {
     pub(super) sealed: Vec<Sealed>,
     pub(super) active: Offset,
-    pub(super) file: File,
+    pub(super) file: Box<dyn DiskFile>,
     pub(super) index: SegmentIndex,
     pub(super) position: u64,
     pub(super) next: Offset,
@@ -87,28 +87,30 @@ pub(super) fn recover(dir: &PartitionDir) -> Result<Recovered, LogError> {
     let Some((&active, full)) = bases.split_last() else {
         return Err(LogError::corrupt(&dir.path, 0, "the partition has no segment"));
     };
-    leftovers(dir, full)?.iter().try_for_each(|path| disk::remove(path))?;
+    leftovers(dir, full)?.iter().try_for_each(|path| disk::remove(&*dir.disk, path))?;
     let sealed: Vec<Sealed> = full
         .iter()
         .zip(&bases[1..])
         .map(|(base, end)| check_sealed(dir, *base, *end))
         .collect::<Result<_, _>>()?;
 
-    let known = mark::read(&dir.path)?;
+    let known = mark::read(&*dir.disk, &dir.path)?;
     let tail = Tail::find(dir, active, known)?;
     let path = dir.segment(active);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(LogError::io("open", &path))?;
-    let repair = tail.damage.map(|_| tail.cut(dir, &file)).transpose()?;
-    rewrite(&mut file, &path, tail.unproven, tail.position)?;
-    disk::sync(&file, &path)?;
+    let file = disk::open_for_writing(&*dir.disk, &path)?;
+    let repair = tail.damage.map(|_| tail.cut(dir, &*file)).transpose()?;
+    rewrite(&*file, &path, tail.unproven, tail.position)?;
+    disk::sync(&*file, &path)?;
+    // The process that gave the segment its name may have died before the name was durable; and the mark says that it is.
+    disk::sync_dir(&*dir.disk, &dir.path)?;
 
     let mark =
         Mark { end: tail.next, segment: active, position: tail.position, durable: tail.next };
-    let mark = MarkWriter::open(&dir.path, &mark)?;
+    let mark = MarkWriter::open(&*dir.disk, &dir.path, &mark)?;
+    if known.is_none() {
+        // The file of the mark may be new.
+        disk::sync_dir(&*dir.disk, &dir.path)?;
+    }
     Ok(Recovered {
         sealed,
         active,
@@ -190,7 +192,7 @@ impl Tail {
         }
     }
 
-    fn cut(&self, dir: &PartitionDir, file: &File) -> Result<RepairReport, LogError> {
+    fn cut(&self, dir: &PartitionDir, file: &dyn DiskFile) -> Result<RepairReport, LogError> {
         let report = self.report(dir);
         disk::truncate(file, &report.segment, self.position)?;
         tracing::warn!(
@@ -232,19 +234,18 @@ fn check_sealed(dir: &PartitionDir, base: Offset, end: Offset) -> Result<Sealed,
 /// What an unfinished step has left: files not yet whole, and indexes of segments that are gone or not full.
 pub(super) fn leftovers(dir: &PartitionDir, full: &[Offset]) -> Result<Vec<PathBuf>, LogError> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(&dir.path).map_err(LogError::io("list", &dir.path))? {
-        let entry = entry.map_err(LogError::io("list", &dir.path))?;
-        let name = entry.file_name();
-        let orphan = base_of(&name, "index").is_some_and(|base| full.binary_search(&base).is_err());
-        if !orphan && !name.to_string_lossy().ends_with(disk::UNFINISHED_SUFFIX) {
+    for entry in disk::list(&*dir.disk, &dir.path)? {
+        let (name, path) = (&entry.name, dir.path.join(&entry.name));
+        let orphan =
+            base_of(name.as_ref(), "index").is_some_and(|base| full.binary_search(&base).is_err());
+        if !orphan && !name.ends_with(disk::UNFINISHED_SUFFIX) {
             continue;
         }
-        if entry.file_type().map_err(LogError::io("look at", &entry.path()))?.is_dir() {
-            let path = entry.path();
+        if entry.is_dir {
             tracing::warn!(path = %path.display(), "a directory in the place of a file of the event log is left alone");
             continue;
         }
-        found.push(entry.path());
+        found.push(path);
     }
     Ok(found)
 }
@@ -257,27 +258,27 @@ fn whole_records_behind(
     next: Offset,
 ) -> Result<u64, LogError> {
     let path = dir.segment(base);
-    let mut file = File::open(&path).map_err(LogError::io("open", &path))?;
-    let file_bytes = disk::length(&file, &path)?;
+    let file = disk::open(&*dir.disk, &path)?;
+    let file_bytes = disk::length(&*file, &path)?;
     let mut window = vec![0; 64 << 10];
     let (mut window_start, mut found, mut at) = (position, 0, position);
-    let mut held = disk::read_at(&mut file, &path, window_start, &mut window)?;
+    let mut held = disk::read_at(&*file, &path, window_start, &mut window)?;
     while at + FRAME_HEADER_BYTES as u64 <= file_bytes {
         let within = usize::try_from(at - window_start).expect("the window is small");
         let Some(bytes) = window[within..held].first_chunk() else {
             window_start = at;
-            held = disk::read_at(&mut file, &path, window_start, &mut window)?;
+            held = disk::read_at(&*file, &path, window_start, &mut window)?;
             if held < FRAME_HEADER_BYTES {
                 break;
             }
             continue;
         };
         let header = FrameHeader::parse(bytes);
-        if is_whole(&mut file, &path, at, header, next, file_bytes)? {
+        if is_whole(&*file, &path, at, header, next, file_bytes)? {
             found += 1;
             at += header.frame_bytes() as u64;
             window_start = at;
-            held = disk::read_at(&mut file, &path, window_start, &mut window)?;
+            held = disk::read_at(&*file, &path, window_start, &mut window)?;
         } else {
             at += 1;
         }
@@ -286,7 +287,7 @@ fn whole_records_behind(
 }
 
 fn is_whole(
-    file: &mut File,
+    file: &dyn DiskFile,
     path: &Path,
     at: u64,
     header: FrameHeader,
@@ -307,7 +308,7 @@ fn is_whole(
 }
 
 /// Writes the bytes between two places of a file to where they are.
-fn rewrite(file: &mut File, path: &Path, from: u64, to: u64) -> Result<(), LogError> {
+fn rewrite(file: &dyn DiskFile, path: &Path, from: u64, to: u64) -> Result<(), LogError> {
     let mut chunk = vec![0; 256 << 10];
     let mut at = from;
     while at < to {

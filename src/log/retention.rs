@@ -10,6 +10,7 @@ use super::error::LogError;
 use super::index::Sealed;
 use super::options::Retention;
 use super::segment::PartitionDir;
+use crate::storage::DiskEntry;
 
 /// What retention has removed.
 ///
@@ -48,17 +49,17 @@ pub(super) fn apply(
 ) -> Result<Removed, LogError> {
     let mut removed = Removed::default();
     let mut total_bytes = active_bytes + sealed.iter().map(|segment| segment.bytes).sum::<u64>();
+    let there = match limits.max_age {
+        Some(_) => disk::list(&*dir.disk, &dir.path)?,
+        None => Vec::new(),
+    };
     while let Some(oldest) = sealed.first().copied() {
-        let age = match limits.max_age {
-            Some(_) => age(dir, &oldest, now)?,
-            None => Duration::ZERO,
-        };
-        if !exceeds(limits, age, total_bytes) {
+        if !exceeds(limits, age(dir, &oldest, &there, now), total_bytes) {
             break;
         }
-        disk::remove(&dir.segment(oldest.base))?;
-        disk::remove(&dir.index(oldest.base))?;
-        disk::sync_dir(&dir.path)?;
+        disk::remove(&*dir.disk, &dir.segment(oldest.base))?;
+        disk::remove(&*dir.disk, &dir.index(oldest.base))?;
+        disk::sync_dir(&*dir.disk, &dir.path)?;
         sealed.remove(0);
         total_bytes -= oldest.bytes;
         removed += Removed {
@@ -76,14 +77,13 @@ fn exceeds(limits: &Retention, oldest_age: Duration, partition_bytes: u64) -> bo
         || limits.max_partition_bytes.is_some_and(|max| partition_bytes > max)
 }
 
-/// How long ago the segment was last written; nothing, when that is in the future because a clock was set back.
-fn age(dir: &PartitionDir, segment: &Sealed, now: SystemTime) -> Result<Duration, LogError> {
+/// How long ago the segment was last written, by what lies in the directory; nothing, when that is not known, or in the future
+/// because a clock was set back.
+fn age(dir: &PartitionDir, segment: &Sealed, there: &[DiskEntry], now: SystemTime) -> Duration {
     let path = dir.segment(segment.base);
-    let written = path
-        .metadata()
-        .and_then(|metadata| metadata.modified())
-        .map_err(LogError::io("measure", &path))?;
-    Ok(now.duration_since(written).unwrap_or_default())
+    let entry = there.iter().find(|entry| path.ends_with(&entry.name));
+    let written = entry.and_then(|entry| entry.modified);
+    written.and_then(|written| now.duration_since(written).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

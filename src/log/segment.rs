@@ -12,14 +12,16 @@
 //! Owns names and headers. A segment appears under its name only with its whole header on disk, so a bad header is damage
 //! and never the trace of a crash. Only the last segment of a partition is ever written to.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Offset;
 use super::codec::CODEC_ID;
 use super::disk;
 use super::error::LogError;
 use super::frame::part;
+use crate::storage::{Disk, DiskFile};
 
 /// Where the first frame of every segment begins.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 32;
@@ -33,13 +35,15 @@ const EXTENSION: &str = "log";
 /// The directory of one partition.
 #[derive(Clone, Debug)]
 pub(super) struct PartitionDir {
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) number: u32,
     pub(super) path: PathBuf,
 }
 
 impl PartitionDir {
-    pub(super) fn of(log: &Path, number: u32) -> Self {
-        PartitionDir { number, path: log.join(format!("partition-{number:05}")) }
+    pub(super) fn of(disk: &Arc<dyn Disk>, log: &Path, number: u32) -> Self {
+        let disk = Arc::clone(disk);
+        PartitionDir { disk, number, path: log.join(format!("partition-{number:05}")) }
     }
 
     /// The file of the segment that begins with this offset.
@@ -58,27 +62,25 @@ impl PartitionDir {
     /// although a later one is in it was added while listing: whoever finds such a gap lists once more before he believes it.
     pub(super) fn segments(&self) -> Result<Vec<Offset>, LogError> {
         loop {
-            let mut bases = Vec::new();
-            for entry in fs::read_dir(&self.path).map_err(LogError::io("list", &self.path))? {
-                let name = entry.map_err(LogError::io("list", &self.path))?.file_name();
-                bases.extend(base_of(&name, EXTENSION));
-            }
+            let names = disk::names(&*self.disk, &self.path)?;
+            let bases = names.iter().filter_map(|name| base_of(name, EXTENSION));
+            let mut bases: Vec<_> = bases.collect();
             bases.sort_unstable();
             // Removal goes from the front: as long as the first is there, none behind it was removed while listing.
             match bases.first() {
-                Some(first) if self.segment(*first).symlink_metadata().is_err() => {}
+                Some(first) if !disk::is_there(&*self.disk, &self.segment(*first))? => {}
                 _ => return Ok(bases),
             }
         }
     }
 
     /// Makes a new segment, durable before it is visible, and returns it open behind its header.
-    pub(super) fn create_segment(&self, base: Offset) -> Result<File, LogError> {
-        disk::create_whole(&self.segment(base), &header(self.number, base))
+    pub(super) fn create_segment(&self, base: Offset) -> Result<Box<dyn DiskFile>, LogError> {
+        disk::create_whole(&*self.disk, &self.segment(base), &header(self.number, base))
     }
 
     /// Refuses a file that is not the segment that its name says.
-    pub(super) fn check_header(&self, file: &mut File, base: Offset) -> Result<(), LogError> {
+    pub(super) fn check_header(&self, file: &dyn DiskFile, base: Offset) -> Result<(), LogError> {
         let path = self.segment(base);
         let mut found = [0; SEGMENT_HEADER_BYTES as usize];
         let bytes = disk::read_at(file, &path, 0, &mut found)?;
@@ -113,22 +115,19 @@ impl PartitionDir {
 
 /// The paths of what lies in a directory under names that are not of the log.
 pub(super) fn foreign(
+    disk: &dyn Disk,
     dir: &Path,
-    is_ours: impl Fn(&std::ffi::OsStr) -> bool,
+    is_ours: impl Fn(&OsStr) -> bool,
 ) -> Result<Vec<PathBuf>, LogError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
-        let entry = entry.map_err(LogError::io("list", dir))?;
-        if !is_ours(&entry.file_name()) {
-            found.push(entry.path());
-        }
-    }
+    let names = disk::names(disk, dir)?;
+    let foreign = names.iter().filter(|name| !is_ours(name));
+    let mut found: Vec<_> = foreign.map(|name| dir.join(name)).collect();
     found.sort_unstable();
     Ok(found)
 }
 
 /// The first offset of the segment whose file, with this extension, has this name.
-pub(super) fn base_of(name: &std::ffi::OsStr, extension: &str) -> Option<Offset> {
+pub(super) fn base_of(name: &OsStr, extension: &str) -> Option<Offset> {
     let (digits, rest) = name.to_str()?.split_once('.')?;
     let number = digits.parse().ok()?;
     (digits.len() == 20 && rest == extension).then_some(Offset::new(number))

@@ -4,6 +4,7 @@
 //! the mark, then the names, then the bytes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::cursor::{SegmentCursor, Step};
 use super::error::LogError;
@@ -13,6 +14,7 @@ use super::meta::{self, Meta};
 use super::recovery::{self, RepairReport};
 use super::segment::{self, PartitionDir};
 use super::{LogId, Offset};
+use crate::storage::{Disk, RealDisk};
 
 /// A log as it lies on disk.
 ///
@@ -91,19 +93,28 @@ impl LogSurvey {
     /// [`LogError::NotALog`]; [`LogError::Corrupt`] or [`LogError::UnsupportedFormat`] if the log's own description is
     /// damaged or of another version; [`LogError::Io`]. Damage to a partition is in the survey instead.
     pub fn of(dir: impl AsRef<Path>) -> Result<Self, LogError> {
+        Self::on(Arc::new(RealDisk), dir)
+    }
+
+    /// Looks at a log on a disk of the caller's, for tests and simulations.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, LogError> {
         let dir = dir.as_ref();
-        let Some(Meta { partitions, id }) = meta::read(dir)? else {
+        let Some(Meta { partitions, id }) = meta::read(&*disk, dir)? else {
             return Err(LogError::NotALog { dir: dir.to_owned() });
         };
-        let look = |number| partition(&PartitionDir::of(dir, number));
-        let foreign = segment::foreign(dir, |name| meta::is_of_a_log(name, partitions))?;
+        let look = |number| partition(&PartitionDir::of(&disk, dir, number));
+        let foreign = segment::foreign(&*disk, dir, |name| meta::is_of_a_log(name, partitions))?;
         let partitions = (0..partitions).map(look).collect::<Result<_, _>>()?;
         Ok(Self { id, partitions, foreign })
     }
 }
 
 fn partition(dir: &PartitionDir) -> Result<PartitionSurvey, LogError> {
-    let mark = mark::read(&dir.path)?;
+    let mark = mark::read(&*dir.disk, &dir.path)?;
     let bases = dir.segments()?;
     let mut survey = PartitionSurvey {
         partition: dir.number,
@@ -113,7 +124,7 @@ fn partition(dir: &PartitionDir) -> Result<PartitionSurvey, LogError> {
         would_cut: None,
         damage: Vec::new(),
         leftovers: recovery::leftovers(dir, bases.split_last().map_or(&[], |(_, full)| full))?,
-        foreign: segment::foreign(&dir.path, |name| {
+        foreign: segment::foreign(&*dir.disk, &dir.path, |name| {
             name == "end"
                 || segment::base_of(name, "log").or(segment::base_of(name, "index")).is_some()
         })?,

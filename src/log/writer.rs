@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -20,6 +21,7 @@ use super::recovery::{RepairReport, recover};
 use super::retention::Removed;
 use super::segment::PartitionDir;
 use super::{LogId, Offset, disk};
+use crate::storage::{Disk, RealDisk};
 
 /// The single writer of a log of events `E`.
 ///
@@ -71,18 +73,32 @@ impl<E> EventLog<E> {
     /// [`LogError::PartitionCountMismatch`]; [`LogError::Corrupt`] if records are damaged or missing that had been durable
     /// (see the table in the [module's docs](super)); [`LogError::UnsupportedFormat`]; [`LogError::Io`].
     pub fn create_or_open(dir: impl AsRef<Path>, options: LogOptions) -> Result<Self, LogError> {
+        Self::create_or_open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    /// Opens or makes a log on a disk of the caller's, for tests that let it fail and for simulations; there is an example at
+    /// [`LogReader::open_on`](super::LogReader::open_on).
+    ///
+    /// # Errors
+    ///
+    /// As [`create_or_open`](Self::create_or_open).
+    pub fn create_or_open_on(
+        disk: Arc<dyn Disk>,
+        dir: impl AsRef<Path>,
+        options: LogOptions,
+    ) -> Result<Self, LogError> {
         options.validate()?;
         let dir = disk::absolute(dir.as_ref())?;
-        disk::create_dir(&dir)?;
-        let mut ownership = Ownership::take(&dir)?;
-        let Meta { partitions, id } = agree_on_partitions(&dir, options.partitions)?;
+        disk::create_dir(&*disk, &dir)?;
+        let mut ownership = Ownership::take(&disk, &dir)?;
+        let Meta { partitions, id } = agree_on_partitions(&disk, &dir, options.partitions)?;
         // Before anything is looked at that a writer who has lost his lock could still change.
         ownership.announce()?;
 
         let mut repairs = Vec::new();
         let mut writers = Vec::new();
         for number in 0..partitions {
-            let partition = PartitionDir::of(&dir, number);
+            let partition = PartitionDir::of(&disk, &dir, number);
             let mut found = recover(&partition)?;
             repairs.extend(found.repair.take());
             writers.push(PartitionWriter::resume(partition, found));
@@ -335,12 +351,16 @@ impl<E> Drop for EventLog<E> {
 }
 
 /// The log that is there, or a new one of the requested number of partitions.
-fn agree_on_partitions(dir: &Path, requested: Option<u32>) -> Result<Meta, LogError> {
-    match (meta::read(dir)?, requested) {
+fn agree_on_partitions(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    requested: Option<u32>,
+) -> Result<Meta, LogError> {
+    match (meta::read(&**disk, dir)?, requested) {
         (Some(Meta { partitions: stored, .. }), Some(requested)) if stored != requested => {
             Err(LogError::PartitionCountMismatch { dir: dir.to_owned(), stored, requested })
         }
         (Some(meta), _) => Ok(meta),
-        (None, requested) => meta::create(dir, requested.unwrap_or(PARTITIONS_DEFAULT)),
+        (None, requested) => meta::create(disk, dir, requested.unwrap_or(PARTITIONS_DEFAULT)),
     }
 }

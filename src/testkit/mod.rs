@@ -13,5 +13,5 @@ pub use collected::Collected;
 pub use harness::{OperatorHarness, check_source, check_transactional_sink};
 pub use idempotence::assert_idempotent;
 pub use published::Published;
-pub use simulated_disk::SimulatedDisk;
+pub use simulated_disk::{DiskFailures, DiskFault, DiskOperations, SimulatedDisk};
 pub use simulation::{Ended, Fault, Faults, History, Simulation, explore};

@@ -63,7 +63,7 @@ fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
     let checkpoints = [1, 2, 3].map(|checkpoint| format!("chk-{checkpoint:020}-x1"));
     for directory in ["positions".to_owned()].iter().chain(&checkpoints) {
         let directory = Path::new(ROOT).join(directory);
-        files.extend(disk.names(&directory).iter().map(|name| directory.join(name)));
+        files.extend(disk.names_in(&directory).iter().map(|name| directory.join(name)));
     }
     assert_eq!(files.len(), 12);
     (disk, manifests, files)

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, Serializer};
-use streamwork::checkpoint::Disk;
+use streamwork::storage::Disk;
 use streamwork::testkit::Collected;
 use streamwork::{
     AtMostOnce, BoxError, Instance, Job, JobError, Next, RunError, SourceOutput, StatefulSource,

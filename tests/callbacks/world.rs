@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use streamwork::checkpoint::{DirectoryStore, Disk, StoreError};
+use streamwork::checkpoint::{DirectoryStore, StoreError};
+use streamwork::storage::Disk;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, EventTime, ExactlyOnce,
     Guarantee, Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink,

@@ -104,11 +104,11 @@ fn abandon_removes_what_was_written_and_nothing_that_was_committed() {
     let disk = MemoryDisk::new();
     let store = open(&disk);
     let execution = store.begin_execution().unwrap();
-    let before = disk.names(ROOT);
+    let before = disk.names_in(ROOT);
     write_parts(&store, execution, 1).unwrap();
     for _ in 0..2 {
         store.abandon(execution, CheckpointId(1)).unwrap();
-        assert_eq!(disk.names(ROOT), before);
+        assert_eq!(disk.names_in(ROOT), before);
     }
     let committed = complete(&store, execution, 2);
     store.abandon(execution, CheckpointId(2)).unwrap();

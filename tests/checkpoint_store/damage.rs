@@ -26,7 +26,7 @@ pub(crate) fn assert_falls_back(disk: &MemoryDisk, manifests: &[Manifest], what:
     assert_eq!(recovered.set_aside[0].checkpoint, manifests[1].checkpoint);
     assert_parts_hold(&store, &manifests[0]);
     assert_eq!(store.stored_bytes().unwrap(), bytes, "{what}");
-    let names = disk.names(ROOT);
+    let names = disk.names_in(ROOT);
     let aside = format!("damaged-1-{}", directory(&manifests[1]));
     assert!(names.contains(&aside), "{what}: {names:?}");
     assert!(!names.contains(&directory(&manifests[1])), "{what}");
@@ -101,7 +101,7 @@ fn a_part_of_many_blocks_with_one_block_damaged_falls_back() {
 
 #[test]
 fn a_missing_part_falls_back() {
-    use streamwork::checkpoint::Disk;
+    use streamwork::storage::Disk;
     let (disk, manifests) = disk_with([1, 2]);
     disk.remove_file(&part_path(&manifests[1], 1)).unwrap();
     assert_falls_back(&disk, &manifests, "a part is missing");
@@ -179,7 +179,7 @@ fn when_no_checkpoint_is_whole_there_is_an_error_each_time_and_never_none() {
     for manifest in &manifests {
         disk.put(manifest_path(manifest), b"rubbish");
     }
-    let names_before = disk.names(ROOT);
+    let names_before = disk.names_in(ROOT);
     let store = open(&disk);
     for _ in 0..2 {
         store.begin_execution().unwrap();
@@ -188,12 +188,12 @@ fn when_no_checkpoint_is_whole_there_is_an_error_each_time_and_never_none() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(disk.names(ROOT), names_before, "nothing was moved");
+    assert_eq!(disk.names_in(ROOT), names_before, "nothing was moved");
 }
 
 #[test]
 fn a_checkpoint_set_aside_still_counts_when_nothing_else_is_left() {
-    use streamwork::checkpoint::Disk;
+    use streamwork::storage::Disk;
     let (disk, manifests) = disk_with([1, 2]);
     disk.put(manifest_path(&manifests[1]), b"rubbish");
     let store = open(&disk);
@@ -244,7 +244,7 @@ fn a_part_of_an_unknown_codec_is_refused_by_name_and_stays_where_it_is() {
 
 #[test]
 fn a_damaged_execution_id_is_an_error_and_a_removed_one_is_made_up_for() {
-    use streamwork::checkpoint::Disk;
+    use streamwork::storage::Disk;
     let (disk, _) = disk_with([1]);
     let path = Path::new(ROOT).join("EXECUTION");
     let whole = disk.get(&path);

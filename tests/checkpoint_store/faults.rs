@@ -7,10 +7,15 @@ use streamwork::{
 };
 
 use crate::{
-    fault::{Fault, FaultyDisk},
     fixture::*,
     memory_disk::{MemoryDisk, Random},
 };
+use streamwork::testkit::{DiskFailures, DiskFault};
+
+/// Lets operation `at`, counted from 0, fail; later ones work, unless the process is gone.
+fn fail(disk: &MemoryDisk, fault: DiskFault, at: u64) {
+    disk.fail(DiskFailures { after: at, times: 1, fault, ..DiskFailures::default() });
+}
 
 /// What the outside world was told, which must hold whatever happens.
 #[derive(Clone, Debug, Default)]
@@ -122,8 +127,8 @@ fn assert_recovers(disk: &MemoryDisk, told: &Told) {
     let newer = complete(&store, execution, 1_000_000);
     assert_eq!(store.latest().unwrap().unwrap().manifest, newer);
     store.retain(2, None).unwrap();
-    let attempts = disk.names(ROOT).into_iter().filter(|name| name.starts_with("chk-"));
-    assert!(attempts.count() <= 2, "orphans remain: {:?}", disk.names(ROOT));
+    let attempts = disk.names_in(ROOT).into_iter().filter(|name| name.starts_with("chk-"));
+    assert!(attempts.count() <= 2, "orphans remain: {:?}", disk.names_in(ROOT));
 }
 
 fn assert_position_holds(store: &DirectoryStore, told: &Told) {
@@ -136,22 +141,23 @@ fn assert_position_holds(store: &DirectoryStore, told: &Told) {
 }
 
 /// Runs a process that meets the fault at operation `at`; `None` once `at` is beyond its end.
-fn run(disk: &MemoryDisk, told: &mut Told, fault: Fault, at: usize) -> Option<()> {
-    let faulty = FaultyDisk::new(disk, fault, at);
-    if let Ok(store) = try_open(&faulty) {
-        live(&store, told, fault == Fault::Crash);
+fn run(disk: &MemoryDisk, told: &mut Told, fault: DiskFault, at: u64) -> Option<()> {
+    fail(disk, fault, at);
+    if let Ok(store) = try_open(disk) {
+        live(&store, told, fault == DiskFault::Crash);
     }
-    faulty.was_reached().then_some(())
+    disk.lose_process();
+    (disk.failures() > 0).then_some(())
 }
 
-fn at_every_operation(mut check: impl FnMut(usize) -> Option<()>) {
+fn at_every_operation(mut check: impl FnMut(u64) -> Option<()>) {
     let operations = (0..).take_while(|at| check(*at).is_some()).count();
     assert!(operations > 100, "only {operations} operations were tried");
 }
 
 #[test]
 fn an_operation_that_fails_loses_nothing_and_breaks_nothing() {
-    for fault in [Fault::Refuse, Fault::Deny] {
+    for fault in [DiskFault::Refuse, DiskFault::Deny] {
         at_every_operation(|at| {
             let (disk, mut told) = (MemoryDisk::new(), Told::default());
             let reached = run(&disk, &mut told, fault, at);
@@ -165,7 +171,7 @@ fn an_operation_that_fails_loses_nothing_and_breaks_nothing() {
 fn a_process_killed_at_any_operation_leaves_the_old_or_the_new_checkpoint() {
     at_every_operation(|at| {
         let (disk, mut told) = (MemoryDisk::new(), Told::default());
-        let reached = run(&disk, &mut told, Fault::Crash, at);
+        let reached = run(&disk, &mut told, DiskFault::Crash, at);
         assert_recovers(&disk, &told);
         reached
     });
@@ -175,10 +181,10 @@ fn a_process_killed_at_any_operation_leaves_the_old_or_the_new_checkpoint() {
 fn a_process_killed_again_while_it_recovers_leaves_the_old_or_the_new_checkpoint() {
     at_every_operation(|first| {
         let (disk, mut told) = (MemoryDisk::new(), Told::default());
-        let reached = run(&disk, &mut told, Fault::Crash, first);
+        let reached = run(&disk, &mut told, DiskFault::Crash, first);
         for second in 0..40 {
             let (disk, mut told) = (disk.fork(), told.clone());
-            run(&disk, &mut told, Fault::Crash, second);
+            run(&disk, &mut told, DiskFault::Crash, second);
             assert_recovers(&disk, &told);
         }
         reached
@@ -195,16 +201,16 @@ fn a_power_failure_at_any_operation_loses_nothing_that_was_told() {
     for seed in seeds {
         at_every_operation(|at| {
             println!("STREAMWORK_SEED={seed}, operation {at}");
-            let mut random = Random(seed << 32 | at as u64);
+            let mut random = Random(seed << 32 | at);
             let (disk, mut told) = (MemoryDisk::new(), Told::default());
-            let reached = run(&disk, &mut told, Fault::Crash, at);
+            let reached = run(&disk, &mut told, DiskFault::Crash, at);
             // The first time it may be the process alone that dies, so that the second builds upon what is not safe yet.
             let disk = match random.below(2) {
                 0 => disk.fork(),
                 _ => disk.after_power_failure(&mut random),
             };
-            let second = random.below(120);
-            run(&disk, &mut told, Fault::Crash, second);
+            let second = random.below(120) as u64;
+            run(&disk, &mut told, DiskFault::Crash, second);
             assert_recovers(&disk.after_power_failure(&mut random), &told);
             reached
         });
@@ -215,9 +221,9 @@ fn a_power_failure_at_any_operation_loses_nothing_that_was_told() {
 fn an_unreadable_file_is_an_error_and_never_an_empty_store() {
     let (disk, manifests) = disk_with([1, 2]);
     for at in 0.. {
-        let faulty = FaultyDisk::new(&disk, Fault::Refuse, at);
-        let found = try_open(&faulty).and_then(|store| store.latest());
-        if !faulty.was_reached() {
+        fail(&disk, DiskFault::Refuse, at);
+        let found = try_open(&disk).and_then(|store| store.latest());
+        if disk.failures() == 0 {
             assert_eq!(found.unwrap().unwrap().manifest, manifests[1]);
             break;
         }
@@ -228,11 +234,12 @@ fn an_unreadable_file_is_an_error_and_never_an_empty_store() {
 #[test]
 fn a_file_of_several_parts_that_fails_at_any_operation_is_written_as_a_whole_or_an_error() {
     let (disk, _) = disk_with([1]);
-    for fault in [Fault::Refuse, Fault::Deny, Fault::Crash] {
+    for fault in [DiskFault::Refuse, DiskFault::Deny, DiskFault::Crash] {
         let (mut written, mut failed) = (0, 0);
         for at in 0..60 {
             let disk = disk.fork();
-            let Ok(store) = try_open(&FaultyDisk::new(&disk, fault, at)) else { continue };
+            fail(&disk, fault, at);
+            let Ok(store) = try_open(&disk) else { continue };
             let Ok(execution) = store.begin_execution() else { continue };
             let Ok(manifest) = write_parts_together(&store, execution, 2) else {
                 failed += 1;
@@ -240,6 +247,7 @@ fn a_file_of_several_parts_that_fails_at_any_operation_is_written_as_a_whole_or_
             };
             written += 1;
             drop(store);
+            disk.lose_process();
             // Only the names are not durable yet, and the manifest is not there.
             assert_eq!(open(&disk).latest().unwrap().unwrap().manifest.checkpoint, CheckpointId(1));
             assert_parts_hold(&open(&disk), &manifest);
@@ -257,7 +265,8 @@ fn a_commit_whose_end_is_unknown_says_so_and_recovery_finds_out() {
     for at in 0..60 {
         let disk = disk.fork();
         // The process lives on, but its disk does not.
-        let Ok(store) = try_open(&FaultyDisk::new(&disk, Fault::Crash, at)) else {
+        fail(&disk, DiskFault::Crash, at);
+        let Ok(store) = try_open(&disk) else {
             continue;
         };
         let Ok(execution) = store.begin_execution() else {
@@ -272,6 +281,7 @@ fn a_commit_whose_end_is_unknown_says_so_and_recovery_finds_out() {
         in_doubt += 1;
         assert_eq!(checkpoint, CheckpointId(2));
         drop(store);
+        disk.lose_process();
         let found = open(&disk).latest().unwrap().unwrap().manifest;
         assert!(found == manifest || found.checkpoint == CheckpointId(1));
     }

@@ -5,9 +5,10 @@ use std::{path::Path, sync::Arc};
 use streamwork::{
     CheckpointId, ExecutionId,
     checkpoint::{
-        CheckpointStore, ComponentRecord, DirectoryStore, Disk, Manifest, PartName, PartRecord,
+        CheckpointStore, ComponentRecord, DirectoryStore, Manifest, PartName, PartRecord,
         StoreError,
     },
+    storage::Disk,
 };
 
 use crate::memory_disk::MemoryDisk;

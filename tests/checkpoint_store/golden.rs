@@ -59,7 +59,7 @@ fn newest(name: &str) -> String {
 }
 
 fn files(disk: &MemoryDisk, manifest: &Manifest) -> [(&'static str, std::path::PathBuf); 5] {
-    let position = &disk.names(format!("{ROOT}/positions"))[0];
+    let position = &disk.names_in(format!("{ROOT}/positions"))[0];
     [
         ("execution-v1.hex", format!("{ROOT}/EXECUTION").into()),
         ("manifest-v1.hex", manifest_path(manifest)),

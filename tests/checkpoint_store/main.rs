@@ -1,7 +1,6 @@
 //! The checkpoint store: what it promises when all goes well, when bytes are damaged, when the disk refuses, and when
 //! power fails between any two operations.
 
-mod fault;
 mod fixture;
 mod memory_disk;
 

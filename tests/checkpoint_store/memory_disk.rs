@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use streamwork::checkpoint::Disk;
+use streamwork::storage::Disk;
 pub(crate) use streamwork::testkit::SimulatedDisk as MemoryDisk;
 
 /// A seeded generator (SplitMix64), so that a failing history can be run again.
@@ -31,7 +31,7 @@ pub(crate) trait Outside {
     /// Puts content into a file, as if it had always been there.
     fn put(&self, path: impl AsRef<Path>, content: &[u8]);
     fn get(&self, path: impl AsRef<Path>) -> Vec<u8>;
-    fn names(&self, path: impl AsRef<Path>) -> Vec<String>;
+    fn names_in(&self, path: impl AsRef<Path>) -> Vec<String>;
 }
 
 impl Outside for MemoryDisk {
@@ -42,7 +42,7 @@ impl Outside for MemoryDisk {
     }
 
     fn put(&self, path: impl AsRef<Path>, content: &[u8]) {
-        let mut file = self.create(path.as_ref()).unwrap();
+        let file = self.create(path.as_ref()).unwrap();
         file.append(content).unwrap();
         file.sync().unwrap();
     }
@@ -51,7 +51,7 @@ impl Outside for MemoryDisk {
         self.read(path.as_ref()).unwrap()
     }
 
-    fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
+    fn names_in(&self, path: impl AsRef<Path>) -> Vec<String> {
         let entries = self.list(path.as_ref()).unwrap();
         entries.into_iter().map(|entry| entry.name).collect()
     }

@@ -9,9 +9,8 @@ use std::{
     },
 };
 
-use streamwork::checkpoint::{
-    CheckpointStore, Condition, DirectoryStore, Disk, DiskEntry, DiskFile, DiskLock, Survey,
-};
+use streamwork::checkpoint::{CheckpointStore, Condition, DirectoryStore, Survey};
+use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock};
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
 
@@ -47,6 +46,12 @@ impl Disk for Overtaken {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.count().create(path)
     }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.count().open(path)
+    }
+    fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.count().open_for_writing(path)
+    }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.count().read(path)
     }
@@ -55,6 +60,9 @@ impl Disk for Overtaken {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.count().rename(from, to)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.count().link(file, name)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.count().remove_file(path)

@@ -118,7 +118,7 @@ fn a_late_answer_of_the_execution_before_changes_nothing() {
             "{outcome:?}"
         );
     }
-    assert!(disk.names(ROOT).iter().all(|name| !name.starts_with("chk-00000000000000000003")));
+    assert!(disk.names_in(ROOT).iter().all(|name| !name.starts_with("chk-00000000000000000003")));
     assert_eq!(store.latest().unwrap().unwrap().manifest, first);
     assert_eq!(store.read_position(name).unwrap(), None);
 }
@@ -181,14 +181,14 @@ fn a_store_that_lost_the_directory_for_a_while_writes_positions_where_they_are_r
 fn who_only_looks_changes_nothing() {
     let (disk, manifests) = disk_with([1, 2]);
     disk.put(manifest_path(&manifests[1]), b"rubbish");
-    let before = disk.names(ROOT);
+    let before = disk.names_in(ROOT);
     let owner = open(&disk);
     let looker = open(&disk);
     let seen = looker.latest().unwrap().unwrap();
     assert_eq!(seen.set_aside.len(), 1);
     assert_eq!(looker.list().unwrap(), [manifests[0].clone()]);
     assert_eq!(looker.read_position(&PartName::new("source", 0)).unwrap(), None);
-    assert_eq!(disk.names(ROOT), before);
+    assert_eq!(disk.names_in(ROOT), before);
     owner.begin_execution().unwrap();
     assert_eq!(owner.latest().unwrap().unwrap(), seen);
 }
@@ -210,7 +210,7 @@ struct LocklessDisk(MemoryDisk);
 mod lockless {
     use std::{io, path::Path};
 
-    use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock};
+    use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock};
 
     #[derive(Debug)]
     struct NoLock;
@@ -223,6 +223,12 @@ mod lockless {
         fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             self.0.create(path)
         }
+        fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            self.0.open(path)
+        }
+        fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            self.0.open_for_writing(path)
+        }
         fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
             self.0.read(path)
         }
@@ -231,6 +237,9 @@ mod lockless {
         }
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
             self.0.rename(from, to)
+        }
+        fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+            self.0.link(file, name)
         }
         fn remove_file(&self, path: &Path) -> io::Result<()> {
             self.0.remove_file(path)

@@ -15,7 +15,7 @@ fn source() -> PartName {
 }
 
 fn path(disk: &MemoryDisk) -> PathBuf {
-    let names = disk.names(format!("{ROOT}/positions"));
+    let names = disk.names_in(format!("{ROOT}/positions"));
     assert_eq!(names.len(), 1, "{names:?}");
     Path::new(ROOT).join("positions").join(&names[0])
 }

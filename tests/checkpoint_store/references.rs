@@ -4,11 +4,14 @@ use std::path::Path;
 
 use crate::memory_disk::Outside as _;
 use streamwork::CheckpointId;
-use streamwork::checkpoint::{
-    CheckpointStore, Condition, DirectoryStore, Disk, Manifest, StoreError,
-};
+use streamwork::checkpoint::{CheckpointStore, Condition, DirectoryStore, Manifest, StoreError};
 
-use crate::{fixture::*, memory_disk::MemoryDisk};
+use streamwork::testkit::{DiskFailures, DiskFault};
+
+use crate::{
+    fixture::*,
+    memory_disk::{MemoryDisk, Random},
+};
 
 /// The manifest of a checkpoint whose first part is that of an earlier one, and whose second is its own.
 fn referring(store: &DirectoryStore, to: &Manifest, checkpoint: u64) -> Manifest {
@@ -36,7 +39,7 @@ fn state_of(store: &DirectoryStore, manifest: &Manifest) -> Vec<u8> {
 }
 
 fn files_of(disk: &MemoryDisk, manifest: &Manifest) -> Vec<String> {
-    disk.names(Path::new(ROOT).join(directory(manifest)))
+    disk.names_in(Path::new(ROOT).join(directory(manifest)))
 }
 
 #[test]
@@ -69,7 +72,7 @@ fn a_part_that_nobody_refers_to_any_more_is_removed_with_its_directory() {
         complete(&store, execution, checkpoint);
     }
     store.retain(2, None).unwrap();
-    let left: Vec<String> = disk.names(ROOT);
+    let left: Vec<String> = disk.names_in(ROOT);
     assert!(!left.contains(&directory(&manifests[0])), "{left:?}");
     assert_eq!(store.latest().unwrap().unwrap().manifest.checkpoint, CheckpointId(5));
 }
@@ -129,6 +132,40 @@ fn what_a_manifest_may_refer_to_that_cannot_be_read_today_stays() {
     // That version has come: the checkpoint can be read, and is removed with all it refers to.
     disk.put(&path, &whole);
     assert_eq!(store.retain(2, None).unwrap(), [CheckpointId(1), CheckpointId(2)]);
-    let left: Vec<String> = disk.names(ROOT);
+    let left: Vec<String> = disk.names_in(ROOT);
     assert!(!left.contains(&directory(&manifests[0])), "{left:?}");
+}
+
+#[test]
+fn a_power_failure_at_any_moment_leaves_no_complete_checkpoint_without_its_parts() {
+    let mut random = Random(7);
+    let mut finished = false;
+    for crash_at in 0.. {
+        for _ in 0..4 {
+            let (disk, manifests) = disk_with_references(3);
+            let store = open(&disk);
+            let execution = store.begin_execution().unwrap();
+            let fault = DiskFault::Crash;
+            disk.fail(DiskFailures { after: crash_at, times: 1, fault, ..DiskFailures::default() });
+            let done = write_parts(&store, execution, 4).and_then(|mut manifest| {
+                manifest.parts[0] = manifests[0].parts[0].clone();
+                store.commit(&manifest)?;
+                store.retain(2, None)
+            });
+            finished = done.is_ok();
+            drop(store);
+            let disk = disk.after_power_failure(&mut random);
+            let store = open(&disk);
+            store.begin_execution().unwrap();
+            let found = store.latest().unwrap().unwrap();
+            assert!(found.set_aside.is_empty(), "{crash_at}: {:?}", found.set_aside);
+            let expected = state(manifests[0].execution, 1, &names()[0]);
+            assert_eq!(state_of(&store, &found.manifest), expected, "{crash_at}");
+            assert!(!finished || found.manifest.checkpoint == CheckpointId(4), "{crash_at}");
+        }
+        if finished {
+            assert!(crash_at > 15, "a test that cannot fail: {crash_at} operations");
+            return;
+        }
+    }
 }

@@ -3,7 +3,8 @@
 use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId,
-    checkpoint::{CheckpointStore, DirectoryStore, Disk},
+    checkpoint::{CheckpointStore, DirectoryStore},
+    storage::Disk,
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
@@ -54,12 +55,12 @@ fn retain_removes_orphans_older_than_the_newest_complete_and_leaves_the_one_bein
     let orphan = write_parts(&store, first, 2).unwrap();
     let second = store.begin_execution().unwrap();
     store.retain(2, None).unwrap();
-    assert!(disk.names(ROOT).contains(&directory(&orphan)), "newer than all that is complete");
+    assert!(disk.names_in(ROOT).contains(&directory(&orphan)), "newer than all that is complete");
     complete(&store, second, 2);
     let being_written = write_parts(&store, second, 3).unwrap();
     store.retain(2, None).unwrap();
-    assert!(!disk.names(ROOT).contains(&directory(&orphan)));
-    assert!(disk.names(ROOT).contains(&directory(&being_written)));
+    assert!(!disk.names_in(ROOT).contains(&directory(&orphan)));
+    assert!(disk.names_in(ROOT).contains(&directory(&being_written)));
     store.commit(&being_written).unwrap();
     assert_eq!(kept(&store), [3, 2, 1]);
 }
@@ -75,7 +76,7 @@ fn retain_neither_counts_nor_deletes_damaged_checkpoints() {
     assert_eq!(store.retain(2, None).unwrap(), [CheckpointId(1)]);
     assert_eq!(kept(&store), [4, 3]);
     for damaged in [1, 4] {
-        assert!(disk.names(ROOT).contains(&directory(&manifests[damaged])));
+        assert!(disk.names_in(ROOT).contains(&directory(&manifests[damaged])));
     }
 }
 

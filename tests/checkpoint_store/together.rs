@@ -6,9 +6,9 @@ use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId,
     checkpoint::{
-        CheckpointStore, Condition, DirectoryStore, Disk, FormatError, Manifest, PartName,
-        RealDisk, StoreError,
+        CheckpointStore, Condition, DirectoryStore, FormatError, Manifest, PartName, StoreError,
     },
+    storage::{Disk, RealDisk},
 };
 
 use crate::{
@@ -50,9 +50,9 @@ fn no_parts_are_no_file_and_no_records() {
     let disk = MemoryDisk::new();
     let store = open(&disk);
     let execution = store.begin_execution().unwrap();
-    let before = disk.names(ROOT);
+    let before = disk.names_in(ROOT);
     assert!(store.write_parts(execution, CheckpointId(1), &[]).unwrap().is_empty());
-    assert_eq!(disk.names(ROOT), before);
+    assert_eq!(disk.names_in(ROOT), before);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_shared_file_goes_with_its_checkpoint() {
     assert_eq!(store.list().unwrap(), [manifests[3].clone(), manifests[2].clone()]);
     write_parts_together(&store, execution, 5).unwrap();
     store.abandon(execution, CheckpointId(5)).unwrap();
-    let left = disk.names(ROOT).into_iter().filter(|name| name.starts_with("chk-"));
+    let left = disk.names_in(ROOT).into_iter().filter(|name| name.starts_with("chk-"));
     assert_eq!(left.count(), 2);
 }
 

@@ -3,12 +3,16 @@
 //! A crash is simulated by copying the directory of a log whose writer still lives (what the process had written) and then
 //! taking away from the copy what the disk had not been told to keep. One test really kills a process.
 
+#[path = "../tier/mod.rs"]
+mod tier;
+
 mod crash;
 mod damage;
 mod foreign;
 mod golden;
 mod identity;
 mod ownership;
+mod power;
 mod random;
 mod refusal;
 mod retention;

@@ -9,8 +9,9 @@ use std::time::Instant;
 use crate::memory_disk::Outside as _;
 use parking_lot::Mutex;
 use streamwork::checkpoint::{
-    CheckpointStore, Condition, DirectoryStore, Disk, Manifest, PartRecord, StoreError,
+    CheckpointStore, Condition, DirectoryStore, Manifest, PartRecord, StoreError,
 };
+use streamwork::storage::Disk;
 use streamwork::testkit::Collected;
 use streamwork::{
     BoxError, Collector, ExactlyOnce, Instance, Job, JobReport, Output, Refused, RunError,

@@ -8,39 +8,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use streamwork::checkpoint::Disk;
+use streamwork::storage::Disk;
+use streamwork::testkit::{DiskFailures, DiskFault};
 
 use crate::memory_disk::MemoryDisk;
-use crate::script::{FailingDisk, Fault, Window};
 use crate::tier;
 use crate::world::{Fault as NoFault, World, assert_promised, run};
 
-const WINDOWS: [(usize, Fault); 4] =
-    [(1, Fault::Refuse), (1, Fault::Deny), (25, Fault::Refuse), (10_000, Fault::Refuse)];
+/// How many operations fail one after the other, and how.
+const WINDOWS: [(u64, DiskFault); 4] = [
+    (1, DiskFault::Refuse),
+    (1, DiskFault::Deny),
+    (25, DiskFault::Refuse),
+    (10_000, DiskFault::Refuse),
+];
 
 /// How many cases in a row must not have reached their operation before all have been tried: how
 /// many operations a run has depends on its checkpoints.
 const BEYOND: usize = 12;
 
 /// Runs a job on a disk that fails so, and one after it on a disk that works; whether it failed.
-fn check(guarantee: &str, window: Window) -> bool {
-    let what = format!("{guarantee}, {window:?}");
+fn check(guarantee: &str, failures: DiskFailures) -> bool {
+    let what = format!("{guarantee}, {failures:?}");
     let memory = MemoryDisk::new();
-    let failing = FailingDisk::new(&memory, window);
+    memory.fail(failures);
     let world = World::new(NoFault::none(), None);
-    let disk: Arc<dyn Disk> = Arc::new(failing.clone());
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
     let first = run(&world, guarantee, &disk, &what);
     if let Err(error) = &first {
         let causes = successors(Some(error as &dyn Error), |&error| error.source());
         let said: Vec<_> = causes.map(ToString::to_string).collect();
         let said = said.join(": ");
-        assert!(failing.has_failed(), "{what}: without a failure: {said}");
+        assert!(memory.failures() > 0, "{what}: without a failure: {said}");
         assert!(said.contains("no storage space"), "{what}: {said}");
     }
     assert_promised(guarantee, &world, first.is_ok(), false, &what);
     drop((disk, first));
+    memory.heal();
     let healed = world.healed();
-    let disk: Arc<dyn Disk> = Arc::new(memory);
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
     let second = run(&healed, guarantee, &disk, &what);
     second.unwrap_or_else(|error| {
         let causes = successors(Some(&error as &dyn Error), |&error| error.source());
@@ -48,22 +54,24 @@ fn check(guarantee: &str, window: Window) -> bool {
         panic!("{what}: started again: {}", said.join(": "))
     });
     assert_promised(guarantee, &healed, true, true, &what);
-    failing.has_failed()
+    memory.failures() > 0
 }
 
 fn at_every_operation(guarantee: &'static str, test: &str) {
     let started = Instant::now();
     let tried = AtomicUsize::new(0);
     for _ in 0..tier::times(1, 100) {
-        for (length, fault) in WINDOWS {
+        for (times, fault) in WINDOWS {
             let (next, beyond) = (AtomicUsize::new(0), AtomicUsize::new(0));
             // They mostly wait, for pauses and intervals.
             std::thread::scope(|threads| {
                 for _ in 0..6 {
                     threads.spawn(|| {
                         while beyond.load(Ordering::SeqCst) < BEYOND {
-                            let from = next.fetch_add(1, Ordering::SeqCst);
-                            if check(guarantee, Window { from, length, fault }) {
+                            let after = next.fetch_add(1, Ordering::SeqCst) as u64;
+                            let failures =
+                                DiskFailures { after, times, fault, ..DiskFailures::default() };
+                            if check(guarantee, failures) {
                                 beyond.store(0, Ordering::SeqCst);
                                 tried.fetch_add(1, Ordering::SeqCst);
                             } else {

@@ -3,7 +3,6 @@
 
 mod damage;
 mod faults;
-mod script;
 
 #[path = "../checkpoint_store/memory_disk.rs"]
 mod memory_disk;

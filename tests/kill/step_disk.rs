@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
+use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 use streamwork::{BoxError, CheckpointId, Instance, TransactionalFiles, TransactionalSink};
 
 use crate::child::Counted;
@@ -101,6 +101,14 @@ impl Disk for StepDisk {
         let (steps, subject) = (Arc::clone(&self.steps), self.subject(path));
         Ok(Box::new(StepFile { file, steps, subject }))
     }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.open(path)
+    }
+    fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = RealDisk.open_for_writing(path)?;
+        let (steps, subject) = (Arc::clone(&self.steps), self.subject(path));
+        Ok(Box::new(StepFile { file, steps, subject }))
+    }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         RealDisk.read(path)
     }
@@ -109,6 +117,9 @@ impl Disk for StepDisk {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.around("renaming", to, || RealDisk.rename(from, to))
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.around("linking", name, || RealDisk.link(file, name))
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.around("removing", path, || RealDisk.remove_file(path))
@@ -132,14 +143,24 @@ struct StepFile {
 }
 
 impl DiskFile for StepFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(position, into)
+    }
+    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
         if self.steps.ends_at(&format!("in the middle of writing {}", self.subject)) {
-            self.file.append(&bytes[..bytes.len() / 2])?;
+            self.file.write_at(position, &bytes[..bytes.len() / 2])?;
             std::process::abort();
         }
-        self.steps.around(&format!("writing {}", self.subject), || self.file.append(bytes))
+        let write = || self.file.write_at(position, bytes);
+        self.steps.around(&format!("writing {}", self.subject), write)
     }
-    fn sync(&mut self) -> io::Result<()> {
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.steps.around(&format!("cutting {}", self.subject), || self.file.truncate(bytes))
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+    fn sync(&self) -> io::Result<()> {
         self.steps.around(&format!("syncing {}", self.subject), || self.file.sync())
     }
 }

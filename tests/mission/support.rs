@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use streamwork::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
+use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Operator,
     Output, StatefulOperator,
@@ -148,6 +148,12 @@ impl Disk for Hanging {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         RealDisk.create(path)
     }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.open(path)
+    }
+    fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.open_for_writing(path)
+    }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         RealDisk.read(path)
     }
@@ -156,6 +162,9 @@ impl Disk for Hanging {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealDisk.rename(from, to)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        RealDisk.link(file, name)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove_file(path)

@@ -226,7 +226,7 @@ pub(crate) const ROWS: &[Row] = &[
                 "every case",
             ),
             (
-                "src/log/ownership.rs::the_lock_is_free_although_a_child_being_started_still_has_a_copy_of_the_file",
+                "src/storage/real_disk.rs::the_lock_is_free_although_a_child_being_started_still_has_a_copy_of_the_file",
                 "every case",
             ),
             (
@@ -238,7 +238,7 @@ pub(crate) const ROWS: &[Row] = &[
                 "every case",
             ),
             (
-                "src/connectors/files/tests.rs::every_directory_that_is_made_is_synchronized_into_the_one_above",
+                "src/connectors/files/tests.rs::every_directory_that_is_made_is_there_after_a_power_failure",
                 "every case",
             ),
             (

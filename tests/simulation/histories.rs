@@ -68,7 +68,7 @@ fn torment(
     sums
 }
 
-fn often() -> Duration {
+pub(crate) fn often() -> Duration {
     Duration::from_micros(500)
 }
 

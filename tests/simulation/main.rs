@@ -6,6 +6,8 @@
 #[path = "../tier/mod.rs"]
 mod tier;
 
+mod files;
 mod graphs;
 mod histories;
+mod logs;
 mod oracle;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use streamwork::testkit::{Collected, Published};
 use streamwork::{
     BoxError, Collector, Instance, Job, Next, SourceOutput, StatefulOperator, StatefulSource,
+    TransactionalSink,
 };
 
 /// Every event: a number that no other has, and a checksum over it.
@@ -112,6 +113,16 @@ pub(crate) struct Outputs {
 
 /// The job, into these outputs.
 pub(crate) fn job(shape: Shape, events: u64, outputs: &Outputs) -> Job {
+    job_into(shape, events, &outputs.seen, outputs.shown.factory())
+}
+
+/// The job, into a plain sink and a transactional one.
+pub(crate) fn job_into<S: TransactionalSink<In = Counted>>(
+    shape: Shape,
+    events: u64,
+    seen: &Collected<Counted>,
+    shown: impl Fn() -> S + Send + Sync + 'static,
+) -> Job {
     let job = Job::new("tormented");
     let numbers = job.stateful_source("numbers", move || Numbers::to(events));
     let counted = match shape {
@@ -123,15 +134,15 @@ pub(crate) fn job(shape: Shape, events: u64, outputs: &Outputs) -> Job {
         Shape::Fused => numbers.stateful("count", Count::default),
         Shape::Apart => {
             let passed = numbers.parallelism(3).shuffle().map(|event| event).parallelism(2);
-            let seen = passed.global().map(|event| (event, 0)).named("pass");
-            seen.sink("seen", outputs.seen.factory());
+            let passed_on = passed.global().map(|event| (event, 0)).named("pass");
+            passed_on.sink("seen", seen.factory());
             let counted = passed.global().stateful("count", Count::default);
-            counted.transactional_sink("shown", outputs.shown.factory());
+            counted.transactional_sink("shown", shown);
             return job;
         }
     };
-    counted.transactional_sink("shown", outputs.shown.factory());
-    counted.sink("seen", outputs.seen.factory());
+    counted.transactional_sink("shown", shown);
+    counted.sink("seen", seen.factory());
     job
 }
 

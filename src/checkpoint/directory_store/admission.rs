@@ -4,16 +4,14 @@
 //! still fences the old owner at the points that matter: commit, abandon, retain, positions, and the next execution.
 
 use super::{
-    super::{
-        codec,
-        disk::DiskLock,
-        envelope::{self, FormatError, Kind},
-        store_error::StoreError,
-    },
+    super::store_error::StoreError,
     files::Files,
     layout::{self, Attempt},
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::DiskLock;
+use crate::storage::codec;
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// What a store value knows about its right to write.
 #[derive(Debug, Default)]

@@ -7,13 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    super::{
-        disk::{Disk, DiskEntry, DiskFile, DiskLock, create_dir_durably},
-        store_error::StoreError,
-    },
-    layout,
-};
+use super::{super::store_error::StoreError, layout};
+use crate::storage::{Disk, DiskEntry, DiskFile, DiskLock, create_dir_durably};
 
 /// A directory on a disk.
 #[derive(Debug)]
@@ -78,7 +73,7 @@ impl Files {
         path: &Path,
         pieces: &[&[u8]],
     ) -> Result<Box<dyn DiskFile>, StoreError> {
-        let mut file = self.disk.create(path).map_err(failed("create", path))?;
+        let file = self.disk.create(path).map_err(failed("create", path))?;
         for piece in pieces {
             file.append(piece).map_err(failed("write", path))?;
         }

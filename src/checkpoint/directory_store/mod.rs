@@ -35,7 +35,6 @@ use self::{
     admission::Admission, files::Files, layout::Attempt, part::Beside, positions::Positions,
 };
 use super::{
-    disk::{Disk, RealDisk},
     encoded::EncodedState,
     manifest::{Manifest, PartRecord},
     store::{CheckpointStore, Recovered, sealed::Sealed},
@@ -44,6 +43,7 @@ use super::{
     unit::PartName,
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::{Disk, RealDisk};
 
 /// Checkpoints in a directory on a local disk.
 ///
@@ -87,7 +87,8 @@ impl DirectoryStore {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use streamwork::checkpoint::{DirectoryStore, RealDisk};
+    /// use streamwork::checkpoint::DirectoryStore;
+    /// use streamwork::storage::RealDisk;
     ///
     /// # let directory = tempfile::tempdir().unwrap();
     /// DirectoryStore::open_on(Arc::new(RealDisk), directory.path()).unwrap();

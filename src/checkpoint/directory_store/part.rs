@@ -12,10 +12,7 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        codec::{self, CodecError},
-        disk::DiskEntry,
         encoded::EncodedState,
-        envelope::{self, FormatError, Kind},
         fields::{Fields, FieldsOut},
         manifest::{Location, PartRecord},
         store_error::StoreError,
@@ -25,6 +22,9 @@ use super::{
     layout::{self, Attempt, Place},
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::DiskEntry;
+use crate::storage::codec::{self, CodecError};
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// Writes a part into a file of its own; its content is durable on return, its name once the checkpoint is committed.
 pub(super) fn write(

@@ -15,10 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     super::{
-        codec::{self, Bincode, Codec, CodecId},
-        disk::DiskFile,
         encoded::EncodedState,
-        envelope::{self, FormatError, Kind},
         store_error::StoreError,
         unit::{NameOfVersion1, PartName},
     },
@@ -26,6 +23,9 @@ use super::{
     layout,
 };
 use crate::id::ExecutionId;
+use crate::storage::DiskFile;
+use crate::storage::codec::{self, Bincode, Codec, CodecId};
+use crate::storage::envelope::{self, FormatError, Kind};
 
 /// The files that are open for appending.
 #[derive(Debug, Default)]

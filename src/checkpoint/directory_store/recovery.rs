@@ -7,7 +7,6 @@ use std::{io::ErrorKind, path::Path};
 
 use super::{
     super::{
-        envelope::FormatError,
         manifest::Manifest,
         store::{Recovered, SetAside},
         store_error::StoreError,
@@ -16,6 +15,7 @@ use super::{
     layout::{self, Attempt},
     part::{self, Beside},
 };
+use crate::storage::envelope::FormatError;
 
 /// The newest checkpoint that verifies, for the owner: damaged ones are renamed, and what is given out is durable.
 pub(super) fn latest_for_owner(files: &Files) -> Result<Option<Recovered>, StoreError> {

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{disk::DiskEntry, manifest::Manifest, store_error::StoreError},
+    super::{manifest::Manifest, store_error::StoreError},
     files::Files,
     layout::{self, Attempt, Place},
     recovery,
 };
 use crate::id::CheckpointId;
+use crate::storage::DiskEntry;
 
 /// Removes an attempt, unless it was committed.
 pub(super) fn abandon(files: &Files, attempt: Attempt) -> Result<(), StoreError> {

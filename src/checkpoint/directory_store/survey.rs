@@ -10,8 +10,6 @@ use std::{
 
 use super::{
     super::{
-        disk::DiskEntry,
-        envelope::FormatError,
         store_error::StoreError,
         survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition},
     },
@@ -21,6 +19,8 @@ use super::{
     positions, recovery,
     retention::References,
 };
+use crate::storage::DiskEntry;
+use crate::storage::envelope::FormatError;
 
 /// Everything there is.
 pub(super) fn survey(files: &Files) -> Result<Survey, StoreError> {

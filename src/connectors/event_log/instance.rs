@@ -1,5 +1,6 @@
 //! One instance of the source: its partitions, in turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -78,7 +79,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
 
     /// Opens the log and takes the partitions of this instance, each from where it stopped, if it can.
     fn open(&mut self, known: Option<&Positions>) -> Result<(), BoxError> {
-        let mut reader = LogReader::open(&self.source.directory)?;
+        let mut reader = LogReader::open_on(Arc::clone(&self.source.disk), &self.source.directory)?;
         self.lanes.clear();
         self.turn = 0;
         let (index, instances) = self.share;

@@ -1,13 +1,9 @@
 //! The sink by itself: names, what is never replaced, what a failing disk leaves.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::Mutex;
-
 use super::*;
 use crate::api::waker::Waker;
-use crate::checkpoint::{DiskEntry, DiskFile, DiskLock};
 use crate::id::InstanceName;
+use crate::testkit::{DiskFailures, SimulatedDisk};
 
 fn instance(execution: u64) -> Instance {
     Instance {
@@ -70,6 +66,17 @@ fn a_commit_replaces_no_file_of_its_name() {
 }
 
 #[test]
+fn a_rename_that_left_both_names_is_brought_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sink = sink(directory.path(), 1);
+    let handle = prepared(&mut sink, 1);
+    std::fs::hard_link(sink.pending(&handle), sink.committed(&handle)).unwrap();
+    sink.commit(handle).unwrap();
+    assert_eq!(std::fs::read_to_string(sink.committed(&handle)).unwrap(), "1\n");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_transaction_that_a_consumer_took_away_is_committed_again_to_no_effect() {
     let directory = tempfile::tempdir().unwrap();
     let mut sink = sink(directory.path(), 1);
@@ -108,80 +115,33 @@ fn what_is_taken_back_twice_is_kept_twice() {
     assert_eq!(aside, 2);
 }
 
-/// A disk that fails to write, or fails to synchronize directories.
-#[derive(Debug, Default)]
-struct Failing {
-    synced: Mutex<Vec<PathBuf>>,
-    full: AtomicBool,
-}
-
-impl Disk for Failing {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir(path)
-    }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = RealDisk.create(path)?;
-        match self.full.load(Ordering::Relaxed) {
-            true => Err(io::Error::from(io::ErrorKind::StorageFull)),
-            false => Ok(file),
-        }
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        RealDisk.read(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        RealDisk.list(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_file(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.synced.lock().push(path.to_owned());
-        RealDisk.sync_dir(path)
-    }
-    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
-        RealDisk.try_lock(path)
-    }
-}
-
-fn sink_on(disk: &Arc<Failing>, directory: PathBuf) -> TransactionalFiles<u64> {
+fn sink_on(disk: &SimulatedDisk, directory: &str) -> TransactionalFiles<u64> {
     let encode = |n: &u64, file: &mut Vec<u8>| file.extend(format!("{n}\n").into_bytes());
-    let disk: Arc<dyn Disk> = Arc::clone(disk) as _;
-    let mut sink = TransactionalFiles::factory_on(disk, directory, encode)();
+    let mut sink = TransactionalFiles::factory_on(Arc::new(disk.clone()), directory, encode)();
     sink.setup(&instance(1)).unwrap();
     sink
 }
 
 /// fault F32: a directory was made whose name a power failure could take away again.
 #[test]
-fn every_directory_that_is_made_is_synchronized_into_the_one_above() {
-    let directory = tempfile::tempdir().unwrap();
-    let disk = Arc::<Failing>::default();
-    sink_on(&disk, directory.path().join("a/b/c"));
-    let synced = disk.synced.lock();
-    for parent in [".", "a", "a/b"] {
-        let parent = directory.path().join(parent);
-        assert!(synced.iter().any(|path| path.join("") == parent.join("")), "{parent:?}");
+fn every_directory_that_is_made_is_there_after_a_power_failure() {
+    for seed in 0..100 {
+        let disk = SimulatedDisk::new();
+        sink_on(&disk, "/a/b/c");
+        disk.lose_power(seed);
+        assert_eq!(disk.list(Path::new("/a/b/c")).unwrap(), [], "seed {seed}");
     }
 }
 
 #[test]
 fn events_of_a_transaction_that_could_not_be_prepared_do_not_go_out_with_the_next() {
-    let directory = tempfile::tempdir().unwrap();
-    let disk = Arc::<Failing>::default();
-    let mut sink = sink_on(&disk, directory.path().to_owned());
-    disk.full.store(true, Ordering::Relaxed);
+    let disk = SimulatedDisk::new();
+    let mut sink = sink_on(&disk, "/out");
+    disk.fail(DiskFailures { times: 1, ..DiskFailures::default() });
     sink.write(1).unwrap();
     sink.prepare(CheckpointId(1)).unwrap_err();
-    disk.full.store(false, Ordering::Relaxed);
     let handle = prepared(&mut sink, 2);
     sink.commit(handle).unwrap();
-    assert_eq!(std::fs::read_to_string(sink.committed(&handle)).unwrap(), "2\n");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(disk.read(&sink.committed(&handle)).unwrap(), b"2\n");
+    assert_eq!(disk.list(Path::new("/out")).unwrap().len(), 1);
 }

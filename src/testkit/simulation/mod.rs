@@ -198,7 +198,10 @@ impl Simulation {
             let goes_on = guarantee.options.store.is_some() && lives < LIVES_MAX;
             match death {
                 Death::Finished(metrics) => break Ended::Finished(metrics),
-                Death::Crashed if !goes_on => break Ended::Killed,
+                Death::Crashed if !goes_on => {
+                    self.crash(&shared);
+                    break Ended::Killed;
+                }
                 Death::Failed(error) if !goes_on || nothing_went_wrong => {
                     break Ended::Failed(error);
                 }
@@ -212,6 +215,8 @@ impl Simulation {
                 Death::Stopped | Death::Failed(_) | Death::Refused(_) => self.disk.lose_process(),
             }
         };
+        // Who looks at the disk now meets no more faults.
+        self.disk.follow_nobody();
         let world = shared.world.lock();
         self.runs.borrow_mut().push(world.fingerprint);
         History {

@@ -1,4 +1,4 @@
-//! How every file of a checkpoint proves itself before anything in it is believed.
+//! How a file proves itself before anything in it is believed: every file of a checkpoint does it so.
 //!
 //! ```text
 //! offset  0       8          10       11                19          19 + length
@@ -106,24 +106,24 @@ impl FormatError {
 }
 
 /// A kind of file: what its envelope begins with.
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// The noun for messages.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// The first bytes of the file.
-    pub(super) magic: [u8; 8],
+    pub(crate) magic: [u8; 8],
     /// The version that is written, and the newest that is read.
-    pub(super) version: u16,
+    pub(crate) version: u16,
     /// The oldest that is read.
-    pub(super) oldest: u16,
+    pub(crate) oldest: u16,
     /// What its content may be made with; the first is written where nothing else is said.
-    pub(super) codecs: &'static [CodecId],
+    pub(crate) codecs: &'static [CodecId],
 }
 
 /// Bytes that an envelope adds to a body.
-pub(super) const OVERHEAD_BYTES: u64 = (HEAD_BYTES + CHECKSUM_BYTES) as u64;
+pub(crate) const OVERHEAD_BYTES: u64 = (HEAD_BYTES + CHECKSUM_BYTES) as u64;
 
 /// A file around a small body.
-pub(super) fn seal(kind: &Kind, body: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(kind: &Kind, body: &[u8]) -> Vec<u8> {
     let mut bytes = head(kind, kind.codecs[0], body.len() as u64).to_vec();
     bytes.extend_from_slice(body);
     let checksum = crc32fast::hash(&bytes);
@@ -132,7 +132,7 @@ pub(super) fn seal(kind: &Kind, body: &[u8]) -> Vec<u8> {
 }
 
 /// What stands before a body of `body_bytes`; for bodies too large to be copied.
-pub(super) fn head(kind: &Kind, codec: CodecId, body_bytes: u64) -> [u8; HEAD_BYTES] {
+pub(crate) fn head(kind: &Kind, codec: CodecId, body_bytes: u64) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     head[..8].copy_from_slice(&kind.magic);
     head[8..10].copy_from_slice(&kind.version.to_le_bytes());
@@ -142,7 +142,7 @@ pub(super) fn head(kind: &Kind, codec: CodecId, body_bytes: u64) -> [u8; HEAD_BY
 }
 
 /// The body of a file that is one envelope and nothing else.
-pub(super) fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<&'a [u8], FormatError> {
+pub(crate) fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<&'a [u8], FormatError> {
     match open_first(kind, bytes)? {
         (body, []) => Ok(body),
         _ => Err(FormatError::Length { what: kind.what }),
@@ -150,17 +150,17 @@ pub(super) fn open<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<&'a [u8], FormatE
 }
 
 /// The version of a file that [`open`] opens.
-pub(super) fn version(bytes: &[u8]) -> u16 {
+pub(crate) fn version(bytes: &[u8]) -> u16 {
     bytes.get(8..10).map_or(0, |version| number(version, u16::from_le_bytes))
 }
 
 /// What made the content of a file that [`open`] opens.
-pub(super) fn codec(bytes: &[u8]) -> CodecId {
+pub(crate) fn codec(bytes: &[u8]) -> CodecId {
     CodecId(bytes.get(10).copied().unwrap_or_default())
 }
 
 /// The body of the envelope that a file begins with, and what follows the envelope.
-pub(super) fn open_first<'a>(
+pub(crate) fn open_first<'a>(
     kind: &Kind,
     bytes: &'a [u8],
 ) -> Result<(&'a [u8], &'a [u8]), FormatError> {
@@ -205,9 +205,9 @@ where
 }
 
 /// Files that hold no state of a user's.
-pub(super) const OURS: &[CodecId] = &[Bincode::ID];
+pub(crate) const OURS: &[CodecId] = &[Bincode::ID];
 /// Files that hold a state.
-pub(super) const STATES: &[CodecId] = &[Bincode::ID, MessagePack::ID];
+pub(crate) const STATES: &[CodecId] = &[Bincode::ID, MessagePack::ID];
 
 const HEAD_BYTES: usize = 19;
 const CHECKSUM_BYTES: usize = 4;

@@ -1,6 +1,9 @@
 //! How a value becomes bytes and comes back: a codec that writes values alone, and one that writes the names of fields
 //! too. An id in every part of a checkpoint says which of them it was.
 //!
+//! An event log has its own loop around the same configuration, [`FIXED`], since it encodes one small event after the other into
+//! memory that is there: see `log/codec`.
+//!
 //! Never opens files and never checks checksums: whoever reads bytes back verifies them first and decodes them after.
 
 use std::{any::type_name, error::Error, fmt};
@@ -219,8 +222,9 @@ impl fmt::Display for CodecId {
     }
 }
 
+/// What [`Bincode`] stands for, wherever it is written down: in a checkpoint as in a record of an event log.
+pub(crate) const FIXED: Configuration<LittleEndian, Fixint> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding();
+
 const CONFIGURATION: Configuration<LittleEndian, Fixint, Limit<{ usize::MAX }>> =
-    bincode::config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<{ usize::MAX }>();
+    FIXED.with_limit::<{ usize::MAX }>();

@@ -1,27 +1,53 @@
 //! [`SimulatedDisk`]: a disk in memory that knows what was synchronized and what was not, and can
 //! lose, tear and reorder the latter.
 //!
+//! ```text
+//!   operation ─▶ failures, script: done, refused, denied, or the process is killed
+//!                   │ done
+//!                   ▼
+//!               node: seen ◀─ change ─▶ unsafe changes ── sync ──▶ safe
+//!                                            │                      ▲
+//!                                            └── power is lost: some of them, some in part
+//! ```
+//!
 //! The model of what a file system may do to a program that crashes follows Pillai et al., "All File
-//! Systems Are Not Created Equal", OSDI 2014: content that was not synchronized may be there, missing,
-//! cut short, or of the right length and full of zeros; names in a directory that was not
-//! synchronized may each be the old or the new one.
+//! Systems Are Not Created Equal", OSDI 2014. Of what was not synchronized
+//!
+//! - a write may be there, missing, cut short, or of the right length and full of zeros; the one that the disk was at when the
+//!   power went may end at any byte, others at the end of a sector;
+//! - a truncation may be undone;
+//! - each name in a directory may be the old or the new one, but a rename within one directory is never half lost: what was
+//!   renamed has the old name, the new one, or both;
+//! - a later change may have reached the disk when an earlier one did not.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::checkpoint::{Disk, DiskEntry, DiskFile, DiskLock};
+use crate::storage::{Disk, DiskEntry, DiskFile, DiskLock};
 use crate::testkit::random::Random;
+use failures::Failing;
+use file::{SimulatedFile, SimulatedLock};
+use node::{DirNode, FileNode, Node};
+
+pub use failures::{DiskFailures, DiskFault, DiskOperations};
+
+mod failures;
+mod file;
+mod node;
+#[cfg(test)]
+mod power_tests;
 
 /// A disk in memory. Clones are the same disk.
 ///
 /// ```
 /// use std::path::Path;
 /// use std::sync::Arc;
-/// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Disk};
+/// use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
+/// use streamwork::storage::Disk;
 /// use streamwork::testkit::SimulatedDisk;
 ///
 /// let disk = SimulatedDisk::new();
@@ -77,44 +103,68 @@ struct Inner {
     locks_taken: u64,
     /// While it is off nothing works.
     on: bool,
+    /// Whether the last process was killed in the middle of a write.
+    has_torn: bool,
     /// Files that were opened before the last failure are of no use any more.
     generation: u64,
+    /// How many numbers were drawn; a fork goes on from here.
+    ids_drawn: u64,
+    failing: Failing,
     script: Option<Box<dyn Script>>,
-}
-
-#[derive(Clone, Debug)]
-enum Node {
-    File(Twice<Vec<u8>>),
-    Dir(Twice<BTreeMap<String, usize>>),
-}
-
-/// What a process sees, and what is safe.
-#[derive(Clone, Debug, Default)]
-struct Twice<T> {
-    seen: T,
-    safe: T,
 }
 
 impl SimulatedDisk {
     /// An empty disk.
     pub fn new() -> Self {
-        let nodes = vec![Node::Dir(Twice::default())];
-        let (locks, script) = (HashMap::new(), None);
-        let inner = Inner { nodes, locks, locks_taken: 0, on: true, generation: 0, script };
+        let inner = Inner {
+            nodes: vec![Node::Dir(DirNode::default())],
+            locks: HashMap::new(),
+            locks_taken: 0,
+            on: true,
+            has_torn: false,
+            generation: 0,
+            ids_drawn: 0,
+            failing: Failing::default(),
+            script: None,
+        };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// The same content on a disk of its own: what happens to one does not happen to the other.
     pub fn fork(&self) -> Self {
+        let (nodes, ids_drawn) = {
+            let inner = self.inner.lock();
+            (inner.nodes.clone(), inner.ids_drawn)
+        };
         let copy = Self::new();
-        copy.inner.lock().nodes = self.inner.lock().nodes.clone();
+        {
+            let mut inner = copy.inner.lock();
+            (inner.nodes, inner.ids_drawn) = (nodes, ids_drawn);
+        }
         copy
     }
 
-    /// Kills whoever uses the disk: open files and locks are gone, what was written is all there.
+    /// Lets operations fail from now on, and forgets what was to fail before.
+    pub fn fail(&self, failures: DiskFailures) {
+        self.inner.lock().failing = Failing::new(failures);
+    }
+
+    /// Lets no operation fail any more that [`fail`](Self::fail) has named.
+    pub fn heal(&self) {
+        self.inner.lock().failing.end();
+    }
+
+    /// How many operations have failed since [`fail`](Self::fail) was called last.
+    pub fn failures(&self) -> u64 {
+        self.inner.lock().failing.failed
+    }
+
+    /// Kills whoever uses the disk: open files and locks are gone, what was written is all there. It works again.
     pub fn lose_process(&self) {
         let mut inner = self.inner.lock();
         inner.locks.clear();
+        inner.failing.end();
+        inner.has_torn = false;
         inner.generation += 1;
         inner.on = true;
     }
@@ -122,18 +172,13 @@ impl SimulatedDisk {
     /// Takes the power away and gives it back: as [`lose_process`](Self::lose_process), and of all
     /// that was not synchronized any part may be gone; which, the seed decides.
     pub fn lose_power(&self, seed: u64) {
+        let torn_already = std::mem::take(&mut self.inner.lock().has_torn);
         self.lose_process();
         let mut random = Random::new(seed);
         for node in &mut self.inner.lock().nodes {
             match node {
-                Node::File(file) => {
-                    file.seen = torn(file, &mut random);
-                    file.safe = file.seen.clone();
-                }
-                Node::Dir(dir) => {
-                    dir.seen = reordered(dir, &mut random);
-                    dir.safe = dir.seen.clone();
-                }
+                Node::File(file) => file.lose_power(torn_already, &mut random),
+                Node::Dir(dir) => dir.lose_power(&mut random),
             }
         }
     }
@@ -148,7 +193,7 @@ impl SimulatedDisk {
     pub(crate) fn peek(&self, path: &Path) -> Vec<String> {
         let mut inner = self.inner.lock();
         let at = inner.find(path);
-        at.and_then(|at| Ok(inner.entries(at)?.seen.keys().cloned().collect())).unwrap_or_default()
+        at.and_then(|at| Ok(inner.dir(at)?.names().keys().cloned().collect())).unwrap_or_default()
     }
 
     /// Flips a bit of a file, drawn by this number; nothing if it is empty.
@@ -156,16 +201,15 @@ impl SimulatedDisk {
         let mut inner = self.inner.lock();
         let Ok(node) = inner.find(path) else { return };
         let Ok(file) = inner.file(node) else { return };
-        let bit = number % (file.seen.len() as u64 * 8).max(1);
-        for content in [&mut file.seen, &mut file.safe] {
-            if let Some(byte) = content.get_mut((bit / 8) as usize) {
-                *byte ^= 1 << (bit % 8);
-            }
-        }
+        file.flip(number);
     }
 
     pub(crate) fn follow(&self, script: impl Script + 'static) {
         self.inner.lock().script = Some(Box::new(script));
+    }
+
+    pub(crate) fn follow_nobody(&self) {
+        self.inner.lock().script = None;
     }
 
     fn run<T>(
@@ -188,11 +232,13 @@ impl SimulatedDisk {
         if !inner.on {
             return Err(io::Error::other("the process has been killed"));
         }
-        let fate = match &mut inner.script {
-            Some(script) => script.next(operation, path, bytes),
-            None => Fate::Done,
+        let fate = match (inner.failing.next(operation), &mut inner.script) {
+            (Some(fate), _) => fate,
+            (None, Some(script)) => script.next(operation, path, bytes),
+            (None, None) => Fate::Done,
         };
         inner.on = !matches!(fate, Fate::Killed { .. });
+        inner.has_torn = fate == (Fate::Killed { after: false }) && !bytes.is_empty();
         let written = match fate {
             Fate::Done | Fate::Denied | Fate::Killed { after: true } => Some(bytes.len()),
             Fate::Refused | Fate::Killed { after: false } if bytes.is_empty() => None,
@@ -209,131 +255,160 @@ impl SimulatedDisk {
     }
 }
 
-fn torn(file: &Twice<Vec<u8>>, random: &mut Random) -> Vec<u8> {
-    if !file.seen.starts_with(&file.safe) {
-        let old = file.safe.clone();
-        let new = file.seen[..random.below(file.seen.len() + 1)].to_vec();
-        return if random.coin() { old } else { new };
-    }
-    let kept = file.safe.len() + random.below(file.seen.len() - file.safe.len() + 1);
-    let mut content = file.seen[..kept].to_vec();
-    // The length may have reached the disk when the bytes did not.
-    let zeros_from = file.safe.len() + random.below(kept - file.safe.len() + 1);
-    if random.coin() {
-        content[zeros_from..].fill(0);
-    }
-    content
-}
-
-fn reordered(dir: &Twice<BTreeMap<String, usize>>, random: &mut Random) -> BTreeMap<String, usize> {
-    let names: BTreeSet<&String> = dir.seen.keys().chain(dir.safe.keys()).collect();
-    let mut found = BTreeMap::new();
-    for name in names {
-        let version = if random.coin() { &dir.seen } else { &dir.safe };
-        if let Some(node) = version.get(name) {
-            found.insert(name.clone(), *node);
-        }
-    }
-    found
-}
-
 impl Inner {
     fn find(&self, path: &Path) -> io::Result<usize> {
         let mut at = 0;
         for name in path.iter().filter(|name| *name != "/") {
-            let name = name.to_string_lossy();
             at = match &self.nodes[at] {
-                Node::Dir(dir) => *dir.seen.get(&*name).ok_or(ErrorKind::NotFound)?,
+                Node::Dir(dir) => dir.get(&name.to_string_lossy()).ok_or(ErrorKind::NotFound)?,
                 Node::File(_) => return Err(ErrorKind::NotADirectory.into()),
             };
         }
         Ok(at)
     }
 
-    fn entries(&mut self, at: usize) -> io::Result<&mut Twice<BTreeMap<String, usize>>> {
-        match &mut self.nodes[at] {
+    fn dir(&mut self, node: usize) -> io::Result<&mut DirNode> {
+        match &mut self.nodes[node] {
             Node::Dir(dir) => Ok(dir),
             Node::File(_) => Err(ErrorKind::NotADirectory.into()),
         }
     }
 
-    fn parent(&mut self, path: &Path) -> io::Result<(&mut Twice<BTreeMap<String, usize>>, String)> {
-        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
-        let at = self.find(path.parent().unwrap_or(Path::new("/")))?;
-        Ok((self.entries(at)?, name.to_string_lossy().into_owned()))
-    }
-
-    fn file(&mut self, node: usize) -> io::Result<&mut Twice<Vec<u8>>> {
+    fn file(&mut self, node: usize) -> io::Result<&mut FileNode> {
         match &mut self.nodes[node] {
             Node::File(file) => Ok(file),
             Node::Dir(_) => Err(ErrorKind::IsADirectory.into()),
         }
     }
 
+    /// The number of the directory that a path leads into, and the name in it.
+    fn parent(&self, path: &Path) -> io::Result<(usize, String)> {
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+        let at = self.find(path.parent().unwrap_or(Path::new("/")))?;
+        match &self.nodes[at] {
+            Node::Dir(_) => Ok((at, name.to_string_lossy().into_owned())),
+            Node::File(_) => Err(ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn add(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Gives a new node a name that nothing has.
+    fn add_named(&mut self, path: &Path, node: Node) -> io::Result<usize> {
+        let (dir, name) = self.parent(path)?;
+        if self.dir(dir)?.get(&name).is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let node = self.add(node);
+        self.dir(dir)?.set(name, node);
+        Ok(node)
+    }
+
     fn remove(&mut self, path: &Path) -> io::Result<()> {
         let (dir, name) = self.parent(path)?;
-        dir.seen.remove(&name).map(drop).ok_or(ErrorKind::NotFound.into())
+        let dir = self.dir(dir)?;
+        dir.get(&name).ok_or(ErrorKind::NotFound)?;
+        dir.remove(&name);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from_name), (to_dir, to_name)) = (self.parent(from)?, self.parent(to)?);
+        let node = self.dir(from_dir)?.get(&from_name).ok_or(ErrorKind::NotFound)?;
+        // Two names of one file stay both; so does one name.
+        if self.dir(to_dir)?.get(&to_name) == Some(node) {
+            return Ok(());
+        }
+        if from_dir == to_dir {
+            self.dir(to_dir)?.rename(from_name, to_name, node);
+        } else {
+            self.dir(to_dir)?.set(to_name, node);
+            self.dir(from_dir)?.remove(&from_name);
+        }
+        Ok(())
+    }
+}
+
+impl SimulatedDisk {
+    fn opened(&self, inner: &Inner, node: usize, path: &Path, writable: bool) -> Box<dyn DiskFile> {
+        let (disk, generation) = (self.clone(), inner.generation);
+        Box::new(SimulatedFile { disk, node, generation, path: path.to_owned(), writable })
+    }
+
+    fn open_file(&self, path: &Path, writable: bool) -> io::Result<Box<dyn DiskFile>> {
+        self.run("open", path, |inner| {
+            let node = inner.find(path)?;
+            inner.file(node)?;
+            Ok(self.opened(inner, node, path, writable))
+        })
     }
 }
 
 impl Disk for SimulatedDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.run("create directory", path, |inner| {
-            let new = inner.nodes.len();
-            let (dir, name) = inner.parent(path)?;
-            if dir.seen.contains_key(&name) {
-                return Err(ErrorKind::AlreadyExists.into());
-            }
-            dir.seen.insert(name, new);
-            inner.nodes.push(Node::Dir(Twice::default()));
-            Ok(())
+            inner.add_named(path, Node::Dir(DirNode::default())).map(drop)
         })
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.run("create", path, |inner| {
-            let new = inner.nodes.len();
-            let (dir, name) = inner.parent(path)?;
-            let node = *dir.seen.entry(name).or_insert(new);
-            if node == new {
-                inner.nodes.push(Node::File(Twice::default()));
-            }
-            inner.file(node)?.seen.clear();
-            let (disk, generation) = (self.clone(), inner.generation);
-            let path = path.to_owned();
-            Ok(Box::new(SimulatedFile { disk, node, generation, path }) as Box<dyn DiskFile>)
+            let node = match inner.find(path) {
+                Ok(node) => node,
+                Err(_) => inner.add_named(path, Node::File(FileNode::default()))?,
+            };
+            inner.file(node)?.truncate(0);
+            Ok(self.opened(inner, node, path, true))
         })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.open_file(path, false)
+    }
+
+    fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.open_file(path, true)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.run("read", path, |inner| {
             let node = inner.find(path)?;
-            Ok(inner.file(node)?.seen.clone())
+            Ok(inner.file(node)?.content().to_vec())
         })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
         self.run("list", path, |inner| {
             let at = inner.find(path)?;
-            let names = inner.entries(at)?.seen.clone();
-            let entry = |(name, node): (String, usize)| match &inner.nodes[node] {
-                Node::File(file) => {
-                    DiskEntry { name, bytes: file.seen.len() as u64, is_dir: false }
-                }
-                Node::Dir(_) => DiskEntry { name, bytes: 0, is_dir: true },
+            let names = inner.dir(at)?.names().clone();
+            let entry = |(name, node): (String, usize)| {
+                let (bytes, is_dir) = match &inner.nodes[node] {
+                    Node::File(file) => (file.content().len() as u64, false),
+                    Node::Dir(_) => (0, true),
+                };
+                DiskEntry { name, bytes, is_dir, modified: None }
             };
             Ok(names.into_iter().map(entry).collect())
         })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.run("rename", to, |inner| {
-            let (dir, name) = inner.parent(from)?;
-            let node = *dir.seen.get(&name).ok_or(ErrorKind::NotFound)?;
-            let (_, _) = inner.parent(to)?;
-            inner.remove(from)?;
-            let (dir, name) = inner.parent(to)?;
-            dir.seen.insert(name, node);
+        self.run("rename", to, |inner| inner.rename(from, to))
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.run("link", name, |inner| {
+            let node = inner.find(file)?;
+            inner.file(node)?;
+            let (dir, name) = inner.parent(name)?;
+            let dir = inner.dir(dir)?;
+            if dir.get(&name).is_some() {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            dir.set(name, node);
             Ok(())
         })
     }
@@ -345,7 +420,7 @@ impl Disk for SimulatedDisk {
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.run("remove directory", path, |inner| {
             let at = inner.find(path)?;
-            match inner.entries(at)?.seen.len() {
+            match inner.dir(at)?.names().len() {
                 0 => inner.remove(path),
                 _ => Err(ErrorKind::DirectoryNotEmpty.into()),
             }
@@ -355,8 +430,7 @@ impl Disk for SimulatedDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.run("synchronize directory", path, |inner| {
             let at = inner.find(path)?;
-            let dir = inner.entries(at)?;
-            dir.safe = dir.seen.clone();
+            inner.dir(at)?.sync();
             Ok(())
         })
     }
@@ -373,58 +447,11 @@ impl Disk for SimulatedDisk {
             Ok(Some(Box::new(SimulatedLock { disk, path, number }) as Box<dyn DiskLock>))
         })
     }
-}
 
-#[derive(Debug)]
-struct SimulatedFile {
-    disk: SimulatedDisk,
-    node: usize,
-    generation: u64,
-    path: PathBuf,
-}
-
-impl SimulatedFile {
-    fn write(
-        &self,
-        operation: &'static str,
-        bytes: &[u8],
-        act: impl FnOnce(&mut Twice<Vec<u8>>, &[u8]),
-    ) -> io::Result<()> {
-        self.disk.write(operation, &self.path, bytes, |inner, bytes| {
-            if inner.generation != self.generation {
-                return Err(io::Error::other("the file was open in a process that is gone"));
-            }
-            act(inner.file(self.node)?, bytes);
-            Ok(())
-        })
-    }
-}
-
-impl DiskFile for SimulatedFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write("write", bytes, |file, bytes| file.seen.extend_from_slice(bytes))
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.write("synchronize", &[], |file, _| file.safe = file.seen.clone())
-    }
-}
-
-#[derive(Debug)]
-struct SimulatedLock {
-    disk: SimulatedDisk,
-    path: PathBuf,
-    number: u64,
-}
-
-impl DiskLock for SimulatedLock {}
-
-impl Drop for SimulatedLock {
-    fn drop(&mut self) {
-        let mut inner = self.disk.inner.lock();
-        // After a failure somebody else may have it.
-        if inner.locks.get(&self.path) == Some(&self.number) {
-            inner.locks.remove(&self.path);
-        }
+    /// The same numbers in the same order, on every such disk.
+    fn draw_id(&self) -> u128 {
+        let mut inner = self.inner.lock();
+        inner.ids_drawn += 1;
+        u128::from(inner.ids_drawn) << 64 | u128::from(Random::new(inner.ids_drawn).next())
     }
 }
