@@ -16,11 +16,12 @@ pub(crate) mod drop_hook;
 pub(crate) mod host;
 pub(crate) mod injected;
 pub(crate) mod instance;
+pub(crate) mod instance_slot;
 pub(crate) mod key_panic;
 pub(crate) mod node;
 pub(crate) mod operator_instance;
 pub(crate) mod rebuild;
-pub(crate) mod seat;
+
 pub(crate) mod side_port;
 pub(crate) mod small_parts;
 pub(crate) mod source_component;

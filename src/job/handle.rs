@@ -14,7 +14,7 @@ use crate::delivery::terms::Guarantee;
 use crate::error::{Cause, JobError, Refused};
 use crate::executor::blueprint::Blueprint;
 use crate::executor::host::Request;
-use crate::executor::supervisor::{Charge, Ended, Supervisor};
+use crate::executor::supervisor::{Ended, Supervisor, SupervisorParts};
 use crate::executor::threads::Threads;
 use crate::id::CheckpointId;
 use crate::metrics::{Metrics, Registry};
@@ -124,7 +124,7 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
     let registry_of_handle = Arc::clone(&registry);
     let host = Threads::new(Arc::clone(&clock));
-    let charge = Charge { blueprint, guarantee, store, clock, registry, requests: asked };
+    let charge = SupervisorParts { blueprint, guarantee, store, clock, registry, requests: asked };
     let mut supervisor = Supervisor::new(charge, host);
     let (prepared, running) = supervisor.begin()?;
     let name = "supervisor".to_owned();

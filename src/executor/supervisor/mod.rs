@@ -19,7 +19,7 @@ use crate::error::{Cause, Failure, JobError, Permanent, Refused};
 use crate::executor::blueprint::{Blueprint, Run};
 use crate::executor::checkpoint_writer::{Task, Written};
 use crate::executor::drop_hook::tell;
-use crate::executor::host::{Heard, Host, Lines, Request};
+use crate::executor::host::{Host, Mailboxes, Message, Request};
 use crate::executor::instance::{Command, Report};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::supervisor::running::Running;
@@ -82,7 +82,7 @@ pub(crate) struct Prepared {
 }
 
 /// What a supervisor is made around.
-pub(crate) struct Charge {
+pub(crate) struct SupervisorParts {
     pub(crate) blueprint: Blueprint,
     pub(crate) guarantee: Guarantee,
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
@@ -92,8 +92,8 @@ pub(crate) struct Charge {
 }
 
 impl<H: Host> Supervisor<H> {
-    pub(crate) fn new(charge: Charge, host: H) -> Self {
-        let Charge { blueprint, guarantee, store, clock, registry, requests } = charge;
+    pub(crate) fn new(charge: SupervisorParts, host: H) -> Self {
+        let SupervisorParts { blueprint, guarantee, store, clock, registry, requests } = charge;
         let window = Rebuild::new(guarantee.options.restarts);
         Self {
             host,
@@ -244,10 +244,13 @@ impl<H: Host> Supervisor<H> {
     fn rest(&mut self, pause: Duration) {
         let until = self.clock.now().after(pause);
         while self.clock.now() < until && self.stopping.is_none() {
-            match self.host.wait(&Lines::to_owner(self.requests.clone()), until) {
-                Heard::Request(request) => self.note(request),
-                Heard::Orphaned => self.orphan(),
-                Heard::Report(..) | Heard::Written(_) | Heard::WriterGone | Heard::Nothing => {}
+            match self.host.wait(&Mailboxes::to_owner(self.requests.clone()), until) {
+                Message::Request(request) => self.note(request),
+                Message::Orphaned => self.orphan(),
+                Message::Report(..)
+                | Message::Written(_)
+                | Message::WriterGone
+                | Message::Nothing => {}
             }
         }
     }
@@ -319,31 +322,31 @@ impl<H: Host> Supervisor<H> {
             self.look_for_stalls(running, now);
             let until = self.next_moment(coordinator.as_ref(), running, now);
             let event = match self.host.wait(&running.lines, until) {
-                Heard::Report(number, report) => {
+                Message::Report(number, report) => {
                     let wanted = coordinator.as_ref().and_then(Coordinator::in_flight);
                     match self.reported(running, number, report, wanted) {
                         Ok(event) => event,
                         Err(outcome) => return outcome,
                     }
                 }
-                Heard::Written(written) => match was_written(written) {
+                Message::Written(written) => match was_written(written) {
                     Ok(event) => Some(event),
                     Err(failure) => return Outcome::Failed(failure),
                 },
-                Heard::WriterGone => {
+                Message::WriterGone => {
                     running.writer_left();
                     None
                 }
-                Heard::Request(request) => {
+                Message::Request(request) => {
                     self.note(request);
                     None
                 }
-                Heard::Orphaned => {
+                Message::Orphaned => {
                     self.orphan();
                     running.lines.requests = never();
                     None
                 }
-                Heard::Nothing => Some(Event::Tick),
+                Message::Nothing => Some(Event::Tick),
             };
             let now = self.clock.now();
             match &mut coordinator {
@@ -491,17 +494,17 @@ impl<H: Host> Supervisor<H> {
             let by = self.stopping.map(|stopping| stopping.by);
             let until = by.map_or(running.stall_check, |by| by.min(running.stall_check));
             match self.host.wait(&running.lines, until) {
-                Heard::Report(_, Report::Failed(failure)) => return Outcome::Failed(failure),
-                Heard::Report(number, Report::Gone) => {
+                Message::Report(_, Report::Failed(failure)) => return Outcome::Failed(failure),
+                Message::Report(number, Report::Gone) => {
                     running.gone.insert(number);
                 }
-                Heard::WriterGone => running.writer_left(),
-                Heard::Request(request) => self.note(request),
-                Heard::Orphaned => {
+                Message::WriterGone => running.writer_left(),
+                Message::Request(request) => self.note(request),
+                Message::Orphaned => {
                     self.orphan();
                     running.lines.requests = never();
                 }
-                Heard::Report(..) | Heard::Written(_) | Heard::Nothing => {}
+                Message::Report(..) | Message::Written(_) | Message::Nothing => {}
             }
         }
         Outcome::Ended

@@ -11,16 +11,16 @@ use crate::delivery::account::Account;
 use crate::error::Refused;
 use crate::executor::blueprint::{Blueprint, ComponentPlan, Execution};
 use crate::executor::checkpoint_writer::{CheckpointWriter, Revocable, Task};
-use crate::executor::host::{Heard, Host, Lines};
+use crate::executor::host::{Host, Mailboxes, Message};
 use crate::executor::instance::{Command, Mailbox, Parts, Report, Reporter};
-use crate::executor::seat::Seat;
+use crate::executor::instance_slot::InstanceSlot;
 use crate::executor::supervisor::{Prepared, Supervisor};
 use crate::id::{CheckpointId, InstanceName};
 
 /// The instances of one execution.
 pub(crate) struct Running {
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
-    pub(super) lines: Lines,
+    pub(super) lines: Mailboxes,
     /// Keeps the line of reports open when nobody is left to report.
     _reports: Sender<(usize, Report)>,
     pub(super) account: Account,
@@ -106,7 +106,7 @@ impl<H: Host> Supervisor<H> {
         let (tasks, to_do) = unbounded();
         let (done, written) = unbounded();
         let mut running = Running {
-            lines: Lines { reports, written: never(), requests: self.requests.clone() },
+            lines: Mailboxes { reports, written: never(), requests: self.requests.clone() },
             _reports: reports_in,
             account: execution.account,
             tasks: None,
@@ -123,7 +123,7 @@ impl<H: Host> Supervisor<H> {
             mailboxes,
         };
         if let Some(writer) = self.writer(prepared) {
-            self.host.employ(writer, to_do, done)?;
+            self.host.spawn_writer(writer, to_do, done)?;
             running.tasks = Some(tasks);
             running.lines.written = written;
             running.writer_gone = false;
@@ -133,8 +133,8 @@ impl<H: Host> Supervisor<H> {
             let counters = self.registry.counters(&name);
             let mailbox = Arc::clone(&running.mailboxes[number]);
             let clock = Arc::clone(&self.clock);
-            let seat = Seat { name, build, mailbox, reporter, counters, clock };
-            if let Err(refused) = self.host.occupy(seat) {
+            let slot = InstanceSlot { name, build, mailbox, reporter, counters, clock };
+            if let Err(refused) = self.host.spawn_instance(slot) {
                 self.dismiss(running);
                 return Err(refused);
             }
@@ -201,17 +201,17 @@ impl<H: Host> Supervisor<H> {
         let by = self.clock.now().after(patience);
         while running.gone.len() < running.started || !running.writer_gone {
             match self.host.wait(&running.lines, by) {
-                Heard::Report(number, Report::Gone) => {
+                Message::Report(number, Report::Gone) => {
                     running.gone.insert(number);
                 }
-                Heard::WriterGone => running.writer_left(),
-                Heard::Request(request) => self.note(request),
-                Heard::Orphaned => {
+                Message::WriterGone => running.writer_left(),
+                Message::Request(request) => self.note(request),
+                Message::Orphaned => {
                     self.orphan();
                     running.lines.requests = never();
                 }
-                Heard::Nothing if self.clock.now() >= by => break,
-                Heard::Report(..) | Heard::Written(_) | Heard::Nothing => {}
+                Message::Nothing if self.clock.now() >= by => break,
+                Message::Report(..) | Message::Written(_) | Message::Nothing => {}
             }
         }
         self.host.clear(&|number| running.gone.contains(&number), running.writer_gone);

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::delivery::options::StoreChoice;
 use crate::delivery::terms::Guarantee;
 use crate::error::{JobError, Refused, with_causes};
-use crate::executor::supervisor::{Charge, Supervisor};
+use crate::executor::supervisor::{Supervisor, SupervisorParts};
 use crate::job::Job;
 use crate::job::plan::plan;
 use crate::metrics::Metrics;
@@ -308,7 +308,7 @@ impl Simulation {
             steps_max: self.steps_max,
         };
         let host = SimulatedHost::new(shared.clone(), self.disk.clone(), course, to_supervisor);
-        let charge = Charge {
+        let charge = SupervisorParts {
             blueprint,
             guarantee,
             store,
