@@ -124,15 +124,15 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
     let registry_of_handle = Arc::clone(&registry);
     let host = Threads::new(Arc::clone(&clock));
-    let charge = SupervisorParts { blueprint, guarantee, store, clock, registry, requests: asked };
-    let mut supervisor = Supervisor::new(charge, host);
-    let (prepared, running) = supervisor.begin()?;
+    let parts = SupervisorParts { blueprint, guarantee, store, clock, registry, requests: asked };
+    let mut supervisor = Supervisor::new(parts, host);
+    supervisor.begin()?;
     let name = "supervisor".to_owned();
     let (ends, ended) = bounded(0);
     let supervisor = std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
-            let result = supervisor.run(prepared, running);
+            let result = supervisor.run();
             drop(ends);
             result
         })

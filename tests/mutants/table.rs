@@ -185,8 +185,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "leave what a restart loses out of the account",
         file: "src/executor/supervisor/mod.rs",
-        whole: "            self.settle(&failure);\n",
-        broken: "",
+        whole: "Action::Settle(failure) => self.settle(&failure),",
+        broken: "Action::Settle(_) => {}",
         killed_by: AT_MOST_ONCE,
     },
     Mutant {

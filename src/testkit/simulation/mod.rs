@@ -308,7 +308,7 @@ impl Simulation {
             steps_max: self.steps_max,
         };
         let host = SimulatedHost::new(shared.clone(), self.disk.clone(), course, to_supervisor);
-        let charge = SupervisorParts {
+        let parts = SupervisorParts {
             blueprint,
             guarantee,
             store,
@@ -316,12 +316,11 @@ impl Simulation {
             registry: Arc::clone(&registry),
             requests,
         };
-        let mut supervisor = Supervisor::new(charge, host);
-        let (prepared, running) = match supervisor.begin() {
-            Ok(begun) => begun,
-            Err(refused) => return Death::Refused(refused),
-        };
-        let ended = supervisor.run(prepared, running);
+        let mut supervisor = Supervisor::new(parts, host);
+        if let Err(refused) = supervisor.begin() {
+            return Death::Refused(refused);
+        }
+        let ended = supervisor.run();
         let counted = registry.snapshot();
         for instance in &counted.instances {
             let mut world = shared.world.lock();
