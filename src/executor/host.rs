@@ -8,10 +8,11 @@ use crossbeam_channel::{Receiver, Sender, never};
 use crate::channel::frame::End;
 use crate::clock::Timestamp;
 use crate::error::Refused;
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Written};
 use crate::executor::injected::Injected;
 use crate::executor::instance::Report;
 use crate::executor::instance_slot::InstanceSlot;
+use crate::executor::writer_queue::Task;
 use crate::id::CheckpointId;
 
 /// Who carries instances and the writer.
@@ -22,7 +23,7 @@ pub(crate) trait Host {
     /// Why it cannot.
     fn spawn_instance(&mut self, slot: InstanceSlot) -> Result<(), Refused>;
 
-    /// Takes the writer, which works until nobody can send it tasks any more.
+    /// Takes the writer, which works until its queue is closed.
     ///
     /// # Errors
     /// Why it cannot.

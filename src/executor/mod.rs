@@ -29,3 +29,4 @@ pub(crate) mod source_instance;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod verb;
+pub(crate) mod writer_queue;

@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver, Sender, select};
 use crate::api::waker::Waker;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Refused;
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Written};
 use crate::executor::host::{Host, Mailboxes, Message};
 use crate::executor::instance::Progress;
 use crate::executor::instance_slot::{InstanceSlot, RunningInstance};
+use crate::executor::writer_queue::Task;
 
 /// Threads that this machine can carry, by the mappings that a process may have: Rust maps a stack
 /// and a guard page for each, and the allocator its arena.

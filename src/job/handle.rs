@@ -270,7 +270,8 @@ impl JobHandle {
         self.supervisor.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// What the job has counted so far.
+    /// What the job has counted so far. What its checkpoints took is in
+    /// [`recent_checkpoints`](Metrics::recent_checkpoints).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,27 +1,32 @@
 //! What the supervisor does about checkpoints: tells the coordinator what happened, and does what it says.
 
 use crate::checkpoint::coordinator::{Action, Event};
-use crate::executor::checkpoint_writer::Task;
+use crate::executor::checkpoint_writer::Written;
 use crate::executor::host::Host;
-use crate::executor::instance::{Command, Parts};
+use crate::executor::instance::Command;
 use crate::executor::supervisor::{Supervisor, lifecycle};
-use crate::id::CheckpointId;
+use crate::executor::writer_queue::Task;
+use crate::metrics::{CheckpointKind, CheckpointOutcome};
 
 impl<H: Host> Supervisor<H> {
-    /// Hands the writer an instance's parts of the checkpoint that is being taken. Those of one that was
-    /// given up meanwhile are dropped.
-    pub(super) fn saved(&mut self, instance: usize, checkpoint: CheckpointId, parts: Parts) {
-        let taken = self.lifecycle.takes_checkpoints();
-        if let Some(execution) = self.execution.as_mut().filter(|_| taken) {
-            execution.write_parts(checkpoint, instance, parts);
+    /// Adds up what the writer has measured.
+    pub(super) fn measure(&mut self, written: &Written) {
+        match written {
+            Written::Parts { checkpoint, instance, taken, work } => {
+                let name = &self.blueprint.threads[*instance].name;
+                self.statistics.stored(*checkpoint, name, *taken, *work);
+            }
+            Written::Committed { checkpoint, work, committing } => {
+                self.statistics.committed(*checkpoint, *work, *committing);
+            }
+            _ => {}
         }
     }
 
-    /// Hands the writer the last parts of an instance, which stand for every later checkpoint.
-    pub(super) fn save_last(&mut self, instance: usize, parts: Parts) {
-        if let Some(execution) = &self.execution {
-            execution.write(Task::LastParts { instance, parts });
-        }
+    /// The running checkpoint, if there is one, has ended so.
+    pub(super) fn ended(&mut self, outcome: CheckpointOutcome) {
+        let ended = self.statistics.end(outcome, self.clock.now());
+        ended.into_iter().for_each(|stats| self.registry.recent_checkpoints.add(stats));
     }
 
     /// Lets the coordinator know what happened, what time it is, and who has asked for a checkpoint.
@@ -54,7 +59,21 @@ impl<H: Host> Supervisor<H> {
         let coordinator =
             self.execution.as_mut().and_then(|execution| execution.coordinator.as_mut());
         let Some(coordinator) = coordinator else { return };
-        for action in coordinator.on(event, now) {
+        let actions = coordinator.on(event, now);
+        let kind = match coordinator.was_asked() {
+            true => CheckpointKind::Asked,
+            false => CheckpointKind::Periodic,
+        };
+        for action in actions {
+            match &action {
+                Action::Inject(checkpoint) | Action::Snapshot { checkpoint, .. } => {
+                    self.statistics.begin(*checkpoint, kind, now);
+                }
+                Action::Commit { checkpoint, last: true } => {
+                    self.statistics.begin(*checkpoint, CheckpointKind::Last, now);
+                }
+                _ => {}
+            }
             self.perform_for_checkpoint(action);
         }
     }
@@ -73,18 +92,21 @@ impl<H: Host> Supervisor<H> {
             }
             Action::Commit { checkpoint, .. } => execution.write(Task::Commit { checkpoint }),
             Action::Announce { checkpoint, last, tickets } => {
-                self.registry.checkpoints.add(1);
                 execution.tell(Command::Complete { checkpoint, last }, |_| true);
+                execution.settle(checkpoint);
                 execution.write(Task::Retain { keep: self.guarantee.options.keep });
-                execution.forget_parts(checkpoint);
+                self.registry.checkpoints.add(1);
+                self.ended(CheckpointOutcome::Completed);
                 self.questions.answer(&tickets, &Ok(checkpoint));
                 self.on(lifecycle::Event::CheckpointComplete { last });
             }
             Action::Abandon { checkpoint, reason, tickets } => {
-                self.registry.checkpoints_failed.add(1);
                 tracing::warn!(%checkpoint, reason, "checkpoint abandoned");
+                // Before the writer cleans up: what an instance hands in from now on would stay.
+                execution.settle(checkpoint);
                 execution.write(Task::Abandon { checkpoint });
-                execution.forget_parts(checkpoint);
+                self.registry.checkpoints_failed.add(1);
+                self.ended(CheckpointOutcome::Abandoned { reason: reason.clone() });
                 self.questions.answer(&tickets, &Err(reason));
             }
             Action::GiveUp { failures, reason } => {

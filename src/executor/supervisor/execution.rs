@@ -11,8 +11,8 @@ use crate::checkpoint::coordinator::Coordinator;
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
 use crate::executor::blueprint::Blueprint;
-use crate::executor::checkpoint_writer::{Revocable, Task};
-use crate::executor::instance::{Command, Mailbox, Parts, Report};
+use crate::executor::instance::{Command, Mailbox, Report};
+use crate::executor::writer_queue::{Task, WriterQueue};
 use crate::id::CheckpointId;
 use crate::metrics::Registry;
 
@@ -23,10 +23,8 @@ pub(crate) struct RunningExecution {
     /// Keeps the line of reports open when nobody is left to report.
     _reports: Sender<(usize, Report)>,
     account: Account,
-    /// With a store, as long as the execution is not shut down.
-    pub(super) tasks: Option<Sender<Task>>,
-    /// Parts that the writer may not have come to yet.
-    unwritten: Vec<(CheckpointId, Revocable)>,
+    /// With a store.
+    pub(super) writer: Option<WriterQueue>,
     /// With a store.
     pub(super) coordinator: Option<Coordinator>,
     /// Questions for a checkpoint before this one are known to the coordinator.
@@ -48,8 +46,7 @@ impl RunningExecution {
             commands,
             _reports: reports,
             account,
-            tasks: None,
-            unwritten: Vec::new(),
+            writer: None,
             coordinator: None,
             told_tickets: 0,
             stall_check: Timestamp(0),
@@ -63,32 +60,19 @@ impl RunningExecution {
         }
     }
 
+    /// Gives the writer a task.
     pub(super) fn write(&self, task: Task) {
-        if let Some(tasks) = &self.tasks {
-            // The writer outlives its tasks; it ends when this sender is dropped.
-            let _ = tasks.send(task);
+        if let Some(writer) = &self.writer {
+            writer.send(task);
         }
     }
 
-    pub(super) fn write_parts(&mut self, checkpoint: CheckpointId, instance: usize, parts: Parts) {
-        let wanted = self.coordinator.as_ref().and_then(Coordinator::in_flight);
-        if wanted == Some(checkpoint) {
-            let parts = Revocable::new(parts);
-            self.unwritten.push((checkpoint, parts.clone()));
-            self.write(Task::Parts { checkpoint, instance, parts });
-        }
-    }
-
-    /// This checkpoint and those before it are complete or given up: what the writer has not come to
+    /// This checkpoint and those before it are complete or given up: parts that the writer has not come to
     /// it need not write.
-    pub(super) fn forget_parts(&mut self, up_to: CheckpointId) {
-        self.unwritten.retain(|(checkpoint, parts)| {
-            let keep = *checkpoint > up_to;
-            if !keep {
-                drop(parts.take());
-            }
-            keep
-        });
+    pub(super) fn settle(&self, checkpoint: CheckpointId) {
+        if let Some(writer) = &self.writer {
+            writer.settle(checkpoint);
+        }
     }
 
     /// Answers that still come mean nothing.
@@ -98,10 +82,11 @@ impl RunningExecution {
 
     /// Ends all instances. The writer ends when it has done what it was told to, but for what nobody
     /// needs any more.
-    pub(super) fn cancel_all(&mut self) {
+    pub(super) fn cancel_all(&self) {
         self.commands.iter().for_each(|mailbox| mailbox.cancel());
-        self.forget_parts(CheckpointId(u64::MAX));
-        drop(self.tasks.take());
+        if let Some(writer) = &self.writer {
+            writer.close();
+        }
     }
 
     /// When the coordinator wants to hear of time again.

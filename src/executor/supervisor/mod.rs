@@ -27,11 +27,12 @@ use crate::executor::drop_hook::tell;
 use crate::executor::host::{Host, Mailboxes, Message, Request};
 use crate::executor::instance::{Command, Report};
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
-use crate::metrics::{Loss, Registry};
+use crate::metrics::{CheckpointOutcome, Loss, Registry};
 
 use execution::RunningExecution;
 use lifecycle::{Action, Event, Lifecycle, LifecycleOptions, RunEnd};
 use questions::Questions;
+use statistics::Statistics;
 
 mod lifecycle;
 
@@ -39,6 +40,10 @@ mod checkpoints;
 mod execution;
 mod questions;
 mod start;
+mod statistics;
+
+#[cfg(test)]
+mod counted_tests;
 
 /// How a run ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,7 @@ pub(crate) struct Supervisor<H> {
     lifecycle: Lifecycle,
     /// Who waits for a checkpoint; a restart in between does not send them away.
     questions: Questions,
+    statistics: Statistics,
     /// From the start of its instances to the end of the last one.
     execution: Option<RunningExecution>,
     /// The first execution of this process.
@@ -88,6 +94,7 @@ impl<H: Host> Supervisor<H> {
             stop_within: guarantee.options.stop_within,
             restarts: guarantee.options.restarts,
         });
+        let statistics = Statistics::new(clock.now());
         Self {
             host,
             blueprint,
@@ -98,6 +105,7 @@ impl<H: Host> Supervisor<H> {
             mailboxes: Mailboxes::to_owner(requests),
             lifecycle,
             questions: Questions::default(),
+            statistics,
             execution: None,
             first_execution: None,
             restored_from: None,
@@ -176,10 +184,13 @@ impl<H: Host> Supervisor<H> {
         let (mut checkpoint_event, mut time) = (None, Event::Tick);
         match message {
             Message::Report(instance, report) => self.reported(instance, report),
-            Message::Written(written) => match outcome(written) {
-                Ok(event) => checkpoint_event = Some(event),
-                Err(failure) => self.on(Event::Failed(failure)),
-            },
+            Message::Written(written) => {
+                self.measure(&written);
+                match outcome(written) {
+                    Ok(event) => checkpoint_event = Some(event),
+                    Err(failure) => self.on(Event::Failed(failure)),
+                }
+            }
             Message::WriterGone => {
                 self.mailboxes.written = never();
                 self.on(Event::WriterGone);
@@ -208,11 +219,7 @@ impl<H: Host> Supervisor<H> {
     fn reported(&mut self, instance: usize, report: Report) {
         match report {
             Report::Up => self.on(Event::InstanceUp),
-            Report::Saved { checkpoint, parts } => self.saved(instance, checkpoint, parts),
-            Report::Ended { parts } => {
-                self.on(Event::Ended { instance });
-                self.save_last(instance, parts);
-            }
+            Report::Ended => self.on(Event::Ended { instance }),
             Report::Failed(failure) => self.on(Event::Failed(failure)),
             Report::Gone => self.on(Event::Gone { instance }),
         }
@@ -249,9 +256,11 @@ impl<H: Host> Supervisor<H> {
                 }
             }
             Action::CancelAll => {
-                if let Some(execution) = &mut self.execution {
+                if let Some(execution) = &self.execution {
                     execution.cancel_all();
                 }
+                let reason = "its execution ended before it was known to be complete";
+                self.ended(CheckpointOutcome::Abandoned { reason: reason.to_owned() });
             }
             Action::LetGo { gone, writer_gone } => {
                 self.host.clear(&|instance| gone.contains(&instance), writer_gone);
@@ -318,9 +327,9 @@ impl<H: Host> Supervisor<H> {
 fn outcome(written: Written) -> Result<coordinator::Event, Failure> {
     use coordinator::Event;
     Ok(match written {
-        Written::Parts { checkpoint, instance } => Event::Stored { checkpoint, instance },
+        Written::Parts { checkpoint, instance, .. } => Event::Stored { checkpoint, instance },
         Written::LastParts { instance } => Event::Ended { instance },
-        Written::Committed { checkpoint } => Event::Committed { checkpoint },
+        Written::Committed { checkpoint, .. } => Event::Committed { checkpoint },
         Written::Failed { checkpoint, reason } => Event::Failed { checkpoint, reason },
         Written::NotGivenBack { name, error } => {
             return Err(Failure {

@@ -17,6 +17,7 @@ use crate::executor::instance_slot::InstanceSlot;
 use crate::executor::supervisor::Supervisor;
 use crate::executor::supervisor::execution::RunningExecution;
 use crate::executor::supervisor::lifecycle::Event;
+use crate::executor::writer_queue::WriterQueue;
 use crate::id::{CheckpointId, ExecutionId};
 
 /// Where an execution starts.
@@ -111,26 +112,28 @@ impl<H: Host> Supervisor<H> {
         let plan = self.blueprint.threads.len();
         let (reports_in, reports) = unbounded();
         let commands: Vec<Arc<Mailbox>> = (0..plan).map(|_| Arc::default()).collect();
-        let reporters: Vec<Reporter> =
-            (0..plan).map(|number| Reporter { number, to: reports_in.clone() }).collect();
+        let (writer_queue, tasks) = WriterQueue::new();
+        let snapshots = self.store.as_ref().map(|_| &writer_queue);
+        let reporters: Vec<Reporter> = (0..plan)
+            .map(|number| Reporter { number, to: reports_in.clone(), writer: snapshots.cloned() })
+            .collect();
         let shared = self.shared(prepared, &commands, &reporters);
         let builds = (self.blueprint.wire)(&shared);
-        let (tasks, to_do) = unbounded();
         let (done, written) = unbounded();
         self.mailboxes =
             Mailboxes { reports, written: never(), requests: self.mailboxes.requests.clone() };
         let mut execution = RunningExecution::new(commands, reports_in, shared.account);
         if let Some(writer) = self.writer(prepared) {
-            self.host.spawn_writer(writer, to_do, done).map_err(|refused| Event::NotStarted {
+            self.host.spawn_writer(writer, tasks, done).map_err(|refused| Event::NotStarted {
                 refused,
                 instances: 0,
                 writer: false,
             })?;
-            execution.tasks = Some(tasks);
+            execution.writer = Some(writer_queue);
             execution.coordinator = Some(self.coordinator(prepared));
             self.mailboxes.written = written;
         }
-        let writer = execution.tasks.is_some();
+        let writer = execution.writer.is_some();
         let mailboxes = execution.commands.clone();
         self.execution = Some(execution);
         for (instances, (build, reporter)) in builds.into_iter().zip(reporters).enumerate() {
