@@ -40,7 +40,7 @@ pub(crate) trait Host {
     }
 
     /// Waits for whatever comes first, at most until then.
-    fn wait(&mut self, lines: &Mailboxes, until: Timestamp) -> Message;
+    fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message;
 
     /// Lets go of an execution. Those that have said that they are gone are waited for; the others
     /// are left to themselves.
@@ -66,7 +66,7 @@ impl Mailboxes {
 pub(crate) enum Message {
     Report(usize, Report),
     Written(Written),
-    /// The writer has ended; nothing comes on its line any more.
+    /// The writer has ended; nothing comes from it any more.
     WriterGone,
     Request(Request),
     /// Nobody is left who could ask for anything.

@@ -3,8 +3,9 @@
 //! ```text
 //!   supervisor ── commands ──▶ instances (one thread each) ── reports ──▶ supervisor
 //!       │                        source_instance: poll ─▶ stage
-//!       └── checkpoint writer    operator_instance: inbox ─▶ stage
-//!                                stage: node ─▶ node ─▶ outbox
+//!       │                        operator_instance: inbox ─▶ stage
+//!       │                        stage: node ─▶ node ─▶ outbox
+//!       └── tasks ──▶ checkpoint writer ◀── snapshots ── instances
 //! ```
 //! An instance is a step machine that never waits; a [`host`] carries it: [`threads`] in production,
 //! a seeded loop in a simulation.
@@ -21,7 +22,6 @@ pub(crate) mod key_panic;
 pub(crate) mod node;
 pub(crate) mod operator_instance;
 pub(crate) mod rebuild;
-
 pub(crate) mod side_port;
 pub(crate) mod small_parts;
 pub(crate) mod source_component;

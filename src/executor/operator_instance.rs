@@ -48,7 +48,7 @@ impl OperatorInstance {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
             Command::Open => self.base.open = true,
             Command::Snapshot(checkpoint) if !self.ended => {
@@ -136,7 +136,7 @@ impl Step for OperatorInstance {
         }
         self.base.context.now = now;
         for command in self.base.mailbox.take() {
-            self.obey(command);
+            self.handle(command);
         }
         if self.base.report_failure() || self.base.over {
             return Progress::Done;

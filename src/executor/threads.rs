@@ -53,18 +53,18 @@ impl Host for Threads {
         Ok(())
     }
 
-    fn wait(&mut self, lines: &Mailboxes, until: Timestamp) -> Message {
+    fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message {
         select! {
-            recv(lines.reports) -> report => match report {
+            recv(mailboxes.reports) -> report => match report {
                 Ok((number, report)) => Message::Report(number, report),
                 // A supervisor keeps a sender of its own.
                 Err(_) => Message::Nothing,
             },
-            recv(lines.written) -> written => match written {
+            recv(mailboxes.written) -> written => match written {
                 Ok(written) => Message::Written(written),
                 Err(_) => Message::WriterGone,
             },
-            recv(lines.requests) -> request => match request {
+            recv(mailboxes.requests) -> request => match request {
                 Ok(request) => Message::Request(request),
                 Err(_) => Message::Orphaned,
             },

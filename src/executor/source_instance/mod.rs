@@ -138,7 +138,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         Failure { instance: self.parts.instance.name.clone(), callback, cause }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         let context = &mut self.base.context;
         match command {
             Command::Open => self.base.open = true,
@@ -491,7 +491,7 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
         }
         self.base.context.now = now;
         for command in self.base.mailbox.take() {
-            self.obey(command);
+            self.handle(command);
         }
         if self.base.report_failure() || self.base.over {
             return Progress::Done;

@@ -354,6 +354,7 @@ impl Scene {
     /// Runs the job until so many checkpoints have ended.
     fn until(&mut self, checkpoints: usize) {
         while self.registry.snapshot().recent_checkpoints.len() < checkpoints {
+            assert!(self.supervisor.end.is_none(), "{:?}", self.supervisor.end);
             self.supervisor.wait_and_handle();
         }
     }

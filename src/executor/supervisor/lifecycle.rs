@@ -392,10 +392,9 @@ impl Lifecycle {
         Action::StartExecution
     }
 
-    /// The instances that have started and are not gone.
+    /// The instances that are not gone.
     fn still_here(&self) -> Vec<InstanceName> {
-        let Execution { started, gone, .. } = &self.execution;
-        self.names(|number| number < *started && !gone.contains(&number))
+        self.names(|number| !self.execution.gone.contains(&number))
     }
 
     fn names(&self, of: impl Fn(usize) -> bool) -> Vec<InstanceName> {

@@ -402,6 +402,8 @@ fn checkpoints_are_taken_from_the_opening_to_the_last_one() {
     assert!(takes(&life));
     let life = life.goes("1 stop within 1000 | tell stop by 1001");
     assert!(takes(&life), "the last one is still to come");
-    let life = life.goes("2 last checkpoint |");
+    let life = life.goes("2 checkpoint |");
+    assert!(takes(&life), "that one was not the last");
+    let life = life.goes("3 last checkpoint |");
     assert!(!takes(&life));
 }

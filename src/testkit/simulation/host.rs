@@ -262,19 +262,20 @@ impl SimulatedHost {
         }
     }
 
-    /// One message, from a line that has one.
-    fn listen(&mut self, lines: &Mailboxes) -> Option<Message> {
+    /// One message, from a mailbox that has one.
+    fn listen(&mut self, mailboxes: &Mailboxes) -> Option<Message> {
         let first = self.shared.world.lock().random.below(3);
         for line in [first, first + 1, first + 2] {
             let heard = match line % 3 {
-                0 => {
-                    lines.reports.try_recv().map(|(number, report)| Message::Report(number, report))
-                }
-                1 => match lines.written.try_recv() {
+                0 => mailboxes
+                    .reports
+                    .try_recv()
+                    .map(|(number, report)| Message::Report(number, report)),
+                1 => match mailboxes.written.try_recv() {
                     Err(TryRecvError::Disconnected) => Ok(Message::WriterGone),
                     written => written.map(Message::Written),
                 },
-                _ => match lines.requests.try_recv() {
+                _ => match mailboxes.requests.try_recv() {
                     Err(TryRecvError::Disconnected) => Ok(Message::Orphaned),
                     request => request.map(Message::Request),
                 },
@@ -331,14 +332,14 @@ impl Host for SimulatedHost {
         Injected::new(std::sync::Arc::new(self.shared.clone()))
     }
 
-    fn wait(&mut self, lines: &Mailboxes, until: Timestamp) -> Message {
+    fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message {
         loop {
             self.outside();
             let now = self.shared.now();
-            let heard = !lines.reports.is_empty()
-                || !lines.written.is_empty()
-                || !lines.requests.is_empty()
-                || (self.writer.is_none() && is_closed(&lines.written));
+            let heard = !mailboxes.reports.is_empty()
+                || !mailboxes.written.is_empty()
+                || !mailboxes.requests.is_empty()
+                || (self.writer.is_none() && is_closed(&mailboxes.written));
             let (turns, next) = self.turns(heard, now);
             if turns.is_empty() {
                 self.quiet += 1;
@@ -361,7 +362,7 @@ impl Host for SimulatedHost {
                 Turn::Actor(number) => self.step(number),
                 Turn::Writer => self.write(),
                 Turn::Supervisor => {
-                    if let Some(heard) = self.listen(lines) {
+                    if let Some(heard) = self.listen(mailboxes) {
                         return heard;
                     }
                 }
