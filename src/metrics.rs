@@ -11,9 +11,12 @@ use std::time::Duration;
 use crate::id::InstanceName;
 
 mod account;
+mod checkpoints;
 mod histogram;
 pub use account::{AccountError, ComponentAccount};
 pub(crate) use account::{Edge, Loss};
+pub(crate) use checkpoints::RecentCheckpoints;
+pub use checkpoints::{CheckpointKind, CheckpointOutcome, CheckpointStats};
 pub use histogram::{Histogram, LatencySummary};
 
 /// One number that only its instance writes and anybody reads.
@@ -93,8 +96,10 @@ pub struct Metrics {
     pub accounts: Vec<ComponentAccount>,
     /// Checkpoints completed since the job was started.
     pub checkpoints: u64,
-    /// Checkpoints that were begun and given up.
+    /// Checkpoints that were begun and given up, those aside that were cut off by the end of their execution.
     pub checkpoints_failed: u64,
+    /// What the last 100 checkpoints took that were completed or abandoned, in the order in which they ended.
+    pub recent_checkpoints: Vec<CheckpointStats>,
     /// Times the whole job started over.
     pub restarts: u64,
 }
@@ -182,6 +187,7 @@ pub(crate) struct Registry {
     side_outputs: BTreeMap<(usize, &'static str), Arc<Count>>,
     pub(crate) checkpoints: Count,
     pub(crate) checkpoints_failed: Count,
+    pub(crate) recent_checkpoints: RecentCheckpoints,
     pub(crate) restarts: Count,
 }
 
@@ -236,6 +242,7 @@ impl Registry {
             accounts: self.accounts(),
             checkpoints: self.checkpoints.get(),
             checkpoints_failed: self.checkpoints_failed.get(),
+            recent_checkpoints: self.recent_checkpoints.all(),
             restarts: self.restarts.get(),
         }
     }

@@ -19,7 +19,7 @@ pub(crate) struct Context {
     pub(crate) now: Timestamp,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ledger: Ledger,
-    /// Snapshots taken in this step, to be sent to the supervisor.
+    /// Snapshots taken in this step, to be sent to the checkpoint writer.
     pub(crate) snapshots: Vec<(PartName, Box<dyn Snapshot>)>,
     /// A failure that the instance cannot get over by itself.
     pub(crate) fatal: Option<Failure>,

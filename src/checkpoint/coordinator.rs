@@ -173,6 +173,11 @@ impl Coordinator {
         }
     }
 
+    /// Whether somebody has asked for the checkpoint that is being taken.
+    pub(crate) fn was_asked(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// When it wants to hear of time again.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
@@ -404,8 +409,10 @@ mod tests {
         let first = c.on(Event::Committed { checkpoint: ONE }, SECOND);
         assert_eq!(first, [Action::Announce { checkpoint: ONE, last: false, tickets: vec![] }]);
         assert_eq!(c.deadline(), Some(Timestamp(0)), "it begins at once and not when it is due");
+        assert!(!c.was_asked(), "nobody had asked for the first");
         let two = CheckpointId(2);
         assert_eq!(c.on(Event::Tick, SECOND), [Action::Inject(two)]);
+        assert!(c.was_asked());
         c.on(Event::Stored { checkpoint: two, instance: 0 }, SECOND);
         c.on(Event::Stored { checkpoint: two, instance: 1 }, SECOND);
         let second = c.on(Event::Committed { checkpoint: two }, SECOND);

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -16,40 +17,9 @@ use crate::checkpoint::{
 };
 use crate::clock::Clock;
 use crate::error::{Cause, with_causes};
-use crate::executor::instance::Parts;
 use crate::executor::small_parts::{EncodedPart, SmallParts};
+use crate::executor::writer_queue::{Taken, Task};
 use crate::id::{CheckpointId, ExecutionId};
-use crate::sync::Mutex;
-
-/// What is to be written.
-pub(crate) enum Task {
-    /// Parts of an instance for a checkpoint.
-    Parts { checkpoint: CheckpointId, instance: usize, parts: Revocable },
-    /// The last parts of an instance.
-    LastParts { instance: usize, parts: Parts },
-    /// The manifest of a checkpoint.
-    Commit { checkpoint: CheckpointId },
-    /// Remove what an abandoned checkpoint left.
-    Abandon { checkpoint: CheckpointId },
-    /// Remove old checkpoints.
-    Retain { keep: usize },
-}
-
-/// Parts on their way to the writer. Whoever gives their checkpoint up takes them back, so that a
-/// writer that waits for its store does not keep the state of every checkpoint since then.
-#[derive(Clone)]
-pub(crate) struct Revocable(Arc<Mutex<Option<Parts>>>);
-
-impl Revocable {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(Mutex::new(Some(parts))))
-    }
-
-    /// The parts, unless they have been taken.
-    pub(crate) fn take(&self) -> Option<Parts> {
-        self.0.lock().take()
-    }
-}
 
 /// What became of it.
 #[derive(Debug)]
@@ -58,12 +28,17 @@ pub(crate) enum Written {
     Parts {
         checkpoint: CheckpointId,
         instance: usize,
+        taken: Taken,
+        work: Work,
     },
     LastParts {
         instance: usize,
     },
     Committed {
         checkpoint: CheckpointId,
+        work: Work,
+        /// The time that the manifest took.
+        committing: Duration,
     },
     /// A checkpoint cannot be completed.
     Failed {
@@ -83,6 +58,16 @@ pub(crate) enum Written {
     },
 }
 
+/// What the writer did for a checkpoint in one task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) encoding: Duration,
+    pub(crate) writing: Duration,
+    /// Bytes of state.
+    pub(crate) bytes: u64,
+    pub(crate) parts: u64,
+}
+
 pub(crate) struct CheckpointWriter {
     store: Arc<dyn CheckpointStore>,
     clock: Arc<dyn Clock>,
@@ -96,6 +81,8 @@ pub(crate) struct CheckpointWriter {
     small: SmallParts,
     /// Components whose first state was read back.
     read_back: BTreeSet<String>,
+    /// What was done in the running task.
+    work: Work,
 }
 
 impl CheckpointWriter {
@@ -119,10 +106,11 @@ impl CheckpointWriter {
             last_parts: BTreeMap::new(),
             small: SmallParts::default(),
             read_back: BTreeSet::new(),
+            work: Work::default(),
         }
     }
 
-    /// Works until nobody can send tasks any more.
+    /// Works until its queue is closed.
     pub(crate) fn run(mut self, tasks: Receiver<Task>, to: Sender<Written>) {
         for task in tasks {
             let written = self.answer(task);
@@ -147,8 +135,9 @@ impl CheckpointWriter {
     }
 
     fn perform(&mut self, task: Task) -> Option<Written> {
+        self.work = Work::default();
         match task {
-            Task::Parts { checkpoint, instance, parts } => {
+            Task::Parts { checkpoint, instance, taken, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
                 for part in parts.take()? {
                     let part = match self.encode(part) {
@@ -164,7 +153,7 @@ impl CheckpointWriter {
                         return Some(Written::Failed { checkpoint, reason });
                     }
                 }
-                Some(Written::Parts { checkpoint, instance })
+                Some(Written::Parts { checkpoint, instance, taken, work: self.work })
             }
             Task::LastParts { instance, parts } => {
                 Some(match parts.into_iter().map(|part| self.encode(part)).collect() {
@@ -179,7 +168,7 @@ impl CheckpointWriter {
                 })
             }
             Task::Commit { checkpoint } => Some(match self.commit(checkpoint) {
-                Ok(()) => Written::Committed { checkpoint },
+                Ok(committing) => Written::Committed { checkpoint, work: self.work, committing },
                 Err(Uncommitted::No(reason)) => Written::Failed { checkpoint, reason },
                 Err(Uncommitted::Unknown(reason)) => Written::Unusable { instance: 0, reason },
             }),
@@ -206,11 +195,12 @@ impl CheckpointWriter {
         &mut self,
         (name, part): (PartName, Box<dyn Snapshot>),
     ) -> Result<EncodedPart, Unencoded> {
-        let is_first = !self.read_back.contains(&name.component);
+        let (is_first, began) = (!self.read_back.contains(&name.component), self.clock.now());
         let encoded = catch_unwind(AssertUnwindSafe(|| match is_first {
             true => part.encode_and_read_back(),
             false => part.encode(),
         }));
+        self.work.encoding += self.clock.now().since(began);
         if is_first {
             self.read_back.insert(name.component.clone());
         }
@@ -226,14 +216,16 @@ impl CheckpointWriter {
 
     fn keep_or_store(&mut self, of: CheckpointId, part: EncodedPart) -> Result<(), String> {
         let (name, state) = part;
+        self.work.bytes += state.bytes.len() as u64;
+        self.work.parts += 1;
         if SmallParts::is_small(&state) {
             let is_full = self.small.keep(of, (name, state));
             return if is_full { self.store_small_parts(of) } else { Ok(()) };
         }
-        let record = self
-            .store
-            .write_part(self.execution, of, &name, &state)
-            .map_err(|error| with_causes(&error))?;
+        let began = self.clock.now();
+        let stored = self.store.write_part(self.execution, of, &name, &state);
+        self.work.writing += self.clock.now().since(began);
+        let record = stored.map_err(|error| with_causes(&error))?;
         self.records.entry(of).or_default().insert(name, record);
         Ok(())
     }
@@ -243,10 +235,10 @@ impl CheckpointWriter {
         if parts.is_empty() {
             return Ok(());
         }
-        let stored = self
-            .store
-            .write_parts(self.execution, of, &parts)
-            .map_err(|error| with_causes(&error))?;
+        let began = self.clock.now();
+        let stored = self.store.write_parts(self.execution, of, &parts);
+        self.work.writing += self.clock.now().since(began);
+        let stored = stored.map_err(|error| with_causes(&error))?;
         if stored.len() != parts.len() {
             // A manifest without some of them would be taken for that of instances that have no state.
             let (stored, parts) = (stored.len(), parts.len());
@@ -272,7 +264,8 @@ impl CheckpointWriter {
         self.store_small_parts(checkpoint)
     }
 
-    fn commit(&mut self, checkpoint: CheckpointId) -> Result<(), Uncommitted> {
+    /// Completes a checkpoint. The time that its manifest took.
+    fn commit(&mut self, checkpoint: CheckpointId) -> Result<Duration, Uncommitted> {
         // A store that panics here was not asked to commit yet, so nothing is in doubt.
         catch_unwind(AssertUnwindSafe(|| self.complete(checkpoint)))
             .unwrap_or_else(|payload| Err(Cause::panic(payload).to_string()))
@@ -283,6 +276,7 @@ impl CheckpointWriter {
         manifest.components.clone_from(&self.components);
         manifest.taken_unix_ms = self.clock.unix_ms();
         manifest.parts = parts.map(|(_, record)| record.clone()).collect();
+        let began = self.clock.now();
         self.store.commit(&manifest).map_err(|error| match &error {
             // One that was replaced finds that out for good as it starts over.
             StoreError::InDoubt { .. } | StoreError::Fenced { .. } => {
@@ -290,8 +284,9 @@ impl CheckpointWriter {
             }
             _ => Uncommitted::No(with_causes(&error)),
         })?;
+        let committing = self.clock.now().since(began);
         self.forget(checkpoint);
-        Ok(())
+        Ok(committing)
     }
 
     /// Drops what is known of this checkpoint and of older ones.
@@ -334,6 +329,9 @@ mod tests {
     use super::*;
     use crate::checkpoint::{DirectoryStore, EncodedState, Recovered, encoded};
     use crate::clock::MonotonicClock;
+    use crate::executor::instance::Parts;
+    use crate::executor::writer_queue::Revocable;
+    use crate::sync::Mutex;
 
     const SMALL: usize = 10;
     const LARGE: usize = 5_000;
@@ -442,7 +440,7 @@ mod tests {
         fn parts(&mut self, checkpoint: u64, instance: usize, bytes: usize) -> Written {
             let checkpoint = CheckpointId(checkpoint);
             let parts = Revocable::new(parts(instance, bytes));
-            let task = Task::Parts { checkpoint, instance, parts };
+            let task = Task::Parts { checkpoint, instance, taken: Taken::default(), parts };
             self.writer.answer(task).expect("parts are answered")
         }
 
@@ -541,7 +539,8 @@ mod tests {
             (PartName::new("counter", instance), state)
         });
         let (checkpoint, parts) = (CheckpointId(1), Revocable::new(many.collect()));
-        let written = scene.writer.answer(Task::Parts { checkpoint, instance: 0, parts });
+        let taken = Taken::default();
+        let written = scene.writer.answer(Task::Parts { checkpoint, instance: 0, taken, parts });
         assert!(matches!(written, Some(Written::Parts { .. })), "{written:?}");
         assert_eq!(scene.files(1), ["parts", "parts"]);
         assert!(matches!(scene.commit(1), Written::Committed { .. }));

@@ -8,10 +8,11 @@ use crossbeam_channel::{Receiver, Sender, never};
 use crate::channel::frame::End;
 use crate::clock::Timestamp;
 use crate::error::Refused;
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Written};
 use crate::executor::injected::Injected;
 use crate::executor::instance::Report;
-use crate::executor::seat::Seat;
+use crate::executor::instance_slot::InstanceSlot;
+use crate::executor::writer_queue::Task;
 use crate::id::CheckpointId;
 
 /// Who carries instances and the writer.
@@ -20,13 +21,13 @@ pub(crate) trait Host {
     ///
     /// # Errors
     /// Why it cannot.
-    fn occupy(&mut self, seat: Seat) -> Result<(), Refused>;
+    fn spawn_instance(&mut self, slot: InstanceSlot) -> Result<(), Refused>;
 
-    /// Takes the writer, which works until nobody can send it tasks any more.
+    /// Takes the writer, which works until its queue is closed.
     ///
     /// # Errors
     /// Why it cannot.
-    fn employ(
+    fn spawn_writer(
         &mut self,
         writer: CheckpointWriter,
         tasks: Receiver<Task>,
@@ -39,7 +40,7 @@ pub(crate) trait Host {
     }
 
     /// Waits for whatever comes first, at most until then.
-    fn wait(&mut self, lines: &Lines, until: Timestamp) -> Heard;
+    fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message;
 
     /// Lets go of an execution. Those that have said that they are gone are waited for; the others
     /// are left to themselves.
@@ -48,13 +49,13 @@ pub(crate) trait Host {
 
 /// Where a supervisor listens.
 #[derive(Clone)]
-pub(crate) struct Lines {
+pub(crate) struct Mailboxes {
     pub(crate) reports: Receiver<(usize, Report)>,
     pub(crate) written: Receiver<Written>,
     pub(crate) requests: Receiver<Request>,
 }
 
-impl Lines {
+impl Mailboxes {
     /// To the owner of the job alone.
     pub(crate) fn to_owner(requests: Receiver<Request>) -> Self {
         Self { reports: never(), written: never(), requests }
@@ -62,10 +63,10 @@ impl Lines {
 }
 
 /// What a supervisor heard.
-pub(crate) enum Heard {
+pub(crate) enum Message {
     Report(usize, Report),
     Written(Written),
-    /// The writer has ended; nothing comes on its line any more.
+    /// The writer has ended; nothing comes from it any more.
     WriterGone,
     Request(Request),
     /// Nobody is left who could ask for anything.

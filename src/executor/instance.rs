@@ -11,6 +11,7 @@ use crate::checkpoint::PartName;
 use crate::checkpoint::Snapshot;
 use crate::clock::Timestamp;
 use crate::error::Failure;
+use crate::executor::writer_queue::{Taken, Task, WriterQueue};
 use crate::id::CheckpointId;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
@@ -90,33 +91,48 @@ impl Mailbox {
 /// Snapshots of the components of one instance.
 pub(crate) type Parts = Vec<(PartName, Box<dyn Snapshot>)>;
 
-/// What an instance tells the supervisor.
+/// What an instance tells the supervisor. Snapshots are not among it: they go to the checkpoint writer.
 pub(crate) enum Report {
     /// It has set up and waits for [`Command::Open`].
     Up,
-    /// Its parts of a checkpoint.
-    Saved { checkpoint: CheckpointId, parts: Parts },
-    /// It has ended, with these last parts; they stand for every later checkpoint.
-    Ended { parts: Parts },
+    /// Its stream has ended, and the writer has its last parts.
+    Ended,
     /// It cannot go on.
     Failed(Failure),
     /// Its thread is about to end.
     Gone,
 }
 
-/// An instance's line to the supervisor. Made with its execution and gone with it, so that a late
-/// report of a dead execution reaches nobody.
+/// An instance's lines to the supervisor and to the checkpoint writer. Made with its execution and gone with
+/// it, so that a late report of a dead execution reaches nobody.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     /// The instance's number in the plan.
     pub(crate) number: usize,
     pub(crate) to: Sender<(usize, Report)>,
+    /// Where snapshots go; nowhere if nothing is stored.
+    pub(crate) writer: Option<WriterQueue>,
 }
 
 impl Reporter {
     pub(crate) fn send(&self, report: Report) {
         // A supervisor that is gone has nobody left to tell.
         let _ = self.to.send((self.number, report));
+    }
+
+    /// Gives the writer the parts of a checkpoint.
+    fn saved(&self, checkpoint: CheckpointId, taken: Taken, parts: Parts) {
+        if let Some(writer) = &self.writer {
+            writer.send_parts(checkpoint, self.number, taken, parts);
+        }
+    }
+
+    /// Gives the writer the last parts, and tells the supervisor that the stream has ended.
+    fn ended(&self, parts: Parts) {
+        if let Some(writer) = &self.writer {
+            writer.send(Task::LastParts { instance: self.number, parts });
+        }
+        self.send(Report::Ended);
     }
 }
 
@@ -134,12 +150,23 @@ impl Base {
         Self { mailbox, reporter, context, open: false, over: false }
     }
 
-    /// Hands the snapshots of this step to the supervisor. If a component could not give its own,
-    /// they are not all, and a checkpoint without it must never be complete.
-    pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId) {
+    /// Hands the snapshots to the writer that were taken since this moment. If a component could not give its
+    /// own, they are not all, and a checkpoint without it must never be complete.
+    pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId, since: Timestamp) {
+        let taken = Taken { at: since, took: self.context.clock.now().since(since) };
         let parts = std::mem::take(&mut self.context.snapshots);
         if self.context.fatal.is_none() {
-            self.reporter.send(Report::Saved { checkpoint, parts });
+            self.reporter.saved(checkpoint, taken, parts);
+        }
+    }
+
+    /// Hands the snapshots of this step to the writer as the last ones, which stand for every later checkpoint.
+    /// If they are not all, the failure is reported instead.
+    pub(crate) fn report_ended(&mut self) {
+        let parts = std::mem::take(&mut self.context.snapshots);
+        match self.context.fatal {
+            None => self.reporter.ended(parts),
+            Some(_) => drop(parts),
         }
     }
 
@@ -177,14 +204,19 @@ mod tests {
     fn parts_that_are_not_all_are_never_reported_as_saved() {
         let (to, reports) = crossbeam_channel::unbounded();
         let context = Context::new(Arc::new(MonotonicClock::default()), Ledger::new(None));
-        let mut base = Base::new(Arc::default(), Reporter { number: 7, to }, context);
+        let (writer, tasks) = WriterQueue::new();
+        let reporter = Reporter { number: 7, to, writer: Some(writer) };
+        let mut base = Base::new(Arc::default(), reporter, context);
         let part = || (PartName::new("counter", 0), encoded(b"42".into()));
 
         base.context.snapshots.push(part());
-        base.report_saved(CheckpointId(1));
-        assert!(
-            matches!(reports.try_recv(), Ok((7, Report::Saved { parts, .. })) if parts.len() == 1)
-        );
+        base.report_saved(CheckpointId(1), Timestamp(0));
+        let Ok(Task::Parts { checkpoint: CheckpointId(1), instance: 7, parts, .. }) =
+            tasks.try_recv()
+        else {
+            panic!("no parts");
+        };
+        assert_eq!(parts.take().map(|parts| parts.len()), Some(1));
 
         base.context.snapshots.push(part());
         base.context.fail(Failure {
@@ -192,8 +224,10 @@ mod tests {
             callback: "prepare",
             cause: Cause::error("the database is gone"),
         });
-        base.report_saved(CheckpointId(2));
-        assert!(reports.try_recv().is_err(), "the part of the sink is missing");
+        base.report_saved(CheckpointId(2), Timestamp(0));
+        assert!(tasks.try_recv().is_err(), "the part of the sink is missing");
+        base.report_ended();
+        assert!(tasks.try_recv().is_err(), "and it would be missing in every later checkpoint");
         assert!(base.report_failure());
         assert!(matches!(reports.try_recv(), Ok((7, Report::Failed(_)))));
     }

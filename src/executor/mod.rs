@@ -3,8 +3,9 @@
 //! ```text
 //!   supervisor ── commands ──▶ instances (one thread each) ── reports ──▶ supervisor
 //!       │                        source_instance: poll ─▶ stage
-//!       └── checkpoint writer    operator_instance: inbox ─▶ stage
-//!                                stage: node ─▶ node ─▶ outbox
+//!       │                        operator_instance: inbox ─▶ stage
+//!       │                        stage: node ─▶ node ─▶ outbox
+//!       └── tasks ──▶ checkpoint writer ◀── snapshots ── instances
 //! ```
 //! An instance is a step machine that never waits; a [`host`] carries it: [`threads`] in production,
 //! a seeded loop in a simulation.
@@ -16,11 +17,11 @@ pub(crate) mod drop_hook;
 pub(crate) mod host;
 pub(crate) mod injected;
 pub(crate) mod instance;
+pub(crate) mod instance_slot;
 pub(crate) mod key_panic;
 pub(crate) mod node;
 pub(crate) mod operator_instance;
 pub(crate) mod rebuild;
-pub(crate) mod seat;
 pub(crate) mod side_port;
 pub(crate) mod small_parts;
 pub(crate) mod source_component;
@@ -28,3 +29,4 @@ pub(crate) mod source_instance;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod verb;
+pub(crate) mod writer_queue;

@@ -8,7 +8,7 @@ use crate::channel::inputs::{Inputs, Verdict};
 use crate::channel::port::{Ports, Taken};
 use crate::channel::push::Local;
 use crate::clock::{Timestamp, earlier};
-use crate::executor::instance::{Base, Command, Progress, Report, Step};
+use crate::executor::instance::{Base, Command, Progress, Step};
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
 
@@ -48,13 +48,14 @@ impl OperatorInstance {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
             Command::Open => self.base.open = true,
             Command::Snapshot(checkpoint) if !self.ended => {
                 self.newest = self.newest.max(checkpoint);
+                let since = self.base.context.clock.now();
                 self.ports.stage().local(Local::Snapshot(checkpoint), &mut self.base.context);
-                self.base.report_saved(checkpoint);
+                self.base.report_saved(checkpoint, since);
             }
             Command::Complete { checkpoint, last } => {
                 self.ports.stage().local(Local::Complete(checkpoint), &mut self.base.context);
@@ -69,10 +70,11 @@ impl OperatorInstance {
     fn act(&mut self, verdict: Verdict) {
         if let Some(checkpoint) = verdict.cut {
             self.newest = self.newest.max(checkpoint);
+            let since = self.base.context.clock.now();
             // Nothing waits in the stage, or this frame had not been taken: the barrier passes every
             // component of the instance at once.
             self.ports.stage().control(Control::Barrier(checkpoint), &mut self.base.context);
-            self.base.report_saved(checkpoint);
+            self.base.report_saved(checkpoint, since);
         }
         let frames = [
             verdict.active.then_some(Control::Active),
@@ -94,10 +96,7 @@ impl OperatorInstance {
         let after = CheckpointId(self.newest.0 + 1);
         self.ports.stage().local(Local::Snapshot(after), context);
         self.ended = true;
-        if context.fatal.is_none() {
-            let parts = std::mem::take(&mut context.snapshots);
-            self.base.reporter.send(Report::Ended { parts });
-        }
+        self.base.report_ended();
     }
 
     fn look_at_queues(&self) {
@@ -137,7 +136,7 @@ impl Step for OperatorInstance {
         }
         self.base.context.now = now;
         for command in self.base.mailbox.take() {
-            self.obey(command);
+            self.handle(command);
         }
         if self.base.report_failure() || self.base.over {
             return Progress::Done;
@@ -176,6 +175,7 @@ mod tests {
     use crate::checkpoint::{PartName, encoded};
     use crate::clock::MonotonicClock;
     use crate::executor::instance::{Mailbox, Reporter};
+    use crate::executor::writer_queue::{Task, WriterQueue};
     use crate::sync::Mutex;
     use crate::time::EventTime;
 
@@ -284,7 +284,7 @@ mod tests {
         right: QueueSender<(u64, &'static str)>,
         instance: OperatorInstance,
         said: Said,
-        reports: crossbeam_channel::Receiver<(usize, Report)>,
+        tasks: crossbeam_channel::Receiver<Task>,
     }
 
     fn pair<T>() -> (QueueSender<T>, QueueReceiver<T>) {
@@ -297,16 +297,18 @@ mod tests {
             let said = Said::default();
             let join =
                 Join { names: BTreeMap::new(), waiting: Vec::new(), said: Arc::clone(&said) };
-            let (to, reports) = crossbeam_channel::unbounded();
+            let (to, _) = crossbeam_channel::unbounded();
+            let (writer, tasks) = WriterQueue::new();
+            let reporter = Reporter { number: 0, to, writer: Some(writer) };
             let mailbox = Arc::<Mailbox>::default();
             mailbox.send(Command::Open);
             let context = Context::new(Arc::new(MonotonicClock::default()), Ledger::new(None));
-            let base = Base::new(mailbox, Reporter { number: 0, to }, context);
+            let base = Base::new(mailbox, reporter, context);
             let left_inbox = Inbox::new(vec![(from_left, Duration::ZERO)]);
             let right_inbox = Inbox::new(vec![(from_right, Duration::ZERO)]).first_input(1);
             let ports = Box::new(Two { left: left_inbox, right: right_inbox, join });
             let instance = OperatorInstance::new(base, ports, Inputs::new(2, true), Arc::default());
-            Self { left, right, instance, said, reports }
+            Self { left, right, instance, said, tasks }
         }
 
         fn order(&self, order: u64) {
@@ -358,8 +360,9 @@ mod tests {
         scene.right(Control::Active);
         scene.name(2, "two");
         assert_eq!(scene.settle(), ["cut 1 with [2]", "3=three", "2=two"]);
-        let saved = scene.reports.try_iter().filter(|(_, report)| {
-            matches!(report, Report::Saved { checkpoint: CheckpointId(1), parts } if parts.len() == 1)
+        let saved = scene.tasks.try_iter().filter(|task| {
+            matches!(task, Task::Parts { checkpoint: CheckpointId(1), parts, .. }
+                if parts.take().is_some_and(|parts| parts.len() == 1))
         });
         assert_eq!(saved.count(), 1);
         // From now on the right side holds the left one, from where they stood.

@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver, Sender, select};
 use crate::api::waker::Waker;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Refused;
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
-use crate::executor::host::{Heard, Host, Lines};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Written};
+use crate::executor::host::{Host, Mailboxes, Message};
 use crate::executor::instance::Progress;
-use crate::executor::seat::{Occupant, Seat};
+use crate::executor::instance_slot::{InstanceSlot, RunningInstance};
+use crate::executor::writer_queue::Task;
 
 /// Threads that this machine can carry, by the mappings that a process may have: Rust maps a stack
 /// and a guard page for each, and the allocator its arena.
@@ -37,12 +38,12 @@ impl Threads {
 }
 
 impl Host for Threads {
-    fn occupy(&mut self, seat: Seat) -> Result<(), Refused> {
-        self.instances.push(spawn(seat.name.to_string(), move || drive(seat))?);
+    fn spawn_instance(&mut self, slot: InstanceSlot) -> Result<(), Refused> {
+        self.instances.push(spawn(slot.name.to_string(), move || drive(slot))?);
         Ok(())
     }
 
-    fn employ(
+    fn spawn_writer(
         &mut self,
         writer: CheckpointWriter,
         tasks: Receiver<Task>,
@@ -52,22 +53,22 @@ impl Host for Threads {
         Ok(())
     }
 
-    fn wait(&mut self, lines: &Lines, until: Timestamp) -> Heard {
+    fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message {
         select! {
-            recv(lines.reports) -> report => match report {
-                Ok((number, report)) => Heard::Report(number, report),
+            recv(mailboxes.reports) -> report => match report {
+                Ok((number, report)) => Message::Report(number, report),
                 // A supervisor keeps a sender of its own.
-                Err(_) => Heard::Nothing,
+                Err(_) => Message::Nothing,
             },
-            recv(lines.written) -> written => match written {
-                Ok(written) => Heard::Written(written),
-                Err(_) => Heard::WriterGone,
+            recv(mailboxes.written) -> written => match written {
+                Ok(written) => Message::Written(written),
+                Err(_) => Message::WriterGone,
             },
-            recv(lines.requests) -> request => match request {
-                Ok(request) => Heard::Request(request),
-                Err(_) => Heard::Orphaned,
+            recv(mailboxes.requests) -> request => match request {
+                Ok(request) => Message::Request(request),
+                Err(_) => Message::Orphaned,
             },
-            default(until.since(self.clock.now())) => Heard::Nothing,
+            default(until.since(self.clock.now())) => Message::Nothing,
         }
     }
 
@@ -96,14 +97,14 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 }
 
 /// Steps an instance to its end; parked while there is nothing to do.
-fn drive(seat: Seat) {
-    let (counters, clock) = (Arc::clone(&seat.counters), Arc::clone(&seat.clock));
-    let mut occupant = Occupant::of(seat);
+fn drive(slot: InstanceSlot) {
+    let (counters, clock) = (Arc::clone(&slot.counters), Arc::clone(&slot.clock));
+    let mut instance = RunningInstance::of(slot);
     let mut began = clock.now();
     let mut patience = Patience::default();
     loop {
         counters.working_since.set(began.0);
-        let progress = occupant.step(began);
+        let progress = instance.step(began);
         let ended = clock.now();
         let (deadline, waited) = match progress {
             Progress::Moved => {
@@ -116,7 +117,7 @@ fn drive(seat: Seat) {
             Progress::Done => break,
         };
         counters.working_since.set(0);
-        patience.wait(&occupant.mailbox.waker, || deadline.map(|at| at.since(clock.now())));
+        patience.wait(&instance.mailbox.waker, || deadline.map(|at| at.since(clock.now())));
         began = clock.now();
         waited.add(began.since(ended).as_nanos() as u64);
     }

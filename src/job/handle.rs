@@ -14,7 +14,7 @@ use crate::delivery::terms::Guarantee;
 use crate::error::{Cause, JobError, Refused};
 use crate::executor::blueprint::Blueprint;
 use crate::executor::host::Request;
-use crate::executor::supervisor::{Charge, Ended, Supervisor};
+use crate::executor::supervisor::{Ended, Supervisor, SupervisorParts};
 use crate::executor::threads::Threads;
 use crate::id::CheckpointId;
 use crate::metrics::{Metrics, Registry};
@@ -124,15 +124,15 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
     let registry_of_handle = Arc::clone(&registry);
     let host = Threads::new(Arc::clone(&clock));
-    let charge = Charge { blueprint, guarantee, store, clock, registry, requests: asked };
-    let mut supervisor = Supervisor::new(charge, host);
-    let (prepared, running) = supervisor.begin()?;
+    let parts = SupervisorParts { blueprint, guarantee, store, clock, registry, requests: asked };
+    let mut supervisor = Supervisor::new(parts, host);
+    supervisor.begin()?;
     let name = "supervisor".to_owned();
     let (ends, ended) = bounded(0);
     let supervisor = std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
-            let result = supervisor.run(prepared, running);
+            let result = supervisor.run();
             drop(ends);
             result
         })
@@ -270,7 +270,8 @@ impl JobHandle {
         self.supervisor.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// What the job has counted so far.
+    /// What the job has counted so far. What its checkpoints took is in
+    /// [`recent_checkpoints`](Metrics::recent_checkpoints).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
+use streamwork::metrics::CheckpointOutcome;
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, IdempotentSink, Instance, Job,
@@ -573,7 +574,12 @@ fn checkpoints_that_fail_are_counted_and_too_many_in_a_row_end_the_job() {
     job.from_iter("numbers", || 0_u64..).stateful("unwritable", || Unwritable).ignore();
     let handle = job.start(often(directory.path()).failed_checkpoints_max(3)).unwrap();
     wait_until("the job gives up", || handle.is_finished());
-    assert_eq!(handle.metrics().checkpoints_failed, 3);
+    let metrics = handle.metrics();
+    assert_eq!((metrics.checkpoints_failed, metrics.recent_checkpoints.len()), (3, 3));
+    for stats in &metrics.recent_checkpoints {
+        let CheckpointOutcome::Abandoned { reason } = &stats.outcome else { panic!("{stats}") };
+        assert!(reason.contains("this state cannot be written"), "{stats}");
+    }
     let error = handle.wait().unwrap_err();
     let JobError::Checkpoints { failures: 3, reason } = &error else { panic!("{error}") };
     assert!(reason.contains("this state cannot be written"), "{reason}");

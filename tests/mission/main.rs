@@ -10,6 +10,7 @@ mod b_at_most_once;
 mod bad_records;
 mod c_at_least_once;
 mod channels;
+mod checkpoint_stats;
 mod d_checkpoints;
 mod deep;
 mod e_one_switch;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use streamwork::metrics::CheckpointKind;
 use streamwork::testkit::{Ended, Fault, Faults, History, Simulation, explore};
 use streamwork::{AtLeastOnce, AtMostOnce, ExactlyOnce, Guarantee, Restarts};
 
@@ -178,6 +179,37 @@ fn the_same_seed_is_the_same_run_byte_for_byte() {
         fingerprints.insert(once.1);
     }
     assert_eq!(fingerprints.len(), 100, "different seeds are different runs");
+}
+
+#[test]
+fn what_checkpoints_took_is_counted_in_a_simulation_and_the_same_in_each_run_of_a_seed() {
+    let run = |seed| {
+        let job = job(Shape::Keyed, EVENTS, &Outputs::default());
+        let guarantee =
+            ExactlyOnce::checkpoints_in("/checkpoints").every(Duration::from_micros(20));
+        let history = Simulation::new(seed).faults(Faults::none()).run(&job, guarantee);
+        let Ended::Finished(metrics) = history.ended else { panic!("{history}") };
+        metrics
+    };
+    let (mut waited, first) = (0, tier::seed("what_checkpoints_took"));
+    for seed in first..first + 50 {
+        let metrics = run(seed);
+        let recent = &metrics.recent_checkpoints;
+        assert_eq!(*recent, run(seed).recent_checkpoints, "seed {seed}");
+        assert_eq!(recent.len() as u64, metrics.checkpoints.min(100), "seed {seed}");
+        assert_eq!(recent.last().map(|stats| stats.kind), Some(CheckpointKind::Last));
+        for (stats, next) in recent.iter().zip(recent.iter().skip(1)) {
+            assert!(stats.begun + stats.total <= next.begun, "seed {seed}: {stats}, {next}");
+        }
+        for stats in recent {
+            // A step is a moment: what is done in one takes no time on the counted clock.
+            let in_steps = stats.taking + stats.encoding + stats.writing + stats.committing;
+            assert_eq!(in_steps, Duration::ZERO, "seed {seed}: {stats}");
+            assert!(stats.waiting <= stats.total, "seed {seed}: {stats}");
+            waited += u32::from(stats.waiting > Duration::ZERO);
+        }
+    }
+    assert!(waited > 50, "a test that cannot fail: {waited} checkpoints waited for a barrier");
 }
 
 #[test]

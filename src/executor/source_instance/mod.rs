@@ -20,7 +20,7 @@ use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::drop_hook::tell;
 use crate::executor::injected::Injected;
-use crate::executor::instance::{Base, Command, Progress, Report, Step};
+use crate::executor::instance::{Base, Command, Progress, Step};
 use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
 use crate::id::CheckpointId;
@@ -138,7 +138,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         Failure { instance: self.parts.instance.name.clone(), callback, cause }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         let context = &mut self.base.context;
         match command {
             Command::Open => self.base.open = true,
@@ -151,8 +151,9 @@ impl<C: SourceComponent> SourceInstance<C> {
             }
             Command::Snapshot(checkpoint) if self.phase != Phase::Ended => {
                 self.newest = self.newest.max(checkpoint);
+                let since = context.clock.now();
                 self.parts.stage.local(Local::Snapshot(checkpoint), context);
-                self.base.report_saved(checkpoint);
+                self.base.report_saved(checkpoint, since);
             }
             Command::Complete { checkpoint, last } => {
                 self.parts.stage.local(Local::Complete(checkpoint), context);
@@ -415,10 +416,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.settle();
         self.save_position();
         self.phase = Phase::Ended;
-        if self.base.context.fatal.is_none() {
-            let parts = std::mem::take(&mut self.base.context.snapshots);
-            self.base.reporter.send(Report::Ended { parts });
-        }
+        self.base.report_ended();
     }
 
     /// Nothing to do before an answer comes or something becomes due.
@@ -493,7 +491,7 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
         }
         self.base.context.now = now;
         for command in self.base.mailbox.take() {
-            self.obey(command);
+            self.handle(command);
         }
         if self.base.report_failure() || self.base.over {
             return Progress::Done;

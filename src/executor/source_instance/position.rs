@@ -17,17 +17,19 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Hands over the position up to which all is done, and then the state of what is fused to this
     /// source.
     pub(super) fn save(&mut self, checkpoint: CheckpointId) {
+        let since = self.base.context.clock.now();
         self.save_position();
         self.parts.stage.local(Local::Snapshot(checkpoint), &mut self.base.context);
-        self.base.report_saved(checkpoint);
+        self.base.report_saved(checkpoint, since);
     }
 
     /// Hands over the state as it is and sends the barrier after what has been emitted. Only while
     /// nothing waits: events that are polled and not yet pushed would be on the wrong side.
     pub(super) fn inject(&mut self, checkpoint: CheckpointId) {
+        let since = self.base.context.clock.now();
         self.save_position();
         self.parts.stage.control(Control::Barrier(checkpoint), &mut self.base.context);
-        self.base.report_saved(checkpoint);
+        self.base.report_saved(checkpoint, since);
     }
 
     /// Puts the source's part among the snapshots.

@@ -9,11 +9,12 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use crate::channel::frame::End;
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::error::Refused;
-use crate::executor::checkpoint_writer::{CheckpointWriter, Task, Written};
-use crate::executor::host::{Heard, Host, Lines, Request};
+use crate::executor::checkpoint_writer::{CheckpointWriter, Written};
+use crate::executor::host::{Host, Mailboxes, Message, Request};
 use crate::executor::injected::Injected;
 use crate::executor::instance::Progress;
-use crate::executor::seat::{Occupant, Seat};
+use crate::executor::instance_slot::{InstanceSlot, RunningInstance};
+use crate::executor::writer_queue::Task;
 use crate::testkit::simulated_disk::SimulatedDisk;
 use crate::testkit::simulation::faults::Fault;
 use crate::testkit::simulation::world::{Crash, Shared};
@@ -50,7 +51,7 @@ pub(super) struct SimulatedHost {
 }
 
 struct Actor {
-    occupant: Occupant,
+    instance: RunningInstance,
     rest: Rest,
     stalled_until: Timestamp,
 }
@@ -129,7 +130,7 @@ impl SimulatedHost {
         if !self.actors.is_empty() && world.draw(Fault::Stall) {
             let number = world.random.below(self.actors.len());
             let time = Duration::from_nanos(world.random.power(10, 32));
-            world.inject(format!("stall of {time:?} in {}", self.actors[number].occupant.name));
+            world.inject(format!("stall of {time:?} in {}", self.actors[number].instance.name));
             self.actors[number].stalled_until = now.after(time);
         }
         if world.draw(Fault::ClockJump) {
@@ -159,7 +160,7 @@ impl SimulatedHost {
                 Rest::Until(None) => "waits to be woken",
                 Rest::Over => "has ended",
             };
-            about.push_str(&format!("\n  {}: {rest}", actor.occupant.name));
+            about.push_str(&format!("\n  {}: {rest}", actor.instance.name));
         }
         self.abandon();
         resume_unwind(Box::new(Hung(about)));
@@ -185,7 +186,7 @@ impl SimulatedHost {
                 Rest::Until(at) => {
                     let due = at.is_some_and(|at| at <= now);
                     // A notice is taken as `park` takes it.
-                    let woken = actor.occupant.mailbox.waker.take_notice();
+                    let woken = actor.instance.mailbox.waker.take_notice();
                     if !due && !woken {
                         next = earlier(next, at.map(|at| at.max(actor.stalled_until)));
                     }
@@ -235,7 +236,7 @@ impl SimulatedHost {
 
     fn step(&mut self, number: usize) {
         let actor = &mut self.actors[number];
-        let progress = actor.occupant.step(self.shared.now());
+        let progress = actor.instance.step(self.shared.now());
         if progress == Progress::Moved || progress == Progress::Done {
             self.quiet = 0;
         }
@@ -261,19 +262,22 @@ impl SimulatedHost {
         }
     }
 
-    /// One message, from a line that has one.
-    fn listen(&mut self, lines: &Lines) -> Option<Heard> {
+    /// One message, from a mailbox that has one.
+    fn listen(&mut self, mailboxes: &Mailboxes) -> Option<Message> {
         let first = self.shared.world.lock().random.below(3);
         for line in [first, first + 1, first + 2] {
             let heard = match line % 3 {
-                0 => lines.reports.try_recv().map(|(number, report)| Heard::Report(number, report)),
-                1 => match lines.written.try_recv() {
-                    Err(TryRecvError::Disconnected) => Ok(Heard::WriterGone),
-                    written => written.map(Heard::Written),
+                0 => mailboxes
+                    .reports
+                    .try_recv()
+                    .map(|(number, report)| Message::Report(number, report)),
+                1 => match mailboxes.written.try_recv() {
+                    Err(TryRecvError::Disconnected) => Ok(Message::WriterGone),
+                    written => written.map(Message::Written),
                 },
-                _ => match lines.requests.try_recv() {
-                    Err(TryRecvError::Disconnected) => Ok(Heard::Orphaned),
-                    request => request.map(Heard::Request),
+                _ => match mailboxes.requests.try_recv() {
+                    Err(TryRecvError::Disconnected) => Ok(Message::Orphaned),
+                    request => request.map(Message::Request),
                 },
             };
             if let Ok(heard) = heard {
@@ -308,13 +312,13 @@ impl Writer {
 }
 
 impl Host for SimulatedHost {
-    fn occupy(&mut self, seat: Seat) -> Result<(), Refused> {
-        let occupant = Occupant::of(seat);
-        self.actors.push(Actor { occupant, rest: Rest::None, stalled_until: Timestamp(0) });
+    fn spawn_instance(&mut self, slot: InstanceSlot) -> Result<(), Refused> {
+        let instance = RunningInstance::of(slot);
+        self.actors.push(Actor { instance, rest: Rest::None, stalled_until: Timestamp(0) });
         Ok(())
     }
 
-    fn employ(
+    fn spawn_writer(
         &mut self,
         writer: CheckpointWriter,
         tasks: Receiver<Task>,
@@ -328,14 +332,14 @@ impl Host for SimulatedHost {
         Injected::new(std::sync::Arc::new(self.shared.clone()))
     }
 
-    fn wait(&mut self, lines: &Lines, until: Timestamp) -> Heard {
+    fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message {
         loop {
             self.outside();
             let now = self.shared.now();
-            let heard = !lines.reports.is_empty()
-                || !lines.written.is_empty()
-                || !lines.requests.is_empty()
-                || (self.writer.is_none() && is_closed(&lines.written));
+            let heard = !mailboxes.reports.is_empty()
+                || !mailboxes.written.is_empty()
+                || !mailboxes.requests.is_empty()
+                || (self.writer.is_none() && is_closed(&mailboxes.written));
             let (turns, next) = self.turns(heard, now);
             if turns.is_empty() {
                 self.quiet += 1;
@@ -345,12 +349,12 @@ impl Host for SimulatedHost {
                 let next = next.map_or(until, |next| next.min(until));
                 self.shared.advance_to(next);
                 if self.shared.now() >= until {
-                    return Heard::Nothing;
+                    return Message::Nothing;
                 }
                 continue;
             }
             if now >= until && self.shared.world.lock().random.once_in(4) {
-                return Heard::Nothing;
+                return Message::Nothing;
             }
             let spent = self.shared.world.lock().random.next() % self.pace;
             self.shared.advance_to(now.after(Duration::from_nanos(spent)));
@@ -358,7 +362,7 @@ impl Host for SimulatedHost {
                 Turn::Actor(number) => self.step(number),
                 Turn::Writer => self.write(),
                 Turn::Supervisor => {
-                    if let Some(heard) = self.listen(lines) {
+                    if let Some(heard) = self.listen(mailboxes) {
                         return heard;
                     }
                 }

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::delivery::options::StoreChoice;
 use crate::delivery::terms::Guarantee;
 use crate::error::{JobError, Refused, with_causes};
-use crate::executor::supervisor::{Charge, Supervisor};
+use crate::executor::supervisor::{Supervisor, SupervisorParts};
 use crate::job::Job;
 use crate::job::plan::plan;
 use crate::metrics::Metrics;
@@ -313,7 +313,7 @@ impl Simulation {
             steps_max: self.steps_max,
         };
         let host = SimulatedHost::new(shared.clone(), self.disk.clone(), course, to_supervisor);
-        let charge = Charge {
+        let parts = SupervisorParts {
             blueprint,
             guarantee,
             store,
@@ -321,12 +321,11 @@ impl Simulation {
             registry: Arc::clone(&registry),
             requests,
         };
-        let mut supervisor = Supervisor::new(charge, host);
-        let (prepared, running) = match supervisor.begin() {
-            Ok(begun) => begun,
-            Err(refused) => return Death::Refused(refused),
-        };
-        let ended = supervisor.run(prepared, running);
+        let mut supervisor = Supervisor::new(parts, host);
+        if let Err(refused) = supervisor.begin() {
+            return Death::Refused(refused);
+        }
+        let ended = supervisor.run();
         let counted = registry.snapshot();
         for instance in &counted.instances {
             let mut world = shared.world.lock();

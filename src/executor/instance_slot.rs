@@ -1,5 +1,5 @@
-//! [`Seat`]: the place of one instance with its host, and its [`Occupant`]: built there, stepped to
-//! its end, given up there. Never waits; the host does.
+//! [`InstanceSlot`]: what a host needs to run one instance, and the [`RunningInstance`] that it becomes there:
+//! built, stepped to its end, dropped on the thread that carries it. Never waits; the host does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::executor::instance::{Mailbox, Progress, Report, Reporter, Step};
 use crate::id::InstanceName;
 use crate::metrics::Counters;
 
-/// A place with a host, not taken yet; may still be sent to the thread it is meant for.
-pub(crate) struct Seat {
+/// An instance that does not run yet; may still be sent to the thread that will carry it.
+pub(crate) struct InstanceSlot {
     pub(crate) name: InstanceName,
     pub(crate) build: BuildInstance,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -21,8 +21,8 @@ pub(crate) struct Seat {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// An instance at its place; what it is made of stays there.
-pub(crate) struct Occupant {
+/// An instance on the thread that carries it, which its components never leave.
+pub(crate) struct RunningInstance {
     pub(crate) name: InstanceName,
     pub(crate) mailbox: Arc<Mailbox>,
     reporter: Reporter,
@@ -35,9 +35,9 @@ enum Life {
     Over,
 }
 
-impl Occupant {
-    pub(crate) fn of(seat: Seat) -> Self {
-        let Seat { name, build, mailbox, reporter, .. } = seat;
+impl RunningInstance {
+    pub(crate) fn of(slot: InstanceSlot) -> Self {
+        let InstanceSlot { name, build, mailbox, reporter, .. } = slot;
         Self { name, mailbox, reporter, life: Life::Unborn(build) }
     }
 

@@ -1,0 +1,128 @@
+//! [`RunningExecution`]: what the supervisor holds of one execution: the lines to its instances and its writer,
+//! its account, its coordinator. What became of the instances the lifecycle knows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::checkpoint::coordinator::Coordinator;
+use crate::clock::Timestamp;
+use crate::delivery::account::Account;
+use crate::executor::blueprint::Blueprint;
+use crate::executor::instance::{Command, Mailbox, Report};
+use crate::executor::writer_queue::{Task, WriterQueue};
+use crate::id::CheckpointId;
+use crate::metrics::Registry;
+
+/// One execution, from the start of its instances until the last one is gone or left behind.
+pub(crate) struct RunningExecution {
+    /// Where instances look for commands, by number.
+    pub(super) commands: Vec<Arc<Mailbox>>,
+    /// Keeps the line of reports open when nobody is left to report.
+    _reports: Sender<(usize, Report)>,
+    account: Account,
+    /// With a store.
+    pub(super) writer: Option<WriterQueue>,
+    /// With a store.
+    pub(super) coordinator: Option<Coordinator>,
+    /// Questions for a checkpoint before this one are known to the coordinator.
+    pub(super) told_tickets: u64,
+    /// When to look for stalled instances again.
+    stall_check: Timestamp,
+    /// Instances that were reported as stalled.
+    warned: BTreeSet<usize>,
+}
+
+impl RunningExecution {
+    /// One without a checkpoint store.
+    pub(super) fn new(
+        commands: Vec<Arc<Mailbox>>,
+        reports: Sender<(usize, Report)>,
+        account: Account,
+    ) -> Self {
+        Self {
+            commands,
+            _reports: reports,
+            account,
+            writer: None,
+            coordinator: None,
+            told_tickets: 0,
+            stall_check: Timestamp(0),
+            warned: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn tell(&self, command: Command, whom: impl Fn(usize) -> bool) {
+        for (_, mailbox) in self.commands.iter().enumerate().filter(|(number, _)| whom(*number)) {
+            mailbox.send(command);
+        }
+    }
+
+    /// Gives the writer a task.
+    pub(super) fn write(&self, task: Task) {
+        if let Some(writer) = &self.writer {
+            writer.send(task);
+        }
+    }
+
+    /// This checkpoint and those before it are complete or given up: parts that the writer has not come to
+    /// it need not write.
+    pub(super) fn settle(&self, checkpoint: CheckpointId) {
+        if let Some(writer) = &self.writer {
+            writer.settle(checkpoint);
+        }
+    }
+
+    /// Answers that still come mean nothing.
+    pub(super) fn close_account(&self) {
+        self.account.close();
+    }
+
+    /// Ends all instances. The writer ends when it has done what it was told to, but for what nobody
+    /// needs any more.
+    pub(super) fn cancel_all(&self) {
+        self.commands.iter().for_each(|mailbox| mailbox.cancel());
+        if let Some(writer) = &self.writer {
+            writer.close();
+        }
+    }
+
+    /// When the coordinator wants to hear of time again.
+    pub(super) fn checkpoint_deadline(&self) -> Option<Timestamp> {
+        self.coordinator.as_ref().and_then(Coordinator::deadline)
+    }
+
+    /// When to look for stalled instances again.
+    pub(super) fn stall_check(&self) -> Timestamp {
+        self.stall_check
+    }
+
+    /// Reports callbacks that have not returned for so long, once each.
+    pub(super) fn look_for_stalls(
+        &mut self,
+        blueprint: &Blueprint,
+        registry: &Registry,
+        stalled_after: Duration,
+        now: Timestamp,
+    ) {
+        if now < self.stall_check {
+            return;
+        }
+        self.stall_check = now.after((stalled_after / 2).max(Duration::from_millis(10)));
+        for (number, thread) in blueprint.threads.iter().enumerate() {
+            let counters = registry.counters(&thread.name);
+            let since = Timestamp(counters.working_since.get());
+            let stalled = since.0 != 0 && now.since(since) > stalled_after;
+            counters.stalled.set(u64::from(stalled));
+            if stalled && self.warned.insert(number) {
+                let instance = &thread.name;
+                let seconds = now.since(since).as_secs();
+                tracing::warn!(%instance, seconds, "a callback has not returned: instance stalled");
+            } else if !stalled {
+                self.warned.remove(&number);
+            }
+        }
+    }
+}
