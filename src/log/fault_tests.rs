@@ -326,7 +326,7 @@ fn what_was_brought_to_disk_early_is_shown_by_the_sync_and_not_before() {
     let mut reader = reader::<String>(&disk);
     assert_eq!(reader.end(0).expect("the end"), Offset::ZERO);
     log.sync().expect("synced");
-    assert_eq!(reader.end(0).expect("the end"), Offset::new(EARLY_SYNC_MIB as u64));
+    assert_eq!(reader.end(0).expect("the end"), Offset::new(EARLY_SYNC_MIB));
 }
 
 #[test]

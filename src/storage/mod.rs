@@ -26,6 +26,9 @@ mod unique;
 pub(crate) mod codec;
 pub(crate) mod envelope;
 
+#[cfg(test)]
+mod contract_tests;
+
 pub(crate) use directories::{create_dir_all, create_dir_durably, is_there, unless_not_ours};
 pub use disk::{Disk, DiskEntry, DiskFile, DiskLock, StartedSync};
 pub use real_disk::RealDisk;

@@ -38,6 +38,8 @@ pub use failures::{DiskFailures, DiskFault, DiskOperations};
 mod failures;
 mod file;
 mod node;
+#[cfg(test)]
+mod power_tests;
 
 /// A disk in memory. Clones are the same disk.
 ///
