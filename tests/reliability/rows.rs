@@ -295,14 +295,16 @@ pub(crate) const FOUND: &[&str] = &[
     "Somebody who only looked at a store while old checkpoints were being removed could be told that there was none (overtaken readers).",
     "What an instance keeps grew with the number of instances: ten thousand took gigabytes and half a minute (many instances).",
     "After a last checkpoint that failed, a finished job waited for the next interval (full disk).",
+    "An event log lost synchronized records: a process was killed after it had renamed a new segment, the next one wrote on in it, and the power failed before the name was durable (histories of the event log).",
+    "A file of output that a loss of power had left under both its names kept its job from going on (simulation).",
 ];
 
 /// What no test covers.
 pub(crate) const NOT_COVERED: &[&str] = &[
-    "Disks and file systems as such. `fsync` is believed; the model of what a power failure leaves is that of the simulated disk, in which names in a directory may be old or new one by one. No machine had its plug pulled.",
+    "Disks and file systems as such. `fsync` is believed; the model of what a power failure leaves is that of the simulated disk, in which names in a directory may be old or new one by one, a rename in one directory leaves one name at least, and of all sectors one may be torn. No machine had its plug pulled.",
     "Network file systems: locks that are lost without notice are simulated by replacing the lock's file. Between the last look at the execution id and the rename of a manifest a successor can come in unseen; `docs/GUARANTEES.md` says so.",
     "Orders of threads beyond the drawn schedules of queue, waker, mailbox and acknowledger. Supervisor, writer and instances meet by messages, whose orders the simulation draws; weak memory orders are not explored.",
-    "The simulation runs the checkpoint store on its disk. The event log has fault tests of its own, and `TransactionalFiles` is run on real files, in processes that are killed, not on the simulated disk.",
+    "The simulation runs checkpoints, event logs and files of output on its disk. A source of lines reads real files, and is run in processes that are killed.",
     "Callbacks that never return end in a report and in a stop that gives up at its deadline; their thread cannot be ended. A panic while a panic unwinds aborts the process, as everywhere in Rust.",
     "A `Clone` or `Drop` of an event that panics where a stream is copied or dropped ends the execution; the error names the instance, and `engine` instead of the callback.",
     "Clocks that go backwards: the engine reads a monotonic one only. In the simulation it jumps ahead by up to a day.",
