@@ -181,7 +181,7 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn handle(&mut self, message: Message) {
-        let (mut checkpoint_event, mut time) = (None, Event::Tick);
+        let (mut checkpoint_event, mut quiet) = (None, false);
         match message {
             Message::Report(instance, report) => self.reported(instance, report),
             Message::Written(written) => {
@@ -209,11 +209,15 @@ impl<H: Host> Supervisor<H> {
                 self.on(Event::Orphaned);
             }
             Message::Nothing => {
-                (checkpoint_event, time) = (Some(coordinator::Event::Tick), Event::Quiet);
+                (checkpoint_event, quiet) = (Some(coordinator::Event::Tick), true);
             }
         }
         self.look_after_checkpoints(checkpoint_event);
-        self.on(time);
+        // Last: what a message leads to comes before a deadline that is over by now.
+        let due = self.lifecycle.deadline().is_some_and(|at| at <= self.clock.now());
+        if due {
+            self.on(if quiet { Event::Quiet } else { Event::Tick });
+        }
     }
 
     fn reported(&mut self, instance: usize, report: Report) {
