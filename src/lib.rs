@@ -136,6 +136,7 @@ pub use api::side_output::{DeclaredOutput, SideOutput};
 pub use api::sink::{IdempotentSink, Sink, TransactionalSink};
 pub use api::source::{Next, OnStop, Source, StatefulSource};
 pub use api::source_output::SourceOutput;
+pub use api::split_source::{SplitSource, SplitStart};
 pub use api::state::State;
 pub use api::token::Token;
 pub use api::waker::Waker;

@@ -16,6 +16,7 @@ pub(crate) mod side_output;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod source_output;
+pub(crate) mod split_source;
 pub(crate) mod state;
 pub(crate) mod token;
 pub(crate) mod waker;

@@ -10,6 +10,7 @@ use crate::error::BoxError;
 
 /// When the engine shall ask a source again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
     /// There is (or may be) more right now.
     Now,
@@ -164,6 +165,17 @@ pub trait StatefulSource: 'static {
     /// The place after the last event that was emitted. Called between `get_events`, often: keep
     /// it cheap.
     fn state(&self) -> Self::State;
+
+    /// This state has become durable: nothing before it will be asked for again, so an acknowledgement may be sent, a slot
+    /// moved on. Called on the instance's thread some time after the checkpoint is complete, perhaps for a later one only,
+    /// and not at all after a crash. Under at-most-once with a store it is called when a position has been written ahead.
+    ///
+    /// # Errors
+    /// An error is told as a warning; the checkpoint stands.
+    fn checkpointed(&mut self, state: &Self::State) -> Result<(), BoxError> {
+        let _ = state;
+        Ok(())
+    }
 
     /// Bytes that one event occupies, for the byte bound of replay buffers. By default the size of
     /// the type; say more if events own memory on the heap.

@@ -143,9 +143,9 @@ pub trait SplitSource: 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SplitStart<P> {
-    /// The job has never run: where the user wants it to begin.
+    /// The job runs for the first time, and the split was there when it began: where the user wants it to begin.
     First,
-    /// The split has appeared since the job has run: all of it is new.
+    /// The split has appeared since: all of it is new.
     Appeared,
     /// There.
     At(P),

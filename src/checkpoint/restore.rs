@@ -29,9 +29,7 @@ pub(crate) struct Reader {
 /// What an instance of a component reads, in the order of the manifest.
 pub(crate) fn reads<'a>(manifest: &'a Manifest, component: &str, reader: Reader) -> Vec<Reads<'a>> {
     let parts = || manifest.parts.iter().filter(|part| part.name.component == component);
-    let mut splits: Vec<&str> = parts().filter_map(split_of).collect();
-    splits.sort_unstable();
-    splits.dedup();
+    let splits = splits_of(manifest, component);
     let takes = |part: &'a PartRecord| {
         let of = match &part.name.unit {
             Unit::Range(range) => range.and(reader.keys)?,
@@ -45,6 +43,15 @@ pub(crate) fn reads<'a>(manifest: &'a Manifest, component: &str, reader: Reader)
         Some(Reads { part, of })
     };
     parts().filter_map(takes).collect()
+}
+
+/// The splits of which a component has positions, by name.
+pub(crate) fn splits_of<'a>(manifest: &'a Manifest, component: &str) -> Vec<&'a str> {
+    let parts = manifest.parts.iter().filter(|part| part.name.component == component);
+    let mut splits: Vec<&str> = parts.filter_map(split_of).collect();
+    splits.sort_unstable();
+    splits.dedup();
+    splits
 }
 
 fn split_of(part: &PartRecord) -> Option<&str> {

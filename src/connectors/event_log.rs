@@ -1,7 +1,7 @@
-//! A source that reads an event log; its state is one offset per partition, and what tells the log from others.
+//! A source that reads an event log; its position in each partition is an offset, and what tells the log from others.
 //!
-//! The partitions are dealt out to the source's instances: partition p is read by instance p modulo
-//! their number. Events of one partition keep their order; between partitions there is none.
+//! The partitions are the splits of the source, dealt out to its instances in turn. Events of one partition keep their
+//! order; between partitions there is none.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -26,7 +26,8 @@ use instance::LogInstance;
 
 /// Which event log a source reads, from where, and how far; given to [`Job::event_log`].
 ///
-/// Rewindable: its state is the offset in each partition, so it serves every guarantee. By default
+/// Rewindable: it has a position per partition, so it serves every guarantee, and may have another parallelism at the next
+/// start. By default
 /// it starts at the first record that is there, follows the log for ever, and looks for new records
 /// every 20 milliseconds while there are none.
 ///
@@ -193,6 +194,6 @@ impl Job {
         if let Some((option, reason)) = source.unfit_option() {
             self.graph.lock().refuse(option, reason.to_owned());
         }
-        self.stateful_source(name, move || LogInstance::new(source.clone()))
+        self.split_source(name, move || LogInstance::new(source.clone()))
     }
 }

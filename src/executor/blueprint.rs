@@ -11,9 +11,10 @@ use crate::channel::push::Context;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint::coordinator::Cut;
-use crate::checkpoint::restore::{Reader, Reads, can_be_shared_out, reads};
+use crate::checkpoint::restore::{Reader, Reads, can_be_shared_out, reads, splits_of};
 use crate::checkpoint::{
     CheckpointStore, CodecId, ComponentRecord, EncodedState, Manifest, PartName, Shape, StateCodec,
+    Unit,
 };
 use crate::clock::Clock;
 use crate::delivery::account::Account;
@@ -24,8 +25,11 @@ use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Mailbox, Reporter, Step};
 use crate::executor::node::Consequences;
 use crate::executor::rebuild::Rebuild;
+use crate::executor::split_component::{SharedSplits, Stored};
+use crate::executor::splits::Splits;
 use crate::id::{ExecutionId, InstanceName};
 use crate::metrics::{Counters, Edge, Registry};
+use crate::sync::Mutex;
 
 /// A job, ready to be built again and again.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ pub(crate) struct Blueprint {
 
 /// What checkpoints call a source.
 pub(crate) const SOURCE: &str = "source";
+/// What they call a source whose positions are of splits.
+pub(crate) const SPLIT_SOURCE: &str = "split source";
 
 /// One component, as checkpoints know it.
 #[derive(Clone, Debug)]
@@ -111,6 +117,7 @@ impl ComponentPlan {
             }
             _ => {}
         }
+        let shared_out = shared_out || *kind == SPLIT_SOURCE;
         if then.parallelism != *instances as u64 && !shared_out {
             return Err(format!(
                 "\"{name}\" had {} instances and has {instances} now: state cannot be dealt out anew",
@@ -263,6 +270,30 @@ impl Execution {
     }
 }
 
+impl Execution {
+    /// What the instances of a split source share: the splits that the store knows, dealt out, and where each of
+    /// them is.
+    pub(crate) fn shared_splits(&self, of: &Instance) -> SharedSplits {
+        let component = of.component().to_owned();
+        let is_anew = self.anew.contains(of.component());
+        let restored = self.restored.clone().filter(|_| !is_anew);
+        let names = restored.iter().flat_map(|manifest| splits_of(manifest, &component));
+        let splits = Splits::restored(of.parallelism, names.map(str::to_owned));
+        let store = self.store.clone();
+        let ahead = matches!(self.terms.sources, SourceTerms::WriteAhead);
+        let is_first_run = restored.is_none();
+        let stored: Stored = Arc::new(move |split| {
+            let name = PartName::of(&*component, "", Unit::Split(split.to_owned()));
+            match (&store, &restored) {
+                (Some(store), _) if ahead && !is_anew => Ok(store.read_position(&name)?),
+                (Some(store), Some(manifest)) if !ahead => Ok(store.read_part(manifest, &name)?),
+                _ => Ok(None),
+            }
+        });
+        SharedSplits { splits: Arc::new(Mutex::new(splits)), stored, is_first_run }
+    }
+}
+
 pub(crate) fn part_name(name: &InstanceName) -> PartName {
     PartName::new(&*name.component, name.instance)
 }
@@ -306,7 +337,8 @@ impl Blueprint {
             manifest.components.iter().map(|component| (&*component.name, component)).collect();
         // Where sources write their positions by themselves, the manifest says whose they are.
         let positions = manifest.components.iter().filter(|then| {
-            cut == Cut::Operators.word() && then.state.is_some() && then.kind == SOURCE
+            let is_source = [SOURCE, SPLIT_SOURCE].contains(&&*then.kind);
+            cut == Cut::Operators.word() && then.state.is_some() && is_source
         });
         let with_state: BTreeSet<&str> = manifest
             .parts

@@ -26,6 +26,8 @@ pub(crate) mod side_port;
 pub(crate) mod small_parts;
 pub(crate) mod source_component;
 pub(crate) mod source_instance;
+pub(crate) mod split_component;
+pub(crate) mod splits;
 pub(crate) mod supervisor;
 pub(crate) mod threads;
 pub(crate) mod verb;

@@ -6,21 +6,50 @@ use crate::api::instance::Instance;
 use crate::api::source::{Next, OnStop, Source, StatefulSource};
 use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
+use crate::checkpoint::{CodecId, PartName, Snapshot, state_snapshot};
+use crate::clock::Timestamp;
 use crate::error::BoxError;
+use crate::executor::blueprint::{StateShape, part_name};
+use crate::id::InstanceName;
+
+/// A part of a checkpoint.
+pub(crate) type Part = (PartName, Box<dyn Snapshot>);
 
 /// What a source instance polls.
 pub(crate) trait SourceComponent {
     type Out: Event;
     type State: State;
     const REWINDABLE: bool;
+    /// Whether its state is about splits, which may be another instance's at the next start.
+    const HAS_SPLITS: bool = false;
+
+    /// What a checkpoint keeps of it.
+    fn state_shape() -> StateShape {
+        match Self::REWINDABLE {
+            true => StateShape::of::<Self::State>(),
+            false => StateShape::Stateless,
+        }
+    }
 
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
-    fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
+    fn get_events(
+        &mut self,
+        out: &mut SourceOutput<Self::Out>,
+        now: Timestamp,
+    ) -> Result<Next, BoxError>;
     /// The job is stopped or drained. What can be read again has accepted nothing.
     fn on_stop(&mut self) -> OnStop {
         OnStop::End
     }
     fn state(&self) -> Self::State;
+    /// A state as parts of a checkpoint.
+    fn parts(state: Self::State, of: &InstanceName, codec: CodecId) -> Vec<Part> {
+        vec![(part_name(of), state_snapshot(state, codec))]
+    }
+    /// This state has become durable.
+    fn checkpointed(&mut self, _: &Self::State) -> Result<(), BoxError> {
+        Ok(())
+    }
     /// What these events weigh together.
     fn bytes_of(events: &[Self::Out]) -> usize;
 }
@@ -36,7 +65,11 @@ impl<S: Source> SourceComponent for Forgetful<S> {
     fn setup(&mut self, instance: &Instance, _: Option<()>) -> Result<(), BoxError> {
         self.0.setup(instance)
     }
-    fn get_events(&mut self, out: &mut SourceOutput<S::Out>) -> Result<Next, BoxError> {
+    fn get_events(
+        &mut self,
+        out: &mut SourceOutput<S::Out>,
+        _: Timestamp,
+    ) -> Result<Next, BoxError> {
         self.0.get_events(out)
     }
     fn on_stop(&mut self) -> OnStop {
@@ -59,11 +92,18 @@ impl<S: StatefulSource> SourceComponent for Rewindable<S> {
     fn setup(&mut self, instance: &Instance, state: Option<S::State>) -> Result<(), BoxError> {
         self.0.setup(instance, state)
     }
-    fn get_events(&mut self, out: &mut SourceOutput<S::Out>) -> Result<Next, BoxError> {
+    fn get_events(
+        &mut self,
+        out: &mut SourceOutput<S::Out>,
+        _: Timestamp,
+    ) -> Result<Next, BoxError> {
         self.0.get_events(out)
     }
     fn state(&self) -> S::State {
         self.0.state()
+    }
+    fn checkpointed(&mut self, state: &S::State) -> Result<(), BoxError> {
+        self.0.checkpointed(state)
     }
     fn bytes_of(events: &[S::Out]) -> usize {
         events.iter().map(S::event_bytes).fold(0, usize::saturating_add)

@@ -4,7 +4,8 @@
 //! goes to the instance that has the fewest, and stays there: a split that went from one running instance to another
 //! between their barriers would be in the checkpoint twice, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 
@@ -14,25 +15,30 @@ pub(crate) struct Splits {
     instances: usize,
     /// The instance that has each.
     of: BTreeMap<String, usize>,
-    discovered: bool,
+    /// What was found at first, once that is known.
+    at_the_start: Option<BTreeSet<String>>,
     next_look: Option<Timestamp>,
+    /// Instances that have said that their input is over.
+    closed: BTreeSet<usize>,
+    /// Grows with every change.
+    version: u64,
 }
 
 impl Splits {
     /// Those of a checkpoint, in turn.
     pub(crate) fn restored(instances: usize, names: impl IntoIterator<Item = String>) -> Self {
-        let names: std::collections::BTreeSet<String> = names.into_iter().collect();
+        let names: BTreeSet<String> = names.into_iter().collect();
         let of = names.into_iter().zip((0..instances).cycle()).collect();
         Self { instances, of, ..Self::default() }
     }
 
     /// Whether somebody has to look for splits before an instance can begin.
     pub(crate) fn is_discovered(&self) -> bool {
-        self.discovered
+        self.at_the_start.is_some()
     }
 
     /// Whether it is time to look again; whoever is told so does it.
-    pub(crate) fn is_due(&mut self, now: Timestamp, every: std::time::Duration) -> bool {
+    pub(crate) fn is_due(&mut self, now: Timestamp, every: Duration) -> bool {
         let due = self.next_look.is_some_and(|at| at <= now);
         if due || self.next_look.is_none() {
             self.next_look = Some(now.after(every));
@@ -42,20 +48,41 @@ impl Splits {
 
     /// All splits that there are now.
     pub(crate) fn found(&mut self, names: Vec<String>) {
-        self.discovered = true;
+        let names: BTreeSet<String> = names.into_iter().collect();
+        self.at_the_start.get_or_insert_with(|| names.clone());
+        let before = self.of.len();
         self.of.retain(|name, _| names.contains(name));
-        let mut names = names;
-        names.sort_unstable();
+        let mut changed = self.of.len() != before;
         for name in names {
             let fewest = self.fewest();
-            self.of.entry(name).or_insert(fewest);
+            self.of.entry(name).or_insert_with(|| {
+                changed = true;
+                fewest
+            });
         }
+        self.version += u64::from(changed);
+    }
+
+    /// Whether the split was there when the execution began.
+    pub(crate) fn was_at_the_start(&self, split: &str) -> bool {
+        self.at_the_start.as_ref().is_some_and(|names| names.contains(split))
+    }
+
+    /// Changes whenever the splits of some instance do.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The input of this instance is over: it gets no more splits.
+    pub(crate) fn close(&mut self, instance: usize) {
+        self.closed.insert(instance);
     }
 
     fn fewest(&self) -> usize {
         let mut counts = vec![0_usize; self.instances];
         self.of.values().for_each(|instance| counts[*instance] += 1);
-        (0..self.instances).min_by_key(|instance| counts[*instance]).unwrap_or_default()
+        let open = (0..self.instances).filter(|instance| !self.closed.contains(instance));
+        open.min_by_key(|instance| counts[*instance]).unwrap_or_default()
     }
 
     /// The splits of an instance, by name.
@@ -67,8 +94,6 @@ impl Splits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
@@ -97,6 +122,7 @@ mod tests {
         assert_eq!(dealt(&splits), "a c | b");
         splits.found(names("a b c aa"));
         assert_eq!(dealt(&splits), "a c | aa b");
+        assert!(splits.was_at_the_start("c") && !splits.was_at_the_start("aa"));
         splits.found(names("b c aa d"));
         assert_eq!(dealt(&splits), "c d | aa b");
         splits.found(Vec::new());
@@ -104,9 +130,23 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_whose_input_is_over_gets_no_more() {
+        let mut splits = Splits::restored(2, []);
+        splits.found(names("a b"));
+        let version = splits.version();
+        splits.close(0);
+        splits.found(names("a b"));
+        assert_eq!(splits.version(), version, "nothing has changed");
+        splits.found(names("a b c d"));
+        assert_eq!(dealt(&splits), "a | b c d");
+        assert_ne!(splits.version(), version);
+    }
+
+    #[test]
     fn one_instance_looks_again_when_the_time_has_come() {
         let mut splits = Splits::restored(2, []);
-        let (second, at) = (Duration::from_secs(1), |ms| Timestamp(0).after(Duration::from_millis(ms)));
+        let (second, at) =
+            (Duration::from_secs(1), |ms| Timestamp(0).after(Duration::from_millis(ms)));
         assert!(!splits.is_due(at(0), second), "all have just begun");
         assert!(!splits.is_due(at(999), second));
         assert!(splits.is_due(at(1_000), second));

@@ -11,7 +11,7 @@ use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
 use crate::checkpoint::StateCodec;
-use crate::executor::blueprint::{SOURCE, Surroundings};
+use crate::executor::blueprint::{SOURCE, SPLIT_SOURCE, Surroundings};
 use crate::job::make::{AnyLetters, MakeEdge, OperatorMaker, SourceMaker};
 
 pub(crate) struct Graph {
@@ -198,6 +198,7 @@ impl NodeKind {
     /// What a checkpoint calls it.
     pub(crate) fn words(&self) -> &'static str {
         match self {
+            Self::Source(maker) if maker.has_splits => SPLIT_SOURCE,
             Self::Source(_) => SOURCE,
             Self::Operator(_) => "operator",
             Self::Sink(SinkKind::Plain, _) => "plain sink",

@@ -4,7 +4,7 @@
 
 use std::any::{Any, TypeId, type_name};
 use std::panic::catch_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::api::accounts::Desk;
@@ -15,6 +15,7 @@ use crate::api::output::Output;
 use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents};
 use crate::api::source::{Source, StatefulSource};
 use crate::api::source_output::SourceOutput;
+use crate::api::split_source::SplitSource;
 use crate::api::state::State;
 use crate::api::waker::Waker;
 use crate::channel::inbox::Inbox;
@@ -31,14 +32,16 @@ use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::blueprint::{Execution, StateShape};
 use crate::executor::component::Component;
-use crate::executor::instance::Step;
+use crate::executor::instance::{Mailbox, Step};
 use crate::executor::key_panic::KeyPanic;
 use crate::executor::node::{Node, Place};
 use crate::executor::operator_instance::OperatorInstance;
 use crate::executor::side_port::{Port, SidePort};
 use crate::executor::source_component::{Forgetful, Rewindable, SourceComponent};
 use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
+use crate::executor::split_component::{SharedSplits, SplitComponent};
 use crate::metrics::{Count, Counters};
+use crate::sync::Mutex;
 
 /// A `Box<dyn Push<T>>` whose `T` is forgotten.
 pub(crate) type AnyPush = Box<dyn Any>;
@@ -204,6 +207,7 @@ pub(crate) struct OperatorMaker {
 pub(crate) struct SourceMaker {
     pub(crate) state: fn() -> StateShape,
     pub(crate) rewindable: bool,
+    pub(crate) has_splits: bool,
     pub(crate) instance: Arc<MakeSource>,
 }
 
@@ -288,49 +292,103 @@ fn source<C: SourceComponent + 'static>(
     factory: impl Fn() -> C + Send + Sync + 'static,
 ) -> SourceMaker {
     let factory = Arc::new(factory);
-    let instance = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
-        let fail =
-            |callback, cause| Failure { instance: site.instance.name.clone(), callback, cause };
-        let execution = site.execution;
-        let encoded = execution.position_of(&site.instance)?.filter(|_| C::REWINDABLE);
+    let make = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
         let codec = site.codec;
+        let encoded = site.execution.position_of(&site.instance)?.filter(|_| C::REWINDABLE);
         let restored = catch_unwind(move || restore_position::<C::State>(encoded, codec));
-        let (state, start) = match restored {
+        let failed = |cause| failure(site, "restore", cause);
+        let start = match restored {
             Ok(restored) => {
-                restored.map_err(|error| fail("restore", Cause::error(Permanent::new(error))))?
+                restored.map_err(|error| failed(Cause::error(Permanent::new(error))))?
             }
-            Err(payload) => return Err(fail("restore", Cause::panic(payload))),
-        };
-        let (terms, account) = (&execution.terms, &execution.account);
-        let side = source_side(terms, account, site.number, C::bytes_of, start);
-        let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
-        let letters = letters.map(|make| make(&site.instance)).transpose();
-        let letters = letters.map_err(|error| fail("dead letters", Cause::error(error)))?;
-        let parts = SourceParts {
-            instance: site.instance.clone(),
-            counters: execution.counters(&site.instance.name),
-            output: SourceOutput::new(),
-            stage: join::<C::Out>(outputs.main),
-            side,
-            letters,
-            store: execution.store.clone(),
-            cut: terms.cut,
-            consequences: execution.consequences(),
-            injected: execution.injected.clone(),
-            codec: site.codec,
+            Err(payload) => return Err(failed(Cause::panic(payload))),
         };
         let factory = Arc::clone(&factory);
-        let source = SourceInstance::start(
-            execution.base(site.number),
-            parts,
-            Box::new(move || factory()),
-            state,
-        )?;
-        Ok(Box::new(source) as Box<dyn Step>)
+        start_source(site, outputs, letters, start, Box::new(move || factory()))
     };
-    let state = || match C::REWINDABLE {
-        true => StateShape::of::<C::State>(),
-        false => StateShape::Stateless,
+    source_maker::<C>(make)
+}
+
+/// A maker of sources whose state is a position per split.
+pub(crate) fn of_splits<S: SplitSource>(
+    factory: impl Fn() -> S + Send + Sync + 'static,
+) -> SourceMaker {
+    let (factory, sharing) = (Arc::new(factory), Sharing::default());
+    let make = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
+        let (shared, factory) = (sharing.of(site), Arc::clone(&factory));
+        let build = move || SplitComponent::new(factory(), shared.clone());
+        start_source(site, outputs, letters, (None, None), Box::new(build))
     };
-    SourceMaker { state, rewindable: C::REWINDABLE, instance: Arc::new(instance) }
+    source_maker::<SplitComponent<S>>(make)
+}
+
+/// What an execution is known by.
+type OfExecution = Weak<[Arc<Mailbox>]>;
+
+/// What the instances of a source share, for each execution that still lives.
+#[derive(Default)]
+struct Sharing(Mutex<Vec<(OfExecution, SharedSplits)>>);
+
+impl Sharing {
+    /// That of the execution at hand.
+    fn of(&self, site: &Site<'_>) -> SharedSplits {
+        let mut known = self.0.lock();
+        known.retain(|(of, _)| of.strong_count() > 0);
+        let this = Arc::downgrade(&site.execution.mailboxes);
+        if let Some((_, shared)) = known.iter().find(|(of, _)| of.ptr_eq(&this)) {
+            return shared.clone();
+        }
+        let shared = site.execution.shared_splits(&site.instance);
+        known.push((this, shared.clone()));
+        shared
+    }
+}
+
+fn source_maker<C: SourceComponent>(
+    make: impl Fn(&Site<'_>, Outputs, Option<AnyLetters>) -> Result<Box<dyn Step>, Failure>
+    + Send
+    + Sync
+    + 'static,
+) -> SourceMaker {
+    SourceMaker {
+        state: C::state_shape,
+        rewindable: C::REWINDABLE,
+        has_splits: C::HAS_SPLITS,
+        instance: Arc::new(make),
+    }
+}
+
+fn failure(site: &Site<'_>, callback: &'static str, cause: Cause) -> Failure {
+    Failure { instance: site.instance.name.clone(), callback, cause }
+}
+
+/// Builds a source instance that begins there.
+fn start_source<C: SourceComponent + 'static>(
+    site: &Site<'_>,
+    outputs: Outputs,
+    letters: Option<AnyLetters>,
+    (state, start): StartingPoint<C::State>,
+    factory: Box<dyn Fn() -> C>,
+) -> Result<Box<dyn Step>, Failure> {
+    let execution = site.execution;
+    let (terms, account) = (&execution.terms, &execution.account);
+    let side = source_side(terms, account, site.number, C::bytes_of, start);
+    let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
+    let letters = letters.map(|make| make(&site.instance)).transpose();
+    let letters = letters.map_err(|error| failure(site, "dead letters", Cause::error(error)))?;
+    let parts = SourceParts {
+        instance: site.instance.clone(),
+        counters: execution.counters(&site.instance.name),
+        output: SourceOutput::new(),
+        stage: join::<C::Out>(outputs.main),
+        side,
+        letters,
+        store: execution.store.clone(),
+        cut: terms.cut,
+        consequences: execution.consequences(),
+        injected: execution.injected.clone(),
+        codec: site.codec,
+    };
+    let source = SourceInstance::start(execution.base(site.number), parts, factory, state)?;
+    Ok(Box::new(source))
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::api::source::{Source, StatefulSource};
+use crate::api::split_source::SplitSource;
 use crate::delivery::terms::Guarantee;
 use crate::error::Refused;
 use crate::job::graph::{Graph, NodeKind};
 use crate::job::handle::{JobHandle, JobReport, RunError};
 use crate::job::job_plan::JobPlan;
-use crate::job::make::{SourceMaker, forgetful, rewindable};
+use crate::job::make::{SourceMaker, forgetful, of_splits, rewindable};
 use crate::job::stream::Stream;
 
 pub(crate) mod graph;
@@ -75,6 +76,15 @@ impl Job {
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Stream<S::Out> {
         self.add_source(name.into(), rewindable(factory))
+    }
+
+    /// Adds a source whose input is in splits, which are dealt out to its instances; see [`SplitSource`].
+    pub fn split_source<S: SplitSource>(
+        &self,
+        name: impl Into<String>,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Stream<S::Out> {
+        self.add_source(name.into(), of_splits(factory))
     }
 
     fn add_source<T: crate::api::event::Event>(

@@ -10,7 +10,7 @@ pub mod simulated_disk;
 pub mod simulation;
 
 pub use collected::Collected;
-pub use harness::{OperatorHarness, check_source, check_transactional_sink};
+pub use harness::{OperatorHarness, check_source, check_split_source, check_transactional_sink};
 pub use idempotence::assert_idempotent;
 pub use published::Published;
 pub use simulated_disk::{DiskFailures, DiskFault, DiskOperations, SimulatedDisk};

@@ -28,6 +28,7 @@ mod output_files;
 mod relative_paths;
 mod requests;
 mod side_outputs;
+mod splits;
 mod state_types;
 mod waits;
 mod watermarks;

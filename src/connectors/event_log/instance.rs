@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::position::{self, Position, Positions};
+use super::position::{self, Position};
 use super::{EventLogSource, Reach, Start};
 use crate::api::event::Event;
 use crate::api::instance::Instance;
-use crate::api::source::{Next, StatefulSource};
+use crate::api::source::Next;
 use crate::api::source_output::SourceOutput;
+use crate::api::split_source::{SplitSource, SplitStart};
 use crate::connectors::bad_record::OnBadRecord;
 use crate::connectors::lost_position::{Loss, LostPosition, OnLostPosition};
 use crate::error::{BoxError, Permanent};
-use crate::log::{LogError, LogId, LogReader, Offset, Record};
+use crate::log::{LogError, LogReader, Offset, Record};
 
 /// Records taken from one partition before the next one has its turn.
 const TURN: usize = 256;
@@ -26,8 +27,6 @@ pub(super) struct LogInstance<T> {
     source: EventLogSource<T>,
     reader: Option<LogReader<T>>,
     lanes: Vec<Lane>,
-    /// Which instance this is, and of how many.
-    share: (usize, usize),
     /// The lane whose turn it is.
     turn: usize,
     records: Vec<Record<T>>,
@@ -61,7 +60,6 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
             source,
             reader: None,
             lanes: Vec::new(),
-            share: (0, 1),
             turn: 0,
             records: Vec::new(),
             started: Instant::now(),
@@ -77,45 +75,46 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         (room.min(allowed), Duration::from_secs_f64(1.0 / per_second).max(PACE))
     }
 
-    /// Opens the log and takes the partitions of this instance, each from where it stopped, if it can.
-    fn open(&mut self, known: Option<&Positions>) -> Result<(), BoxError> {
+    /// Opens the log. Where partitions are being read they are read on from where they stopped, if they can.
+    fn open(&mut self) -> Result<(), BoxError> {
         let mut reader = LogReader::open_on(Arc::clone(&self.source.disk), &self.source.directory)?;
-        self.lanes.clear();
-        self.turn = 0;
-        let (index, instances) = self.share;
-        for partition in (0..reader.partitions()).skip(index).step_by(instances) {
-            let position = self.place(&mut reader, partition, known)?;
-            let end = match self.source.reach {
-                Reach::End => Some(reader.end(partition)?),
-                Reach::Forever => None,
-            };
-            self.lanes.push(Lane { position, end });
+        for number in 0..self.lanes.len() {
+            let position = self.lanes[number].position;
+            self.lanes[number] = self.lane(&mut reader, position.partition, Some(position))?;
         }
         self.reader = Some(reader);
         Ok(())
     }
 
-    /// Where to begin with a partition.
-    fn place(
+    /// A partition from where it stopped, or from the start.
+    fn lane(
         &self,
         reader: &mut LogReader<T>,
         partition: u32,
-        known: Option<&Positions>,
-    ) -> Result<Position, BoxError> {
-        let of = |known: &Positions| {
-            known.partitions.iter().find(|of| of.partition == partition).copied()
+        known: Option<Position>,
+    ) -> Result<Lane, BoxError> {
+        let position = match known {
+            Some(position) => match position::loss(reader, &position)? {
+                None => position,
+                Some(loss) => self.source.elsewhere(reader, &position, loss)?,
+            },
+            None => {
+                let next = match self.source.start {
+                    Start::Earliest => reader.earliest(partition)?,
+                    Start::Time { unix_ms } => reader.seek_to_time(partition, unix_ms)?,
+                };
+                Position { log: reader.id(), partition, next, before: None }
+            }
         };
-        if let Some((known, position)) = known.and_then(|known| Some((known, of(known)?))) {
-            return match position::loss(reader, known.log, &position)? {
-                None => Ok(position),
-                Some(loss) => self.source.elsewhere(reader, &position, loss),
-            };
-        }
-        let next = match self.source.start {
-            Start::Earliest => reader.earliest(partition)?,
-            Start::Time { unix_ms } => reader.seek_to_time(partition, unix_ms)?,
+        let end = match self.source.reach {
+            Reach::End => Some(reader.end(partition)?),
+            Reach::Forever => None,
         };
-        Ok(Position { partition, next, before: None })
+        Ok(Lane { position, end })
+    }
+
+    fn reader(&mut self) -> Result<&mut LogReader<T>, BoxError> {
+        self.reader.as_mut().ok_or_else(|| "the event log is not open".into())
     }
 
     /// Emits what one partition has, at most this many; how many it were.
@@ -178,14 +177,13 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
 
     /// The log that was read is no longer there: nothing more will come from the files that are open.
     fn reopen(&mut self, loss: Loss) -> Result<(), BoxError> {
-        let known = self.state();
         if self.source.on_lost_position == OnLostPosition::Fail {
-            let (partition, next) =
-                known.partitions.first().map_or((0, Offset::ZERO), |p| (p.partition, p.next));
+            let first = self.lanes.first().map(|lane| lane.position);
+            let (partition, next) = first.map_or((0, Offset::ZERO), |p| (p.partition, p.next));
             let lost = LostPosition::in_log(&self.source.directory, partition, next, loss);
             return Err(Permanent::new(lost).into());
         }
-        match self.open(Some(&known)) {
+        match self.open() {
             // It may be on its way: the one who removed it has not yet created the next.
             Err(error) if error.downcast_ref().is_some_and(is_not_a_log) => Ok(()),
             opened => opened,
@@ -210,19 +208,47 @@ impl<T> EventLogSource<T> {
             OnLostPosition::Latest => reader.end(partition)?,
         };
         tracing::warn!(%error, ?policy, %next, "the event log is read from another place");
-        Ok(Position { partition, next, before: None })
+        Ok(Position { log: reader.id(), partition, next, before: None })
     }
 }
 
-impl<T: Event + DeserializeOwned> StatefulSource for LogInstance<T> {
+impl<T: Event + DeserializeOwned> SplitSource for LogInstance<T> {
     type Out = T;
-    type State = Positions;
+    type Position = Position;
 
-    fn setup(&mut self, instance: &Instance, state: Option<Positions>) -> Result<(), BoxError> {
-        self.share = (instance.index(), instance.parallelism());
-        self.open(state.as_ref())?;
+    fn setup(&mut self, _: &Instance) -> Result<(), BoxError> {
+        self.lanes.clear();
+        self.turn = 0;
+        self.open()?;
         self.started = Instant::now();
         Ok(())
+    }
+
+    fn discover(&mut self) -> Result<Vec<String>, BoxError> {
+        let partitions = self.reader()?.partitions();
+        Ok((0..partitions).map(split_of).collect())
+    }
+
+    fn add(&mut self, split: &str, start: SplitStart<Position>) -> Result<(), BoxError> {
+        let partition = partition_of(split)?;
+        let mut reader = self.reader.take().ok_or("the event log is not open")?;
+        let lane = self.lane(&mut reader, partition, start.position());
+        self.reader = Some(reader);
+        self.lanes.push(lane?);
+        self.lanes.sort_by_key(|lane| lane.position.partition);
+        Ok(())
+    }
+
+    fn remove(&mut self, split: &str) -> Result<(), BoxError> {
+        let partition = partition_of(split)?;
+        self.lanes.retain(|lane| lane.position.partition != partition);
+        self.turn = 0;
+        Ok(())
+    }
+
+    fn position(&self, split: &str) -> Position {
+        let lane = self.lanes.iter().find(|lane| split_of(lane.position.partition) == split);
+        lane.expect("only partitions that were added are asked for").position
     }
 
     fn get_events(&mut self, out: &mut SourceOutput<T>) -> Result<Next, BoxError> {
@@ -248,12 +274,16 @@ impl<T: Event + DeserializeOwned> StatefulSource for LogInstance<T> {
         }
         Ok(Next::After(self.source.poll_every))
     }
+}
 
-    fn state(&self) -> Positions {
-        let log = self.reader.as_ref().map_or(LogId::UNKNOWN, LogReader::id);
-        let partitions = self.lanes.iter().map(|lane| lane.position).collect();
-        Positions { log, partitions }
-    }
+/// What a partition is called as a split.
+fn split_of(partition: u32) -> String {
+    // So that the order of names is that of numbers.
+    format!("{partition:05}")
+}
+
+fn partition_of(split: &str) -> Result<u32, BoxError> {
+    split.parse().map_err(|_| format!("\"{split}\" is no partition of an event log").into())
 }
 
 /// What an error says about the log as a whole; any other error comes back.
@@ -275,7 +305,7 @@ fn is_not_a_log(error: &LogError) -> bool {
 mod tests {
     use super::*;
     use crate::log::{EventLog, LogOptions};
-    use crate::testkit::check_source;
+    use crate::testkit::check_split_source;
 
     #[test]
     fn a_log_is_read_on_from_any_offset_in_each_partition() {
@@ -288,8 +318,10 @@ mod tests {
         log.close().expect("the log is closed");
         let source = EventLogSource::<u32>::open(directory.path()).expect("the log is there");
         let source = source.until_end();
-        let read = check_source(move || LogInstance::new(source.clone()), 2).expect("it is read");
+        let read =
+            check_split_source(move || LogInstance::new(source.clone())).expect("it is read");
         let every_other = |from| (from..300).step_by(2).collect::<Vec<u32>>();
-        assert_eq!(read, [every_other(0), every_other(1)]);
+        let expected = [("00000".to_owned(), every_other(0)), ("00001".to_owned(), every_other(1))];
+        assert_eq!(read, expected.into());
     }
 }

@@ -5,17 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::connectors::lost_position::Loss;
 use crate::log::{LogError, LogId, LogReader, Offset};
 
-/// The state of one instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Positions {
-    /// The log in which they are.
-    pub(super) log: LogId,
-    pub(super) partitions: Vec<Position>,
-}
-
 /// The place in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
+    /// The log in which it is.
+    pub(super) log: LogId,
     pub(super) partition: u32,
     /// The record to go on with.
     pub(super) next: Offset,
@@ -27,10 +21,9 @@ pub(super) struct Position {
 /// What has become of a position in the log that is there, or `None` if it is good.
 pub(super) fn loss<T>(
     reader: &mut LogReader<T>,
-    log: LogId,
     position: &Position,
 ) -> Result<Option<Loss>, LogError> {
-    let Position { partition, next, before } = *position;
+    let Position { log, partition, next, before } = *position;
     if log != reader.id() {
         return Ok(Some(Loss::MadeAnew { read: log, found: reader.id() }));
     }

@@ -1,6 +1,7 @@
 //! [`SourceInstance`]: polls the user's source, lets the guarantee keep or persist what it emitted,
 //! and pushes it into its stage.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::api::source_output::{Rejected, SourceOutput};
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Local, Push};
 use crate::checkpoint::coordinator::Cut;
-use crate::checkpoint::{CheckpointStore, CodecId};
+use crate::checkpoint::{CheckpointStore, CodecId, EncodedState, PartName};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
 use crate::delivery::terms::Verdict;
@@ -73,6 +74,10 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     spare: Batch<C::Out>,
     since_flush: u32,
     unmarked: bool,
+    /// States that are in checkpoints which are not complete yet.
+    saved: VecDeque<(CheckpointId, EncodedState)>,
+    /// Positions of splits that were written ahead.
+    persisted: BTreeMap<PartName, EncodedState>,
     newest: CheckpointId,
     phase: Phase,
     drained: bool,
@@ -121,6 +126,8 @@ impl<C: SourceComponent> SourceInstance<C> {
             spare: Batch::default(),
             since_flush: 0,
             unmarked: false,
+            saved: VecDeque::new(),
+            persisted: BTreeMap::new(),
             newest: CheckpointId(0),
             phase: Phase::Polling,
             drained: false,
@@ -131,6 +138,11 @@ impl<C: SourceComponent> SourceInstance<C> {
             idle_is_told: false,
         };
         source.build()?;
+        if C::HAS_SPLITS {
+            // Where splits begin has been settled just now, and belongs to the first checkpoint.
+            let position = source.position()?;
+            source.parts.side.mark(position.bytes.into(), source.base.context.now);
+        }
         Ok(source)
     }
 
@@ -158,6 +170,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             Command::Complete { checkpoint, last } => {
                 self.parts.stage.local(Local::Complete(checkpoint), context);
                 self.base.over = last;
+                self.checkpointed(checkpoint);
             }
             Command::Stop { end, by } => {
                 self.stop_by = Some(by);
@@ -232,11 +245,11 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     fn get_events(&mut self) -> Result<Next, Failure> {
         let Some(component) = &mut self.component else { return Ok(Next::Now) };
-        let output = &mut self.parts.output;
+        let (output, now) = (&mut self.parts.output, self.base.context.now);
         let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::GoBack;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let name = &self.parts.instance.name;
-            let poll = || component.get_events(output);
+            let poll = || component.get_events(output, now);
             let next = self.parts.injected.call(name, "get_events", poll)?;
             Ok::<_, BoxError>((next, keep.then(|| component.state())))
         }));
@@ -414,7 +427,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let after = CheckpointId(self.newest.0 + 1);
         self.parts.stage.local(Local::Snapshot(after), context);
         self.settle();
-        self.save_position();
+        self.save_position(after);
         self.phase = Phase::Ended;
         self.base.report_ended();
     }

@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::channel::frame::Control;
 use crate::channel::push::Local;
-use crate::checkpoint::{EncodedState, PartName, Snapshot, encoded, state_snapshot};
+use crate::checkpoint::{EncodedState, PartName, encoded};
 use crate::delivery::source_side::Position;
-use crate::error::{Cause, Failure};
+use crate::error::{Cause, Failure, with_causes};
 use crate::executor::blueprint::part_name;
 use crate::executor::component::encode_position;
-use crate::executor::source_component::SourceComponent;
+use crate::executor::source_component::{Part, SourceComponent};
 use crate::executor::source_instance::SourceInstance;
 use crate::id::CheckpointId;
 
@@ -18,7 +18,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// source.
     pub(super) fn save(&mut self, checkpoint: CheckpointId) {
         let since = self.base.context.clock.now();
-        self.save_position();
+        self.save_position(checkpoint);
         self.parts.stage.local(Local::Snapshot(checkpoint), &mut self.base.context);
         self.base.report_saved(checkpoint, since);
     }
@@ -27,26 +27,88 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// nothing waits: events that are polled and not yet pushed would be on the wrong side.
     pub(super) fn inject(&mut self, checkpoint: CheckpointId) {
         let since = self.base.context.clock.now();
-        self.save_position();
+        self.save_position(checkpoint);
         self.parts.stage.control(Control::Barrier(checkpoint), &mut self.base.context);
         self.base.report_saved(checkpoint, since);
     }
 
-    /// Puts the source's part among the snapshots.
-    pub(super) fn save_position(&mut self) {
-        let Some(component) = self.component.as_ref().filter(|_| C::REWINDABLE) else { return };
-        let part: Option<Box<dyn Snapshot>> = match self.parts.side.position() {
-            Position::Current => match catch_unwind(AssertUnwindSafe(|| component.state())) {
-                Ok(state) => Some(state_snapshot(state, self.parts.codec)),
-                Err(payload) => {
-                    let failure = self.failure("state", Cause::panic(payload));
-                    return self.base.context.fail(failure);
-                }
-            },
-            Position::Settled(bytes) => bytes.map(|bytes| encoded(self.of_codec(&bytes))),
+    /// Puts the source's parts among the snapshots.
+    pub(super) fn save_position(&mut self, checkpoint: CheckpointId) {
+        if !C::REWINDABLE {
+            return;
+        }
+        let parts = match self.parts.side.position() {
+            Position::Current => self.current_parts(checkpoint),
+            Position::Settled(None) => Ok(Vec::new()),
+            Position::Settled(Some(bytes)) => self.settled_parts(checkpoint, &bytes),
         };
-        let name = self.part_name();
-        self.base.context.snapshots.extend(part.map(|part| (name, part)));
+        match parts {
+            Ok(parts) => self.base.context.snapshots.extend(parts),
+            Err(failure) => self.base.context.fail(failure),
+        }
+    }
+
+    /// The state as it is. A source that is down then has failed its execution.
+    fn current_parts(&mut self, checkpoint: CheckpointId) -> Result<Vec<Part>, Failure> {
+        let Some(component) = &self.component else { return Ok(Vec::new()) };
+        let (name, codec) = (&self.parts.instance.name, self.parts.codec);
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            let state = component.state();
+            // For `checkpointed`; whether it can be encoded the writer finds out.
+            let copy = EncodedState::of(&state, codec).ok();
+            (copy, C::parts(state, name, codec))
+        }));
+        let (copy, parts) =
+            taken.map_err(|payload| self.failure("state", Cause::panic(payload)))?;
+        self.saved.extend(copy.map(|copy| (checkpoint, copy)));
+        Ok(parts)
+    }
+
+    /// An earlier state, up to which everything is acknowledged.
+    fn settled_parts(
+        &mut self,
+        checkpoint: CheckpointId,
+        bytes: &[u8],
+    ) -> Result<Vec<Part>, Failure> {
+        let state = EncodedState { codec: self.parts.codec, bytes: bytes.to_vec() };
+        self.saved.push_back((checkpoint, state.clone()));
+        if !C::HAS_SPLITS {
+            return Ok(vec![(part_name(&self.parts.instance.name), encoded(state))]);
+        }
+        let (name, codec) = (&self.parts.instance.name, self.parts.codec);
+        let decoded = catch_unwind(AssertUnwindSafe(|| state.decode::<C::State>()));
+        match decoded {
+            Ok(Ok(state)) => Ok(C::parts(state, name, codec)),
+            Ok(Err(error)) => Err(self.failure("state", Cause::error(error))),
+            Err(payload) => Err(self.failure("state", Cause::panic(payload))),
+        }
+    }
+
+    /// This checkpoint is complete: tells the source which of its states has become durable.
+    pub(super) fn checkpointed(&mut self, checkpoint: CheckpointId) {
+        let later = self.saved.iter().position(|(of, _)| *of > checkpoint);
+        let durable = self.saved.drain(..later.unwrap_or(self.saved.len())).next_back();
+        if let Some((_, state)) = durable {
+            self.tell_durable(&state);
+        }
+    }
+
+    fn tell_durable(&mut self, state: &EncodedState) {
+        let Some(component) = &mut self.component else { return };
+        let (name, injected) = (&self.parts.instance.name, &self.parts.injected);
+        let tell =
+            || injected.call(name, "checkpointed", || component.checkpointed(&state.decode()?));
+        match catch_unwind(AssertUnwindSafe(tell)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = with_causes(&*error);
+                tracing::warn!(instance = %name, error, "the source has failed in `checkpointed`");
+            }
+            Err(payload) => {
+                let failure = self.failure("checkpointed", Cause::panic(payload));
+                self.source_failed(failure);
+            }
+        }
     }
 
     /// Makes the position durable or notes it, where the guarantee asks for either.
@@ -78,23 +140,35 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
+    /// Writes a position ahead: of splits, those that have moved.
     pub(super) fn persist(&mut self, position: &EncodedState) {
-        let Some(store) = &self.parts.store else { return };
-        let execution = self.parts.instance.execution;
-        if let Err(error) = store.write_position(execution, &self.part_name(), position) {
-            let failure = self.failure("position", Cause::error(error));
+        if let Err(cause) = self.write_position(position) {
+            let failure = self.failure("position", cause);
             self.base.context.fail(failure);
             // Not durable: they must not be seen.
             self.outgoing.clear();
+            return;
         }
+        self.tell_durable(position);
     }
 
-    fn part_name(&self) -> PartName {
-        part_name(&self.parts.instance.name)
-    }
-
-    /// A position that this instance has encoded.
-    fn of_codec(&self, bytes: &[u8]) -> EncodedState {
-        EncodedState { codec: self.parts.codec, bytes: bytes.to_vec() }
+    fn write_position(&mut self, position: &EncodedState) -> Result<(), Cause> {
+        let Some(store) = &self.parts.store else { return Ok(()) };
+        let (instance, codec) = (&self.parts.instance, self.parts.codec);
+        let write = |name: &PartName, position: &EncodedState| {
+            store.write_position(instance.execution, name, position).map_err(Cause::error)
+        };
+        if !C::HAS_SPLITS {
+            return write(&part_name(&instance.name), position);
+        }
+        let state = position.decode::<C::State>().map_err(Cause::error)?;
+        for (name, position) in C::parts(state, &instance.name, codec) {
+            let position = position.encode().map_err(Cause::error)?;
+            if self.persisted.get(&name) != Some(&position) {
+                write(&name, &position)?;
+                self.persisted.insert(name, position);
+            }
+        }
+        Ok(())
     }
 }

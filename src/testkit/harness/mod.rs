@@ -17,7 +17,7 @@ mod source;
 mod transactional;
 
 pub use operator::OperatorHarness;
-pub use source::check_source;
+pub use source::{check_source, check_split_source};
 pub use transactional::check_transactional_sink;
 
 fn instance(component: &str, index: usize, parallelism: usize) -> Instance {
