@@ -1,25 +1,31 @@
 //! Why a file cannot be read as lines.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
 /// Why a source of lines failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinesError {
-    /// The source has several instances.
+    /// The source reads one file, and has several instances.
     #[error("a file has one order of lines: give this source parallelism 1, not {parallelism}")]
     Parallelism {
         /// How many it has.
         parallelism: usize,
+    },
+    /// A file of the directory has a name by which its position cannot be kept.
+    #[error("cannot read {}: the name of the file is not UTF-8", path.display())]
+    FileName {
+        /// The file.
+        path: PathBuf,
     },
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
@@ -46,4 +52,17 @@ pub enum LinesError {
         /// Where it goes wrong.
         source: Utf8Error,
     },
+}
+
+impl LinesError {
+    /// What the operating system's reason becomes when this was tried.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether the file or directory is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }

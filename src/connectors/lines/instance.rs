@@ -1,202 +1,184 @@
-//! The one instance of a source of lines.
+//! One instance of a source of lines: its files, in turn.
+//!
+//! ```text
+//!   added, grown ──▶ waiting ──▶ open (64 at most, in turn) ──▶ at its end: closed, its position is kept
+//!                       ▲           │
+//!                       └───────────┘  after many turns, where others wait
+//! ```
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
+use super::LinesSource;
 use super::error::LinesError;
-use super::position::{self, Place, Position};
-use super::{LinesSource, OnBadRecord, OnLostPosition};
+use super::file::{LinesFile, missing};
+use super::position::Position;
+use super::turn::Turn;
 use crate::api::instance::Instance;
-use crate::api::source::{Next, StatefulSource};
+use crate::api::source::Next;
 use crate::api::source_output::SourceOutput;
-use crate::connectors::lost_position::LostPosition;
-use crate::connectors::trail::Trail;
+use crate::api::split_source::{SplitSource, SplitStart};
 use crate::error::{BoxError, Permanent};
 
-/// How much is read from the file at once.
-const READ_BYTES: usize = 1 << 18;
-/// Bytes of a bad line that its dead letter and its error show.
-const SHOWN_BYTES: usize = 256;
-/// With so many bytes of lines the checksums are brought up to date.
-const LINES_BYTES: usize = 1 << 16;
+/// Files that are open at once, at most.
+const OPEN_MAX: usize = 64;
+/// Lines taken from one file before the next one has its turn.
+const LINES_PER_TURN: usize = 1024;
+/// Turns in one call, at most: files may be empty.
+const TURNS_PER_CALL: usize = 64;
+/// Turns of an open file, before it makes way for one that waits.
+const TURNS_OPEN: u32 = 16;
 
 pub(super) struct LinesInstance {
     source: LinesSource,
-    file: Option<BufReader<File>>,
-    trail: Trail,
-    /// The last line had no end. It was the last of the file, so nothing is read any more.
-    in_a_line: bool,
-    /// Lines that were read and are not in the trail yet.
+    files: BTreeMap<String, LinesFile>,
+    /// Those that are open, in turn.
+    open: VecDeque<String>,
+    /// Those that are not open, and may have something to be read.
+    waiting: VecDeque<String>,
+    /// When files that had been read to their ends were last looked at.
+    looked: Instant,
+    /// What a turn reads into.
     lines: Vec<u8>,
 }
 
 impl LinesInstance {
     pub(super) fn new(source: LinesSource) -> Self {
-        let (trail, lines) = (Trail::default(), Vec::new());
-        Self { source, file: None, trail, in_a_line: false, lines }
+        Self {
+            source,
+            files: BTreeMap::new(),
+            open: VecDeque::new(),
+            waiting: VecDeque::new(),
+            looked: Instant::now(),
+            lines: Vec::new(),
+        }
     }
 
-    fn io(&self, action: &'static str) -> impl FnOnce(io::Error) -> LinesError + use<> {
-        let path = self.source.path.clone();
-        move |source| LinesError::Io { action, path, source }
-    }
-
-    /// Where to begin in a file that had been read before.
-    fn resume(&mut self, file: &mut File, position: &Position) -> Result<(), BoxError> {
-        let loss = match position::find(file, position).map_err(self.io("read"))? {
-            Place::Found(trail) => {
-                // Still so if the file ends there: it may go on within that line until the next start.
-                self.in_a_line = position.in_a_line && trail.offset() == position.trail.offset;
-                self.trail = trail;
-                return Ok(());
+    /// Lets files that have grown wait for their turns, if it is time to look for them.
+    fn look(&mut self, every: Duration) -> Result<(), LinesError> {
+        if self.looked.elapsed() < every {
+            return Ok(());
+        }
+        for (name, file) in &mut self.files {
+            if file.has_changed()? {
+                self.waiting.push_back(name.clone());
             }
-            Place::Lost(loss) => loss,
-        };
-        let path = &self.source.path;
-        let policy = self.source.on_lost_position;
-        let lost = LostPosition::in_file(path, position.trail.offset, loss);
-        let offset = match policy {
-            OnLostPosition::Fail => return Err(Permanent::new(lost).into()),
-            OnLostPosition::Earliest => 0,
-            OnLostPosition::Latest => file.metadata().map_err(self.io("measure"))?.len(),
-        };
-        tracing::warn!(%lost, ?policy, offset, "the file is read from another place");
-        self.in_a_line = position::is_in_a_line(file, offset).map_err(self.io("read"))?;
-        self.trail = Trail::at(file, offset).map_err(self.io("read"))?;
+        }
+        self.looked = Instant::now();
         Ok(())
     }
 
-    /// Reads a line with its end into `lines`, at most a byte more than it may have; where it begins there, or `None` at the end
-    /// of the file.
-    fn read_line(&mut self) -> Result<Option<usize>, LinesError> {
-        let bytes_max = self.source.line_bytes_max;
-        let begin = self.lines.len();
-        let failed = self.io("read");
-        let Some(file) = &mut self.file else {
-            return Err(failed(io::Error::other("it is not open")));
-        };
-        let one_more = (bytes_max as u64).saturating_add(1);
-        let read = file.take(one_more).read_until(b'\n', &mut self.lines).map_err(failed)?;
-        if read <= bytes_max {
-            self.in_a_line |= read > 0 && self.lines.last() != Some(&b'\n');
-        }
-        Ok((read > 0).then_some(begin))
+    /// The file whose turn it is: one that waits, as long as there is room.
+    fn next(&mut self) -> Option<String> {
+        let opened = if self.open.len() < OPEN_MAX { self.waiting.pop_front() } else { None };
+        opened.or_else(|| self.open.pop_front())
     }
 
-    /// Goes on behind a line of which only the beginning was read, a piece at a time.
-    fn pass_over_line(&mut self) -> Result<(), LinesError> {
-        while self.lines.last() != Some(&b'\n') {
-            self.settle();
-            let failed = self.io("read");
-            let Some(file) = &mut self.file else { return Ok(()) };
-            let piece = file.take(READ_BYTES as u64).read_until(b'\n', &mut self.lines);
-            if piece.map_err(failed)? == 0 {
-                self.in_a_line = true;
-                break;
-            }
+    /// Emits what a file has, at most this many lines; how many it were.
+    fn take_turn(
+        &mut self,
+        name: String,
+        room: usize,
+        out: &mut SourceOutput<String>,
+    ) -> Result<usize, BoxError> {
+        let Some(file) = self.files.get_mut(&name) else { return Ok(0) };
+        if file.reader.is_none() && !file.open(&self.source)? {
+            return Ok(0);
         }
-        Ok(())
-    }
-
-    /// Emits a line, or lets it take the course of a bad record.
-    fn emit(&mut self, begin: usize, out: &mut SourceOutput<String>) -> Result<(), LinesError> {
-        let error = match self.decode(begin) {
-            Ok(event) => {
-                out.emit(event);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        let line = without_end(&self.lines[begin..]);
-        let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES)]).into_owned();
-        if matches!(error, LinesError::TooLong { .. }) {
-            self.pass_over_line()?;
+        let wanted = room.min(LINES_PER_TURN);
+        let found = Turn::new(file, &self.source, &mut self.lines).read(wanted, out)?;
+        file.turns += 1;
+        if found < wanted {
+            file.finish()?;
+        } else if file.turns >= TURNS_OPEN && !self.waiting.is_empty() {
+            file.pause();
+            self.waiting.push_back(name);
+        } else {
+            self.open.push_back(name);
         }
-        match self.source.on_bad_record {
-            OnBadRecord::Fail => out.reject(shown, error),
-            OnBadRecord::Skip => out.skip(error),
-        }
-        Ok(())
-    }
-
-    /// The event of a line.
-    fn decode(&self, begin: usize) -> Result<String, LinesError> {
-        let offset = self.trail.offset() + begin as u64;
-        let (path, bytes_max) = (|| self.source.path.clone(), self.source.line_bytes_max);
-        if self.lines.len() - begin > bytes_max {
-            return Err(LinesError::TooLong { path: path(), offset, bytes_max });
-        }
-        let line = without_end(&self.lines[begin..]);
-        let text = std::str::from_utf8(line).map_err(|source| {
-            let bytes = line[..line.len().min(SHOWN_BYTES)].escape_ascii().to_string();
-            LinesError::NotUtf8 { path: path(), offset, bytes, source }
-        })?;
-        Ok(text.to_owned())
-    }
-
-    /// Brings the trail to the end of what was read.
-    fn settle(&mut self) {
-        self.trail.extend(&self.lines);
-        self.lines.clear();
-        // One long line must not hold its memory for ever.
-        self.lines.shrink_to(4 * LINES_BYTES);
+        Ok(found)
     }
 }
 
-impl StatefulSource for LinesInstance {
+impl SplitSource for LinesInstance {
     type Out = String;
-    type State = Position;
+    type Position = Position;
 
-    fn setup(&mut self, instance: &Instance, state: Option<Position>) -> Result<(), BoxError> {
-        if instance.parallelism() > 1 {
-            let parallelism = instance.parallelism();
+    fn setup(&mut self, instance: &Instance) -> Result<(), BoxError> {
+        let parallelism = instance.parallelism();
+        if parallelism > 1 && self.source.input.is_one_file() {
             return Err(Permanent::new(LinesError::Parallelism { parallelism }).into());
         }
-        let opened = File::open(&self.source.path).map_err(self.io("open"));
-        let mut file = opened.map_err(|error| match &error {
-            LinesError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Permanent::new(error).into()
-            }
-            _ => BoxError::from(error),
-        })?;
-        if let Some(position) = state {
-            self.resume(&mut file, &position)?;
-        }
-        file.seek(SeekFrom::Start(self.trail.offset())).map_err(self.io("seek in"))?;
-        self.file = Some(BufReader::with_capacity(READ_BYTES, file));
         Ok(())
     }
 
-    fn get_events(&mut self, out: &mut SourceOutput<String>) -> Result<Next, BoxError> {
-        for _ in 0..out.room() {
-            let begin = match self.in_a_line {
-                true => None,
-                false => self.read_line()?,
-            };
-            let Some(begin) = begin else {
-                self.settle();
-                return Ok(Next::End);
-            };
-            self.emit(begin, out)?;
-            if self.lines.len() >= LINES_BYTES {
-                self.settle();
-            }
-        }
-        self.settle();
-        Ok(Next::Now)
+    fn discover(&mut self) -> Result<Vec<String>, BoxError> {
+        self.source.input.names().map_err(|error| match &error {
+            LinesError::FileName { .. } => Permanent::new(error).into(),
+            _ if error.is_not_found() => Permanent::new(error).into(),
+            _ => error.into(),
+        })
     }
 
-    fn state(&self) -> Position {
-        Position { trail: self.trail.mark(), in_a_line: self.in_a_line }
+    fn discover_every(&self) -> Option<Duration> {
+        self.source.input.discover_every()
+    }
+
+    fn add(&mut self, split: &str, start: SplitStart<Position>) -> Result<(), BoxError> {
+        let path = self.source.input.path_of(split);
+        let path = path.ok_or_else(|| format!("\"{split}\" is no file of this source"))?;
+        let mut file = LinesFile::new(path);
+        let has_more = match start.position() {
+            Some(position) => file.resume(&position, &self.source)?,
+            None => {
+                if !self.source.input.is_directory() {
+                    file.try_open().map_err(|error| missing(error, &self.source))?;
+                }
+                true
+            }
+        };
+        if has_more {
+            self.waiting.push_back(split.to_owned());
+        }
+        self.files.insert(split.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&mut self, split: &str) -> Result<(), BoxError> {
+        self.files.remove(split);
+        self.open.retain(|name| name != split);
+        self.waiting.retain(|name| name != split);
+        Ok(())
+    }
+
+    fn position(&self, split: &str) -> Position {
+        let file = self.files.get(split);
+        file.expect("only files that were added are asked for").position()
+    }
+
+    fn get_events(&mut self, out: &mut SourceOutput<String>) -> Result<Next, BoxError> {
+        let every = self.discover_every();
+        if let Some(every) = every {
+            self.look(every)?;
+        }
+        let mut room = out.room();
+        for _ in 0..TURNS_PER_CALL {
+            if room == 0 {
+                break;
+            }
+            let Some(name) = self.next() else { break };
+            room -= self.take_turn(name, room, out)?;
+        }
+        if !self.open.is_empty() || !self.waiting.is_empty() {
+            return Ok(Next::Now);
+        }
+        Ok(match every {
+            Some(every) => Next::After(every.saturating_sub(self.looked.elapsed())),
+            None => Next::End,
+        })
     }
 
     fn event_bytes(line: &String) -> usize {
         size_of::<String>() + line.len()
     }
-}
-
-/// A line without `\n` or `\r\n`, and without any more `\r` before it.
-fn without_end(line: &[u8]) -> &[u8] {
-    let kept = line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
-    &line[..kept.map_or(0, |last| last + 1)]
 }
