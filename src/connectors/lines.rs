@@ -15,6 +15,8 @@ mod file;
 mod input;
 mod instance;
 mod position;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use error::LinesError;
@@ -248,48 +250,5 @@ impl Job {
             self.graph.lock().refuse(option, reason.clone());
         }
         self.split_source(name, move || LinesInstance::new(source.clone()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::check_split_source;
-
-    /// The lines of a source, by the names of its files.
-    fn read(source: LinesSource) -> Vec<(String, Vec<String>)> {
-        let read = check_split_source(|| LinesInstance::new(source.clone()));
-        read.expect("lines are read").into_iter().collect()
-    }
-
-    #[test]
-    fn lines_go_on_at_the_next_line_whatever_their_lengths_and_ends() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let text = "one\n\ntwo lines\r\nüñí\nno newline at the end";
-        std::fs::write(file.path(), text).expect("text is written");
-        let read = read(LinesSource::new(file.path()));
-        let expected = ["one", "", "two lines", "üñí", "no newline at the end"];
-        assert_eq!(read[0].1, expected);
-    }
-
-    #[test]
-    fn lines_of_more_bytes_than_are_looked_at_go_on_from_everywhere() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let line = |n: usize| format!("{n} {}", "x".repeat(n % 900));
-        let lines: Vec<String> = (0..1_000).map(line).collect();
-        std::fs::write(file.path(), lines.join("\n") + "\n").expect("text is written");
-        assert_eq!(read(LinesSource::new(file.path()))[0].1, lines);
-    }
-
-    #[test]
-    fn each_of_more_files_than_are_open_at_once_goes_on_from_everywhere() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let lines_of = |n: usize| (0..n % 7).map(|line| format!("{line} of {n}")).collect();
-        let files: Vec<(String, Vec<String>)> =
-            (0..150).map(|n| (format!("file-{n:03}"), lines_of(n))).collect();
-        for (name, lines) in &files {
-            std::fs::write(directory.path().join(name), lines.join("\n")).expect("written");
-        }
-        assert_eq!(read(LinesSource::in_directory(directory.path())), files);
     }
 }

@@ -43,14 +43,14 @@ pub(crate) struct SplitComponent<S: SplitSource> {
     source: S,
     shared: SharedSplits,
     instance: usize,
-    /// The splits that have been added, and the state of the sharing that they follow.
-    mine: Vec<String>,
+    /// The splits that have been added, since when they are this instance's, and the state of the sharing that they follow.
+    mine: BTreeMap<String, u64>,
     version: u64,
 }
 
 impl<S: SplitSource> SplitComponent<S> {
     pub(crate) fn new(source: S, shared: SharedSplits) -> Self {
-        Self { source, shared, instance: 0, mine: Vec::new(), version: 0 }
+        Self { source, shared, instance: 0, mine: BTreeMap::new(), version: 0 }
     }
 
     /// Adds what has become this instance's, and removes what is gone.
@@ -59,11 +59,11 @@ impl<S: SplitSource> SplitComponent<S> {
             let splits = self.shared.splits.lock();
             (splits.version(), splits.of(self.instance))
         };
-        for gone in self.mine.iter().filter(|split| !now.contains(split)) {
+        for (gone, _) in self.mine.iter().filter(|(split, since)| now.get(*split) != Some(since)) {
             tracing::info!(split = gone, "a split is gone");
             self.source.remove(gone)?;
         }
-        for split in now.iter().filter(|split| !self.mine.contains(split)) {
+        for (split, _) in now.iter().filter(|(split, since)| self.mine.get(*split) != Some(since)) {
             let start = match known.remove(split) {
                 Some(position) => SplitStart::At(position),
                 None => self.start_of(split)?,
@@ -76,6 +76,10 @@ impl<S: SplitSource> SplitComponent<S> {
 
     /// Where to begin with a split of which this execution knows no position.
     fn start_of(&self, split: &str) -> Result<SplitStart<S::Position>, BoxError> {
+        if self.shared.splits.lock().was_gone(split) {
+            // What is stored is where its predecessor was.
+            return Ok(SplitStart::Appeared);
+        }
         Ok(match (self.shared.stored)(split)? {
             Some(position) => SplitStart::At(position.decode().map_err(Permanent::new)?),
             None if self.shared.is_first_run && self.was_at_the_start(split) => SplitStart::First,
@@ -148,7 +152,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
 
     fn state(&self) -> Self::State {
         let position = |split: &String| (split.clone(), self.source.position(split));
-        SplitPositions(self.mine.iter().map(position).collect())
+        SplitPositions(self.mine.keys().map(position).collect())
     }
 
     fn parts(state: Self::State, of: &InstanceName, codec: CodecId) -> Vec<Part> {
@@ -162,7 +166,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
 
     fn checkpointed(&mut self, state: &Self::State) -> Result<(), BoxError> {
         let (mine, source) = (&self.mine, &mut self.source);
-        let mut still_here = state.0.iter().filter(|(split, _)| mine.contains(split));
+        let mut still_here = state.0.iter().filter(|(split, _)| mine.contains_key(*split));
         still_here.try_for_each(|(split, position)| source.checkpointed(split, position))
     }
 

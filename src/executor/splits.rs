@@ -14,7 +14,9 @@ use crate::clock::Timestamp;
 pub(crate) struct Splits {
     instances: usize,
     /// The instance that has each.
-    of: BTreeMap<String, usize>,
+    of: BTreeMap<String, Dealt>,
+    /// What has been gone in this execution: if it comes back, it is another split of that name.
+    gone: BTreeSet<String>,
     /// What was found at first, once that is known.
     at_the_start: Option<BTreeSet<String>>,
     next_look: Option<Timestamp>,
@@ -24,12 +26,19 @@ pub(crate) struct Splits {
     version: u64,
 }
 
+/// To whom a split belongs, and since which version: one that was gone and has come back is another one.
+#[derive(Clone, Copy, Debug)]
+struct Dealt {
+    instance: usize,
+    since: u64,
+}
+
 impl Splits {
     /// Those of a checkpoint, in turn.
     pub(crate) fn restored(instances: usize, names: impl IntoIterator<Item = String>) -> Self {
         let names: BTreeSet<String> = names.into_iter().collect();
-        let of = names.into_iter().zip((0..instances).cycle()).collect();
-        Self { instances, of, ..Self::default() }
+        let dealt = (0..instances).cycle().map(|instance| Dealt { instance, since: 0 });
+        Self { instances, of: names.into_iter().zip(dealt).collect(), ..Self::default() }
     }
 
     /// Whether somebody has to look for splits before an instance can begin.
@@ -50,17 +59,27 @@ impl Splits {
     pub(crate) fn found(&mut self, names: Vec<String>) {
         let names: BTreeSet<String> = names.into_iter().collect();
         self.at_the_start.get_or_insert_with(|| names.clone());
-        let before = self.of.len();
+        let next = self.version + 1;
+        let gone: Vec<String> =
+            self.of.keys().filter(|name| !names.contains(*name)).cloned().collect();
         self.of.retain(|name, _| names.contains(name));
-        let mut changed = self.of.len() != before;
+        let mut changed = !gone.is_empty();
+        self.gone.extend(gone);
+        let mut counts = self.counts();
         for name in names {
-            let fewest = self.fewest();
             self.of.entry(name).or_insert_with(|| {
+                let instance = fewest(&counts, &self.closed);
+                counts[instance] += 1;
                 changed = true;
-                fewest
+                Dealt { instance, since: next }
             });
         }
         self.version += u64::from(changed);
+    }
+
+    /// Whether the split, of which there may be one, is another one than that of the checkpoint.
+    pub(crate) fn was_gone(&self, split: &str) -> bool {
+        self.gone.contains(split)
     }
 
     /// Whether the split was there when the execution began.
@@ -78,18 +97,23 @@ impl Splits {
         self.closed.insert(instance);
     }
 
-    fn fewest(&self) -> usize {
-        let mut counts = vec![0_usize; self.instances];
-        self.of.values().for_each(|instance| counts[*instance] += 1);
-        let open = (0..self.instances).filter(|instance| !self.closed.contains(instance));
-        open.min_by_key(|instance| counts[*instance]).unwrap_or_default()
+    fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.instances];
+        self.of.values().for_each(|dealt| counts[dealt.instance] += 1);
+        counts
     }
 
-    /// The splits of an instance, by name.
-    pub(crate) fn of(&self, instance: usize) -> Vec<String> {
-        let its = self.of.iter().filter(|(_, of)| **of == instance);
-        its.map(|(name, _)| name.clone()).collect()
+    /// The splits of an instance, by name, and since which version it has each.
+    pub(crate) fn of(&self, instance: usize) -> BTreeMap<String, u64> {
+        let its = self.of.iter().filter(|(_, dealt)| dealt.instance == instance);
+        its.map(|(name, dealt)| (name.clone(), dealt.since)).collect()
     }
+}
+
+/// The instance that has the fewest splits, among those whose input is not over.
+fn fewest(counts: &[usize], closed: &BTreeSet<usize>) -> usize {
+    let open = (0..counts.len()).filter(|instance| !closed.contains(instance));
+    open.min_by_key(|instance| counts[*instance]).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -102,7 +126,7 @@ mod tests {
 
     /// What every instance has.
     fn dealt(splits: &Splits) -> String {
-        let of = |instance| splits.of(instance).join(" ");
+        let of = |instance| splits.of(instance).into_keys().collect::<Vec<_>>().join(" ");
         (0..splits.instances).map(of).collect::<Vec<_>>().join(" | ")
     }
 
@@ -127,6 +151,22 @@ mod tests {
         assert_eq!(dealt(&splits), "c d | aa b");
         splits.found(Vec::new());
         assert_eq!(dealt(&splits), " | ");
+    }
+
+    #[test]
+    fn a_split_that_was_gone_is_another_one_when_it_comes_back() {
+        let mut splits = Splits::restored(1, names("a b"));
+        splits.found(names("a b"));
+        let before = splits.of(0);
+        splits.found(names("b"));
+        splits.found(names("a b"));
+        assert!(splits.was_gone("a") && !splits.was_gone("b"));
+        let after = splits.of(0);
+        assert_eq!(before["b"], after["b"]);
+        assert_ne!(
+            before["a"], after["a"],
+            "an instance that has not heard of it in between sees it"
+        );
     }
 
     #[test]

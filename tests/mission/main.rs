@@ -20,6 +20,7 @@ mod handles;
 mod idle;
 mod keyed;
 mod keys;
+mod line_files;
 mod lines;
 mod log_positions;
 mod merge;

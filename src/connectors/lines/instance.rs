@@ -54,6 +54,12 @@ impl LinesInstance {
         }
     }
 
+    /// How many files are open.
+    #[cfg(test)]
+    pub(super) fn open_files(&self) -> usize {
+        self.files.values().filter(|file| file.reader.is_some()).count()
+    }
+
     /// Lets files that have grown wait for their turns, if it is time to look for them.
     fn look(&mut self, every: Duration) -> Result<(), LinesError> {
         if self.looked.elapsed() < every {
