@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
     LinesSource, Next, OnLostPosition, Refused, RunError, SourceOutput, StatefulSource,
+    TransactionalFiles,
 };
 use tempfile::TempDir;
 
@@ -285,6 +287,63 @@ fn thousands_of_files_are_read_once_each_and_by_all_instances() {
         }
         assert_all_once(name, &seen, scene.input.path());
     }
+}
+
+const CHILD_INPUT: &str = "STREAMWORK_LINE_FILES_INPUT";
+const CHILD_STORES: &str = "STREAMWORK_LINE_FILES_STORES";
+
+/// The process that is killed.
+#[test]
+fn copies_a_directory_when_it_is_told_to() {
+    let (Ok(input), Ok(stores)) = (std::env::var(CHILD_INPUT), std::env::var(CHILD_STORES)) else {
+        return;
+    };
+    let out = Path::new(&stores).join("out");
+    let line = |line: &String, file: &mut Vec<u8>| {
+        file.extend_from_slice(line.as_bytes());
+        file.push(b'\n');
+    };
+    let job = Job::new("files");
+    let lines = job.lines("lines", LinesSource::in_directory(input)).parallelism(3);
+    lines.transactional_sink("out", TransactionalFiles::factory(out, line));
+    job.run(guarantee("exactly-once", &Path::new(&stores).join("store"))).expect("it runs");
+}
+
+#[test]
+fn a_process_that_is_killed_goes_on_in_each_file_and_repeats_no_line() {
+    let files = || (0..6).map(|n| format!("f{n}"));
+    let scene = Scene::with(files().map(|file| (file.clone(), lines(&file, 0..20_000))));
+    let out = scene.stores.path().join("out");
+    let committed = || {
+        let entries =
+            fs::read_dir(&out).into_iter().flatten().map(|entry| entry.expect("an entry"));
+        let whole = |path: &PathBuf| path.extension().is_none();
+        entries.map(|entry| entry.path()).filter(whole).collect::<Vec<_>>()
+    };
+    let spawn = || {
+        Command::new(std::env::current_exe().expect("this test is a file"))
+            .args(["--exact", "line_files::copies_a_directory_when_it_is_told_to"])
+            .env(CHILD_INPUT, scene.input.path())
+            .env(CHILD_STORES, scene.stores.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("this test can be started again")
+    };
+    let mut killed = 0;
+    for _ in 0..5 {
+        let (before, mut child) = (committed().len(), spawn());
+        let mut ended = || child.try_wait().expect("it can be asked").is_some();
+        wait_until("something is committed", || committed().len() > before || ended());
+        killed += usize::from(!ended());
+        child.kill().expect("it can be killed");
+        child.wait().expect("it has ended");
+    }
+    assert!(killed > 1, "the work was done before it was killed");
+    assert!(spawn().wait().expect("it ends").success(), "the last one comes to its end");
+    let text: String =
+        committed().iter().map(|path| fs::read_to_string(path).expect("it is there")).collect();
+    let counts = counts(text.lines());
+    assert_eq!((text.lines().count(), counts.len()), (120_000, 120_000));
 }
 
 /// Where there is one file, its position is good wherever the file lies.

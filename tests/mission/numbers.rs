@@ -18,8 +18,8 @@ use streamwork::testkit::{
 };
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, EventLogSource, EventTime, ExactlyOnce,
-    Guarantee, Instance, Job, JobError, JobReport, Next, Output, Refused, Restarts, Source,
-    SourceOutput, StatefulOperator, StatefulSource, Stream,
+    Guarantee, Instance, Job, JobError, JobReport, LinesSource, Next, Output, Refused, Restarts,
+    Source, SourceOutput, StatefulOperator, StatefulSource, Stream,
 };
 
 use crate::process;
@@ -53,6 +53,7 @@ const OPTIONS: &[(&str, fn())] = &[
     ("parallelism", parallelism),
     ("channel", channel),
     ("poll_every", poll_every),
+    ("discover_every", discover_every),
     ("per_second_max", per_second_max),
     ("from_time", from_time),
     ("log partitions", log_partitions),
@@ -520,6 +521,29 @@ fn poll_every() {
     for interval in [LEAST, Duration::from_millis(20), Duration::from_secs(3600)] {
         value(interval);
         assert_eq!(read_one(|source| source.poll_every(interval)).unwrap(), [0]);
+    }
+}
+
+fn discover_every() {
+    let directory = directory();
+    std::fs::write(directory.join("lines"), "one\n").unwrap();
+    let follow = |interval| {
+        let (job, seen) = (Job::new("tried"), Collected::new());
+        let source = LinesSource::in_directory(&directory).discover_every(interval);
+        job.lines("lines", source).sink("seen", seen.factory());
+        let handle = job.start(AtMostOnce::new())?;
+        wait_until("the line is read", || seen.len() == 1);
+        handle.stop_within(Duration::from_secs(10)).expect("it stops");
+        Ok::<_, Refused>(())
+    };
+    for interval in [NOTHING, Duration::MAX] {
+        value(interval);
+        let refused = follow(interval).unwrap_err();
+        assert!(matches!(refused, Refused::Option { option: "discover_every", .. }), "{refused}");
+    }
+    for interval in [LEAST, Duration::from_millis(20), Duration::from_secs(3600)] {
+        value(interval);
+        follow(interval).unwrap();
     }
 }
 
