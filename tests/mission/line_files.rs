@@ -260,6 +260,7 @@ fn a_file_that_is_replaced_while_it_is_followed_ends_the_job_with_its_name() {
     let handle = scene.follow("exactly-once", 2, &seen);
     wait_until("it is read", || seen.len() == 9);
     scene.put("a", "another\n");
+    wait_until("the job ends", || handle.is_finished());
     let error = handle.wait().expect_err("it is another file").to_string();
     let place = format!("{}: cannot go on at 36", scene.path("a").display());
     assert!(error.contains(&place), "{error}");
