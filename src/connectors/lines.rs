@@ -111,7 +111,8 @@ impl LinesSource {
     ///
     /// The source reads what is there when the job starts, and ends; or see [`discover_every`](LinesSource::discover_every).
     /// A file is known by its name: one that is renamed is read again, and one that is gone is forgotten, with what has not
-    /// been read of it.
+    /// been read of it. At-most-once with a store forgets it only while the job runs: in a later run, another file of that
+    /// name is a lost position.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -182,7 +183,7 @@ impl LinesSource {
     /// while seen.len() < 3 {
     ///     std::thread::yield_now();
     /// }
-    /// handle.stop()?;
+    /// handle.stop_within(Duration::from_secs(10))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn discover_every(mut self, interval: Duration) -> Self {

@@ -56,6 +56,7 @@ impl<'a> Turn<'a> {
         let begin = self.lines.len();
         let read = self.read_until_end((bytes_max as u64).saturating_add(1))?;
         if read == 0 {
+            self.file.held_back = None;
             return Ok(None);
         }
         if read <= bytes_max && !self.lines.ends_with(b"\n") {
