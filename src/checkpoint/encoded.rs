@@ -1,5 +1,7 @@
 //! [`EncodedState`]: the bytes of a state, and what made them of it.
 
+use std::io::Write;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,11 +32,8 @@ impl EncodedState {
     /// [`CodecError::Encode`] if its `Serialize` fails or the codec cannot express it, [`CodecError::Unknown`] if there is
     /// no such codec.
     pub fn of<S: Serialize>(state: &S, codec: CodecId) -> Result<Self, CodecError> {
-        let bytes = match codec {
-            Bincode::ID => Bincode::encode(state)?,
-            MessagePack::ID => MessagePack::encode(state)?,
-            codec => return Err(CodecError::Unknown { codec }),
-        };
+        let mut bytes = Vec::new();
+        encode_into(state, codec, &mut bytes)?;
         Ok(Self { codec, bytes })
     }
 
@@ -50,6 +49,19 @@ impl EncodedState {
             MessagePack::ID => MessagePack::decode(&self.bytes),
             codec => Err(CodecError::Unknown { codec }),
         }
+    }
+}
+
+/// Encodes a state, handing on the bytes as they come.
+pub(super) fn encode_into<S: Serialize, W: Write>(
+    state: &S,
+    codec: CodecId,
+    to: &mut W,
+) -> Result<(), CodecError> {
+    match codec {
+        Bincode::ID => Bincode::encode_into(state, to),
+        MessagePack::ID => MessagePack::encode_into(state, to),
+        codec => Err(CodecError::Unknown { codec }),
     }
 }
 

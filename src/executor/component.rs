@@ -307,7 +307,7 @@ pub(crate) fn salvage<C: Component>(
     timers: Timers,
     codec: CodecId,
 ) -> Result<Option<EncodedState>, CodecError> {
-    component.snapshot(timers, codec).map(Snapshot::encode).transpose()
+    component.snapshot(timers, codec).map(<dyn Snapshot>::encode).transpose()
 }
 
 /// State of a source, encoded on its own thread; it is a few offsets.

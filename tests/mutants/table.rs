@@ -241,8 +241,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "store a state without a look whether it comes back",
         file: "src/executor/checkpoint_writer.rs",
-        whole: "            true => part.encode_and_read_back(),\n",
-        broken: "            true => part.encode(),\n",
+        whole: "            true => part.write_and_read_back(to),\n",
+        broken: "            true => part.write(to),\n",
         killed_by: "tests/mission/state_types.rs::a_state_that_cannot_be_given_back_is_found_when_the_first_of_it_is_taken_and_named",
     },
     Mutant {
