@@ -1,10 +1,12 @@
 //! [`EncodedState`]: the bytes of a state, and what made them of it.
 
+use std::any::type_name;
 use std::io::Write;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::trace::trace_within;
 use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 
 /// The bytes of a state, and what turned it into them.
@@ -60,10 +62,19 @@ pub(super) fn encode_into<S: Serialize, W: Write>(
 ) -> Result<(), CodecError> {
     match codec {
         Bincode::ID => Bincode::encode_into(state, to),
-        MessagePack::ID => MessagePack::encode_into(state, to),
+        MessagePack::ID => {
+            trace_within(state, WRITTEN_DEPTH_MAX).map_err(|error| CodecError::Encode {
+                type_name: type_name::<S>(),
+                source: Box::new(error),
+            })?;
+            MessagePack::encode_into(state, to)
+        }
         codec => Err(CodecError::Unknown { codec }),
     }
 }
+
+/// Values inside each other that are written in MessagePack: fewer than are read, so that all that was written can be.
+const WRITTEN_DEPTH_MAX: usize = 200;
 
 /// Bytes are taken for those of [`Bincode`].
 impl<B: Into<Vec<u8>>> From<B> for EncodedState {
@@ -90,7 +101,7 @@ pub enum StateCodec {
     Auto,
     /// Values alone, in the order of the fields. A state whose type does not say what it is made of is refused.
     Positional,
-    /// Values with the names of their fields.
+    /// Values with the names of their fields, at most 200 inside each other; a deeper state cannot be stored.
     SelfDescribing,
 }
 

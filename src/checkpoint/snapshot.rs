@@ -325,9 +325,9 @@ mod tests {
     fn what_is_deeper_than_can_be_read_back_is_not_written() {
         let nested = |depth| (0..depth).fold(serde_json::json!(1), |of, _| serde_json::json!([of]));
         let written = |depth| EncodedState::of(&nested(depth), StateCodec::SELF_DESCRIBING);
-        let deepest = written(95).expect("encoded");
-        assert_eq!(deepest.decode::<serde_json::Value>().expect("decoded"), nested(95));
-        for depth in 90..300 {
+        let deepest = written(200).expect("encoded");
+        assert_eq!(deepest.decode::<serde_json::Value>().expect("decoded"), nested(200));
+        for depth in 190..300 {
             if let Ok(encoded) = written(depth) {
                 encoded.decode::<serde_json::Value>().expect("what is written can be read");
             }

@@ -115,7 +115,7 @@ pub struct Bincode;
 /// MessagePack, with the names of fields and variants: for types whose `Deserialize` needs to be told what comes next
 /// (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`), and for types that will change.
 ///
-/// Values may be 100 deep inside each other; a deeper state cannot be stored. `Some(None)` is written as `None` is, and `Some(())` too: a state with such a
+/// What is more than 256 values deep is not decoded. `Some(None)` is written as `None` is, and `Some(())` too: a state with such a
 /// value is refused as soon as it is stored.
 ///
 /// ```
@@ -204,7 +204,6 @@ impl Codec for MessagePack {
 
     fn encode_into<T: Serialize, W: Write>(value: &T, to: &mut W) -> Result<(), CodecError> {
         let mut encoder = rmp_serde::Serializer::new(to).with_struct_map();
-        encoder.unstable_set_max_depth(WRITTEN_DEPTH_MAX);
         value.serialize(&mut encoder).map_err(|source| CodecError::Encode {
             type_name: type_name::<T>(),
             source: Box::new(source),
@@ -228,9 +227,6 @@ impl Codec for MessagePack {
 
 /// Values inside each other that are read; what lies deeper is refused before it exhausts the stack.
 const DEPTH_MAX: usize = 256;
-
-/// Values inside each other that are written: fewer, since reading counts some twice, and all that was written must be read.
-const WRITTEN_DEPTH_MAX: usize = 100;
 
 impl fmt::Display for CodecId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
