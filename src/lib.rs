@@ -133,7 +133,7 @@ pub use api::instance::Instance;
 pub use api::operator::{Operator, StatefulOperator};
 pub use api::output::Output;
 pub use api::side_output::{DeclaredOutput, SideOutput};
-pub use api::sink::{IdempotentSink, Sink, TransactionalSink};
+pub use api::sink::{IdempotentSink, Sink, Transaction, TransactionalSink};
 pub use api::source::{Next, OnStop, Source, StatefulSource};
 pub use api::source_output::SourceOutput;
 pub use api::split_source::{SplitSource, SplitStart};

@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use streamwork::checkpoint::{DirectoryStore, StoreError};
 use streamwork::storage::Disk;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, EventTime, ExactlyOnce,
-    Guarantee, Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink,
-    SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, DeadLetter, EventTime, ExactlyOnce, Guarantee,
+    Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink, SourceOutput,
+    StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
 
 /// Events of a run.
@@ -346,7 +346,7 @@ impl TransactionalSink for Ledger {
         self.open.push(event);
         Ok(())
     }
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<StoredNumber>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<StoredNumber>, BoxError> {
         let open = std::mem::take(&mut self.open);
         self.world.strike("ledger", "prepare")?;
         if open.is_empty() {
