@@ -157,7 +157,7 @@ pub use error::{BoxError, Cause, Failure, JobError, Permanent, Refused};
 pub use id::{CheckpointId, ExecutionId, InstanceName};
 pub use job::Job;
 pub use job::handle::{CheckpointRefused, JobControl, JobHandle, JobReport, Outcome, RunError};
-pub use job::job_plan::{JobPlan, ThreadGroup};
+pub use job::job_plan::{JobPlan, PlannedState, ThreadGroup};
 pub use job::keyed::KeyedStream;
 pub use job::stream::{Placed, Stream};
 pub use metrics::Metrics;
