@@ -263,6 +263,7 @@ pub(crate) mod sealed {
 
 /// What [`CheckpointStore::latest`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The checkpoint to start from.
     pub manifest: Manifest,
@@ -272,6 +273,7 @@ pub struct Recovered {
 
 /// A checkpoint that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAside {
     /// The execution that took it.
     pub execution: ExecutionId,
