@@ -22,7 +22,6 @@ use crate::storage::DiskEntry;
 /// assert_eq!(both, Removed { segments: 2, records: 42, bytes: 8100 });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Removed {
     /// How many segments.
     pub segments: u64,
