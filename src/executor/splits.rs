@@ -15,7 +15,9 @@ pub(crate) struct Splits {
     instances: usize,
     /// The instance that has each.
     of: BTreeMap<String, usize>,
-    /// What was found at first, once that is known.
+    /// The instance that had each of those that are gone.
+    gone: BTreeMap<String, usize>,
+    /// What was found at first, once that is known, and has been there ever since.
     at_the_start: Option<BTreeSet<String>>,
     next_look: Option<Timestamp>,
     /// Instances that have said that their input is over.
@@ -51,14 +53,21 @@ impl Splits {
         let names: BTreeSet<String> = names.into_iter().collect();
         self.at_the_start.get_or_insert_with(|| names.clone());
         let before = self.of.len();
+        for (name, instance) in self.of.iter().filter(|(name, _)| !names.contains(*name)) {
+            self.gone.insert(name.clone(), *instance);
+        }
         self.of.retain(|name, _| names.contains(name));
         let mut changed = self.of.len() != before;
+        self.at_the_start.iter_mut().for_each(|first| first.retain(|name| names.contains(name)));
         for name in names {
-            let fewest = self.fewest();
-            self.of.entry(name).or_insert_with(|| {
+            if !self.of.contains_key(&name) {
+                // Who had it may not have heard that it was gone; another one would read it beside that instance.
+                let had = self.gone.get(&name).copied();
+                let open = had.filter(|instance| !self.closed.contains(instance));
+                let instance = open.unwrap_or_else(|| self.fewest());
+                self.of.insert(name, instance);
                 changed = true;
-                fewest
-            });
+            }
         }
         self.version += u64::from(changed);
     }
@@ -68,14 +77,29 @@ impl Splits {
         self.at_the_start.as_ref().is_some_and(|names| names.contains(split))
     }
 
+    /// Whether the split was gone for a while, so that what the checkpoint has of it is forgotten.
+    pub(crate) fn has_been_gone(&self, split: &str) -> bool {
+        self.gone.contains_key(split)
+    }
+
     /// Changes whenever the splits of some instance do.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The input of this instance is over: it gets no more splits.
-    pub(crate) fn close(&mut self, instance: usize) {
-        self.closed.insert(instance);
+    /// The input of this instance is over: it gets no more splits. Not so if there has been a change since the
+    /// version that it follows, since that may have brought it another one.
+    pub(crate) fn close(&mut self, instance: usize, version: u64) -> bool {
+        let over = self.version == version;
+        if over {
+            self.closed.insert(instance);
+        }
+        over
+    }
+
+    /// This instance is built anew, and has not said that its input is over.
+    pub(crate) fn reopen(&mut self, instance: usize) {
+        self.closed.remove(&instance);
     }
 
     fn fewest(&self) -> usize {
@@ -134,12 +158,36 @@ mod tests {
         let mut splits = Splits::restored(2, []);
         splits.found(names("a b"));
         let version = splits.version();
-        splits.close(0);
+        assert!(splits.close(0, version));
         splits.found(names("a b"));
         assert_eq!(splits.version(), version, "nothing has changed");
         splits.found(names("a b c d"));
         assert_eq!(dealt(&splits), "a | b c d");
         assert_ne!(splits.version(), version);
+        splits.reopen(0);
+        splits.found(names("a b c d e"));
+        assert_eq!(dealt(&splits), "a e | b c d", "it has been built anew");
+    }
+
+    #[test]
+    fn an_instance_that_has_just_been_given_a_split_is_not_over() {
+        let mut splits = Splits::restored(2, []);
+        splits.found(names("a b"));
+        let before = splits.version();
+        splits.found(names("a b c"));
+        assert!(!splits.close(0, before), "`c` is its, and it does not know yet");
+        assert!(splits.close(0, splits.version()));
+    }
+
+    #[test]
+    fn a_split_that_comes_back_is_known_as_one_that_was_gone_and_goes_to_whoever_had_it() {
+        let mut splits = Splits::restored(2, names("a b c"));
+        splits.found(names("a b"));
+        assert!(splits.has_been_gone("c") && !splits.has_been_gone("a"));
+        splits.found(names("a"));
+        splits.found(names("a b c d"));
+        assert_eq!(dealt(&splits), "a c | b d");
+        assert!(splits.was_at_the_start("a") && !splits.was_at_the_start("b"));
     }
 
     #[test]
