@@ -89,7 +89,7 @@ impl Sink for Rejected {
     type In = DeadLetter<String>;
 
     fn write(&mut self, letter: DeadLetter<String>) -> Result<(), BoxError> {
-        let DeadLetter { event, failure, attempts } = letter;
+        let DeadLetter { event, failure, attempts, .. } = letter;
         let sql = "INSERT OR REPLACE INTO rejected VALUES (?1, ?2, ?3)";
         let row = params![event, failure.cause.to_string(), attempts];
         self.0.lock().execute(sql, row)?;

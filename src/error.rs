@@ -254,6 +254,7 @@ pub enum JobError {
 ///
 /// Its message ends with that of the cause; `source()` goes on behind that.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Failure {
     /// Component and instance.
     pub instance: InstanceName,

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use streamwork::{
-    BoxError, CheckpointId, Collector, Instance, Job, Next, Output, SourceOutput, StatefulOperator,
-    StatefulSource, TransactionalSink,
+    BoxError, Collector, Instance, Job, Next, Output, SourceOutput, StatefulOperator,
+    StatefulSource, Transaction, TransactionalSink,
 };
 
 const ACCOUNTS: u64 = 1_000;
@@ -281,7 +281,7 @@ impl TransactionalSink for Ledger {
         Ok(())
     }
 
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<Handle>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<Handle>, BoxError> {
         if self.open.is_empty() {
             return Ok(None);
         }

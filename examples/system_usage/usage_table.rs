@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
-use streamwork::{BoxError, CheckpointId, Instance, TransactionalSink};
+use streamwork::{BoxError, Instance, Transaction, TransactionalSink};
 
 use crate::fraud::feed::AnyError;
 use crate::job::{Row, Usage};
@@ -95,7 +95,7 @@ impl TransactionalSink for UsageSink {
         Ok(())
     }
 
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<Vec<Row>>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<Vec<Row>>, BoxError> {
         let newest = std::mem::take(&mut self.newest).into_iter();
         let rows: Vec<Row> = newest.map(|(counted_by, usage)| Row { counted_by, usage }).collect();
         Ok((!rows.is_empty()).then_some(rows))

@@ -7,6 +7,7 @@ use crate::error::Failure;
 /// Goes to the sink given by [`Stream::dead_letters`](crate::Stream::dead_letters); without one it
 /// is traced as an error and counted.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DeadLetter<T> {
     /// The event as its source emitted it.
     pub event: T,

@@ -16,7 +16,7 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::state::State;
 use crate::error::BoxError;
-use crate::id::CheckpointId;
+use crate::id::{CheckpointId, ExecutionId};
 
 /// Which of the three a sink is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,23 @@ pub trait Sink: 'static {
 )]
 pub trait IdempotentSink: Sink {}
 
+/// Which transaction a [`TransactionalSink`] is to prepare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transaction {
+    /// The life of the job in which it was written; 0 where nothing is stored.
+    pub execution: ExecutionId,
+    /// The checkpoint that is to hold its handle. Where transactions end with each batch, a number that grows.
+    pub checkpoint: CheckpointId,
+}
+
+impl Transaction {
+    /// One of this checkpoint; for tests of a sink.
+    pub fn new(execution: ExecutionId, checkpoint: CheckpointId) -> Self {
+        Self { execution, checkpoint }
+    }
+}
+
 /// A sink that shows what it was given only when told to: two-phase commit with the engine's
 /// checkpoints (or, where there are none, with its batches) as the coordinator.
 ///
@@ -149,7 +166,7 @@ pub trait TransactionalSink: 'static {
     ///
     /// # Errors
     /// An error fails what was written since the last call.
-    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Self::Handle>, BoxError>;
+    fn prepare(&mut self, transaction: Transaction) -> Result<Option<Self::Handle>, BoxError>;
 
     /// Makes a prepared transaction visible. Doing so again changes nothing, also when a consumer
     /// has taken away by then what was visible. It must not replace anything that is visible already.

@@ -24,6 +24,7 @@ pub enum Next {
 
 /// What a source does when its job is stopped or drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnStop {
     /// It emits nothing more.
     End,

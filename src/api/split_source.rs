@@ -88,8 +88,8 @@ pub trait SplitSource: 'static {
     /// passed. A split that is no longer named is removed from its instance.
     ///
     /// # Errors
-    /// At the start an error counts as a failure of the instance. Later it is told as a warning, and nothing is added or
-    /// removed until it works again.
+    /// At the start an error counts as a failure of the instance, and a panic always does. Later an error is told as a
+    /// warning, and nothing is added or removed until it works again.
     fn discover(&mut self) -> Result<Vec<String>, BoxError>;
 
     /// How often to look for splits that have appeared or gone. By default never: the splits are those of the start.
@@ -104,7 +104,9 @@ pub trait SplitSource: 'static {
     /// An error counts as a failure of the instance.
     fn add(&mut self, split: &str, start: SplitStart<Self::Position>) -> Result<(), BoxError>;
 
-    /// This split is no longer there; nothing more is emitted from it, and its position is forgotten.
+    /// This split is no longer there; nothing more is emitted from it, and its position is forgotten: one of the same name
+    /// that comes back is a split that has appeared. Only at-most-once with a store goes on at the old position, since
+    /// it must not repeat what may be the same.
     ///
     /// # Errors
     /// An error counts as a failure of the instance.
@@ -115,7 +117,8 @@ pub trait SplitSource: 'static {
     fn position(&self, split: &str) -> Self::Position;
 
     /// Emits what is there in any of its splits, up to about [`SourceOutput::room`] events, without waiting, and says when to
-    /// be asked again. An instance may have no split at all.
+    /// be asked again. An instance may have no split at all. [`Next::End`] does not count if a split has come to this
+    /// instance meanwhile: then it is added, and the source is asked again.
     ///
     /// # Errors
     /// An error means that the source is broken: the instance is built anew, or the job goes back.
@@ -126,7 +129,7 @@ pub trait SplitSource: 'static {
     /// one only, and not at all after a crash.
     ///
     /// # Errors
-    /// An error is told as a warning; the checkpoint stands.
+    /// An error is told as a warning; the checkpoint stands. A panic is a failure of the instance.
     fn checkpointed(&mut self, split: &str, position: &Self::Position) -> Result<(), BoxError> {
         let _ = (split, position);
         Ok(())

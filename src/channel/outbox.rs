@@ -26,6 +26,7 @@ const WIDE_LEAST: usize = 128;
 ///
 /// The dropping policies are refused under guarantees that may not lose events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// Wait: the sender takes no more input, and so back to the source.
     #[default]

@@ -1,8 +1,12 @@
 //! [`EncodedState`]: the bytes of a state, and what made them of it.
 
+use std::any::type_name;
+use std::io::Write;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::trace::trace_within;
 use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 
 /// The bytes of a state, and what turned it into them.
@@ -30,11 +34,8 @@ impl EncodedState {
     /// [`CodecError::Encode`] if its `Serialize` fails or the codec cannot express it, [`CodecError::Unknown`] if there is
     /// no such codec.
     pub fn of<S: Serialize>(state: &S, codec: CodecId) -> Result<Self, CodecError> {
-        let bytes = match codec {
-            Bincode::ID => Bincode::encode(state)?,
-            MessagePack::ID => MessagePack::encode(state)?,
-            codec => return Err(CodecError::Unknown { codec }),
-        };
+        let mut bytes = Vec::new();
+        encode_into(state, codec, &mut bytes)?;
         Ok(Self { codec, bytes })
     }
 
@@ -52,6 +53,28 @@ impl EncodedState {
         }
     }
 }
+
+/// Encodes a state, handing on the bytes as they come.
+pub(super) fn encode_into<S: Serialize, W: Write>(
+    state: &S,
+    codec: CodecId,
+    to: &mut W,
+) -> Result<(), CodecError> {
+    match codec {
+        Bincode::ID => Bincode::encode_into(state, to),
+        MessagePack::ID => {
+            trace_within(state, WRITTEN_DEPTH_MAX).map_err(|error| CodecError::Encode {
+                type_name: type_name::<S>(),
+                source: Box::new(error),
+            })?;
+            MessagePack::encode_into(state, to)
+        }
+        codec => Err(CodecError::Unknown { codec }),
+    }
+}
+
+/// Values inside each other that are written in MessagePack: fewer than are read, so that all that was written can be.
+const WRITTEN_DEPTH_MAX: usize = 200;
 
 /// Bytes are taken for those of [`Bincode`].
 impl<B: Into<Vec<u8>>> From<B> for EncodedState {
@@ -78,7 +101,7 @@ pub enum StateCodec {
     Auto,
     /// Values alone, in the order of the fields. A state whose type does not say what it is made of is refused.
     Positional,
-    /// Values with the names of their fields.
+    /// Values with the names of their fields, at most 200 inside each other; a deeper state cannot be stored.
     SelfDescribing,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hot path                 another thread                      disk
-//! state by value  ──►  Snapshot::encode  ──►  CheckpointStore::write_part, write_parts   (fsync)
+//! state by value  ──►  Snapshot::write  ──►  CheckpointStore::begin_part, write_parts    (fsync)
 //!                                             CheckpointStore::commit                    (rename = it exists)
 //! restart         ◄──  decode            ◄──  CheckpointStore::latest, read_part
 //! ```
@@ -37,11 +37,11 @@ pub use directory_store::DirectoryStore;
 pub use encoded::{EncodedState, StateCodec};
 pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartRecord};
 pub(crate) use shape::Shape;
-pub use snapshot::{Snapshot, snapshot};
+pub use snapshot::{PartSink, Snapshot, SnapshotError, snapshot};
 pub(crate) use snapshot::{encoded, read_back, state_snapshot};
 #[cfg(test)]
 pub(crate) use store::sealed::Sealed;
-pub use store::{CheckpointStore, Recovered, SetAside};
+pub use store::{CheckpointStore, PartWriter, Recovered, SetAside};
 pub use store_error::StoreError;
 pub use survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition};
 pub use unit::{HashRange, PartName, Unit};

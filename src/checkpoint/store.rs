@@ -15,10 +15,12 @@ use std::fmt;
 use super::{
     encoded::EncodedState,
     manifest::{Manifest, PartRecord},
+    snapshot::PartSink,
     store_error::StoreError,
     unit::PartName,
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::codec::CodecId;
 
 /// A place where complete checkpoints survive the process. It cannot be implemented elsewhere yet: its methods still change.
 ///
@@ -94,7 +96,43 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
         checkpoint: CheckpointId,
         name: &PartName,
         state: &EncodedState,
-    ) -> Result<PartRecord, StoreError>;
+    ) -> Result<PartRecord, StoreError> {
+        let mut part = self.begin_part(execution, checkpoint, name, state.codec)?;
+        part.append(&state.bytes)?;
+        part.finish()
+    }
+
+    /// Begins a part of a checkpoint that is being taken, whose bytes come piece by piece; how many there will be nobody
+    /// knows yet. What is not finished does not count.
+    ///
+    /// ```
+    /// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName, StateCodec};
+    /// use streamwork::CheckpointId;
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let store = DirectoryStore::open(directory.path()).unwrap();
+    /// let (execution, checkpoint) = (store.begin_execution().unwrap(), CheckpointId(1));
+    /// let counter = PartName::new("counter", 0);
+    /// let codec = StateCodec::POSITIONAL;
+    /// let mut part = store.begin_part(execution, checkpoint, &counter, codec).unwrap();
+    /// part.append(b"4").unwrap();
+    /// part.append(b"2").unwrap();
+    /// let mut manifest = Manifest::new(execution, checkpoint, "count");
+    /// manifest.parts = vec![part.finish().unwrap()];
+    /// store.commit(&manifest).unwrap();
+    /// assert_eq!(store.read_part(&manifest, &counter).unwrap().unwrap().bytes, b"42");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`write_part`](Self::write_part), which this is where all bytes are there.
+    fn begin_part<'a>(
+        &'a self,
+        execution: ExecutionId,
+        checkpoint: CheckpointId,
+        name: &PartName,
+        codec: CodecId,
+    ) -> Result<Box<dyn PartWriter + 'a>, StoreError>;
 
     /// Writes several parts of a checkpoint that is being taken, as [`write_part`](Self::write_part) does for each. On return
     /// the bytes of all survive a power failure; each counts only once a committed manifest holds its record.
@@ -207,6 +245,16 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     fn release(&self);
 }
 
+/// A part that is being written; see [`CheckpointStore::begin_part`].
+pub trait PartWriter: PartSink {
+    /// The part is whole. On return its bytes survive a power failure.
+    ///
+    /// # Errors
+    ///
+    /// As [`CheckpointStore::write_part`].
+    fn finish(self: Box<Self>) -> Result<PartRecord, StoreError>;
+}
+
 /// Stores come along with this crate until their shape has settled.
 pub(crate) mod sealed {
     /// Nobody else can name it.
@@ -215,6 +263,7 @@ pub(crate) mod sealed {
 
 /// What [`CheckpointStore::latest`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The checkpoint to start from.
     pub manifest: Manifest,
@@ -224,6 +273,7 @@ pub struct Recovered {
 
 /// A checkpoint that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAside {
     /// The execution that took it.
     pub execution: ExecutionId,

@@ -9,6 +9,7 @@ use crate::id::{CheckpointId, ExecutionId};
 ///
 /// A job that runs on the directory goes on meanwhile, so two things in it may be from different moments.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Survey {
     /// The newest execution id, `None` if none has ever begun, an error if a start would be refused because of it.
     pub execution: Result<Option<ExecutionId>, StoreError>,
@@ -22,6 +23,7 @@ pub struct Survey {
 
 /// One attempt at a checkpoint.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SurveyedCheckpoint {
     /// The execution that took it.
     pub execution: ExecutionId,
@@ -59,6 +61,7 @@ pub enum Condition {
 
 /// One file of positions.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SurveyedPosition {
     /// The file's name.
     pub file: String,

@@ -17,7 +17,18 @@ use serde::ser::{
 /// # Errors
 /// What its `Serialize` says.
 pub(super) fn trace<T: Serialize + ?Sized>(value: &T) -> Result<u64, Refused> {
-    value.serialize(Tracer)
+    trace_within(value, usize::MAX)
+}
+
+/// The trace of a value with so many values inside each other at most.
+///
+/// # Errors
+/// What its `Serialize` says, or that it is deeper.
+pub(super) fn trace_within<T: Serialize + ?Sized>(
+    value: &T,
+    levels: usize,
+) -> Result<u64, Refused> {
+    value.serialize(Tracer { levels })
 }
 
 /// Why a value cannot be traced: its own `Serialize` refuses.
@@ -38,7 +49,20 @@ impl ser::Error for Refused {
     }
 }
 
-struct Tracer;
+struct Tracer {
+    /// How many more values may be inside each other.
+    levels: usize,
+}
+
+impl Tracer {
+    /// A collection one level further in.
+    fn enter(self, kind: u64, ordered: bool) -> Result<Entries, Refused> {
+        let levels = self.levels.checked_sub(1);
+        let levels =
+            levels.ok_or_else(|| Refused("too many values inside each other".to_owned()))?;
+        Ok(Entries { kind, sum: 0, count: 0, ordered, key: 0, levels })
+    }
+}
 
 /// A collection on its way: its entries are summed up, each with its place where the place counts.
 struct Entries {
@@ -47,6 +71,7 @@ struct Entries {
     count: u64,
     ordered: bool,
     key: u64,
+    levels: usize,
 }
 
 fn mixed(a: u64, b: u64) -> u64 {
@@ -64,8 +89,9 @@ fn bytes(kind: u64, bytes: &[u8]) -> u64 {
 }
 
 impl Entries {
-    fn new(kind: u64, ordered: bool) -> Self {
-        Self { kind, sum: 0, count: 0, ordered, key: 0 }
+    /// The trace of something in it.
+    fn trace<T: Serialize + ?Sized>(&self, value: &T) -> Result<u64, Refused> {
+        trace_within(value, self.levels)
     }
 
     fn add(&mut self, entry: u64) {
@@ -129,7 +155,7 @@ impl Serializer for Tracer {
         Ok(mixed(6, 0))
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<u64, Refused> {
-        Ok(mixed(7, trace(value)?))
+        Ok(mixed(7, trace_within(value, self.levels)?))
     }
     fn serialize_unit(self) -> Result<u64, Refused> {
         Ok(mixed(8, 0))
@@ -150,7 +176,7 @@ impl Serializer for Tracer {
         _: &'static str,
         value: &T,
     ) -> Result<u64, Refused> {
-        trace(value)
+        trace_within(value, self.levels)
     }
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
@@ -159,17 +185,18 @@ impl Serializer for Tracer {
         variant: &'static str,
         value: &T,
     ) -> Result<u64, Refused> {
-        Ok(mixed(bytes(10, variant.as_bytes()), trace(value)?))
+        let of = self.enter(10, true)?;
+        Ok(mixed(bytes(10, variant.as_bytes()), of.trace(value)?))
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<Entries, Refused> {
         // It may be a set.
-        Ok(Entries::new(11, false))
+        self.enter(11, false)
     }
     fn serialize_tuple(self, _: usize) -> Result<Entries, Refused> {
-        Ok(Entries::new(11, true))
+        self.enter(11, true)
     }
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Entries, Refused> {
-        Ok(Entries::new(11, true))
+        self.enter(11, true)
     }
     fn serialize_tuple_variant(
         self,
@@ -178,13 +205,13 @@ impl Serializer for Tracer {
         variant: &'static str,
         _: usize,
     ) -> Result<Entries, Refused> {
-        Ok(Entries::new(bytes(12, variant.as_bytes()), true))
+        self.enter(bytes(12, variant.as_bytes()), true)
     }
     fn serialize_map(self, _: Option<usize>) -> Result<Entries, Refused> {
-        Ok(Entries::new(13, false))
+        self.enter(13, false)
     }
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries, Refused> {
-        Ok(Entries::new(13, false))
+        self.enter(13, false)
     }
     fn serialize_struct_variant(
         self,
@@ -193,7 +220,7 @@ impl Serializer for Tracer {
         variant: &'static str,
         _: usize,
     ) -> Result<Entries, Refused> {
-        Ok(Entries::new(bytes(14, variant.as_bytes()), false))
+        self.enter(bytes(14, variant.as_bytes()), false)
     }
     fn is_human_readable(&self) -> bool {
         false
@@ -204,7 +231,7 @@ impl SerializeSeq for Entries {
     type Ok = u64;
     type Error = Refused;
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.add(trace(value)?);
+        self.add(self.trace(value)?);
         Ok(())
     }
     fn end(self) -> Result<u64, Refused> {
@@ -216,11 +243,11 @@ impl SerializeMap for Entries {
     type Ok = u64;
     type Error = Refused;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        self.key = trace(key)?;
+        self.key = self.trace(key)?;
         Ok(())
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        let value = trace(value)?;
+        let value = self.trace(value)?;
         self.add(mixed(self.key, value));
         Ok(())
     }
@@ -235,7 +262,7 @@ macro_rules! places {
             type Ok = u64;
             type Error = Refused;
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-                self.add(trace(value)?);
+                self.add(self.trace(value)?);
                 Ok(())
             }
             fn end(self) -> Result<u64, Refused> {
@@ -261,7 +288,7 @@ macro_rules! fields {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), Refused> {
-                self.add(mixed(bytes(4, name.as_bytes()), trace(value)?));
+                self.add(mixed(bytes(4, name.as_bytes()), self.trace(value)?));
                 Ok(())
             }
             fn end(self) -> Result<u64, Refused> {

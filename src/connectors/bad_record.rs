@@ -18,6 +18,7 @@
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnBadRecord {
     /// It is an event that fails. Under at-most-once it is dropped, counted and told to the hook. Under
     /// at-least-once with the acknowledger a line is a dead letter at once, with what can be read of it; a

@@ -36,6 +36,7 @@ pub struct EventSender<T> {
 
 /// The event could not be sent and comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError<T> {
     /// The channel is full; the job is behind.
     #[error("the channel into the job is full")]

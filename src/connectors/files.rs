@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::file_names::{FileTransaction, PENDING, Series, TAKEN_BACK, prefix_of_instance};
 use crate::api::event::Event;
 use crate::api::instance::Instance;
-use crate::api::sink::TransactionalSink;
+use crate::api::sink::{Transaction, TransactionalSink};
 use crate::error::BoxError;
-use crate::id::{CheckpointId, ExecutionId};
+use crate::id::ExecutionId;
 use crate::storage::{Disk, RealDisk, create_dir_durably, is_there};
 
 /// Writes events into files, one per transaction and instance, called
@@ -206,7 +206,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         Ok(())
     }
 
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<Self::Handle>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<Self::Handle>, BoxError> {
         // Taken in any case: an error fails these events, and they must not go out with the next ones.
         let bytes = std::mem::take(&mut self.open);
         if bytes.is_empty() {

@@ -111,8 +111,8 @@ impl LinesSource {
     ///
     /// The source reads what is there when the job starts, and ends; or see [`discover_every`](LinesSource::discover_every).
     /// A file is known by its name: one that is renamed is read again, and one that is gone is forgotten, with what has not
-    /// been read of it. At-most-once with a store forgets it only while the job runs: in a later run, another file of that
-    /// name is a lost position.
+    /// been read of it. At-most-once with a store never forgets a position, since it may repeat nothing: another
+    /// file of that name is a lost position there.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;

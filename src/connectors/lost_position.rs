@@ -27,6 +27,7 @@ use crate::log::{LogId, Offset};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnLostPosition {
     /// The job ends with [`LostPosition`], and nothing is emitted.
     #[default]

@@ -121,6 +121,7 @@ pub(crate) enum SourceTerms {
 
 /// An event that was given up, as a hook learns of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Dropped {
     /// Who failed on it, and how.
     pub failure: Failure,

@@ -282,15 +282,18 @@ impl Execution {
         let store = self.store.clone();
         let ahead = matches!(self.terms.sources, SourceTerms::WriteAhead);
         let is_first_run = restored.is_none();
+        let splits = Arc::new(Mutex::new(splits));
+        let known = Arc::clone(&splits);
         let stored: Stored = Arc::new(move |split| {
             let name = PartName::of(&*component, "", Unit::Split(split.to_owned()));
             match (&store, &restored) {
                 (Some(store), _) if ahead && !is_anew => Ok(store.read_position(&name)?),
+                (Some(_), Some(_)) if !ahead && known.lock().has_been_gone(split) => Ok(None),
                 (Some(store), Some(manifest)) if !ahead => Ok(store.read_part(manifest, &name)?),
                 _ => Ok(None),
             }
         });
-        SharedSplits { splits: Arc::new(Mutex::new(splits)), stored, is_first_run }
+        SharedSplits { splits, stored, is_first_run, injected: self.injected.clone() }
     }
 }
 

@@ -12,12 +12,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::checkpoint::{
-    CheckpointStore, CodecError, ComponentRecord, Manifest, PartName, PartRecord, Snapshot,
-    StoreError,
+    CheckpointStore, CodecError, ComponentRecord, EncodedState, Manifest, PartName, PartRecord,
+    PartSink, Snapshot, SnapshotError, StoreError, encoded,
 };
 use crate::clock::Clock;
 use crate::error::{Cause, with_causes};
-use crate::executor::small_parts::{EncodedPart, SmallParts};
+use crate::executor::small_parts::{EncodedPart, PartOr, PartOrSmall, SmallParts};
 use crate::executor::writer_queue::{Taken, Task};
 use crate::id::{CheckpointId, ExecutionId};
 
@@ -140,29 +140,26 @@ impl CheckpointWriter {
             Task::Parts { checkpoint, instance, taken, parts } => {
                 self.answered.entry(checkpoint).or_default().push(instance);
                 for part in parts.take()? {
-                    let part = match self.encode(part) {
-                        Ok(part) => part,
-                        Err(Unencoded::Failed(reason)) => {
+                    match self.write(checkpoint, part) {
+                        Ok(()) => {}
+                        Err(Unwritten::Failed(reason)) => {
                             return Some(Written::Failed { checkpoint, reason });
                         }
-                        Err(Unencoded::NotGivenBack(name, error)) => {
+                        Err(Unwritten::NotGivenBack(name, error)) => {
                             return Some(Written::NotGivenBack { name, error });
                         }
-                    };
-                    if let Err(reason) = self.keep_or_store(checkpoint, part) {
-                        return Some(Written::Failed { checkpoint, reason });
                     }
                 }
                 Some(Written::Parts { checkpoint, instance, taken, work: self.work })
             }
             Task::LastParts { instance, parts } => {
-                Some(match parts.into_iter().map(|part| self.encode(part)).collect() {
+                Some(match parts.into_iter().map(|part| self.encode_last(part)).collect() {
                     Ok(encoded) => {
                         self.last_parts.insert(instance, encoded);
                         Written::LastParts { instance }
                     }
-                    Err(Unencoded::Failed(reason)) => Written::Unusable { instance, reason },
-                    Err(Unencoded::NotGivenBack(name, error)) => {
+                    Err(Unwritten::Failed(reason)) => Written::Unusable { instance, reason },
+                    Err(Unwritten::NotGivenBack(name, error)) => {
                         Written::NotGivenBack { name, error }
                     }
                 })
@@ -189,45 +186,82 @@ impl CheckpointWriter {
         }
     }
 
-    /// The state of one component as bytes; a panic of its `Serialize` is an error like any other. The first of
-    /// each component is read back as well.
-    fn encode(
+    /// Writes the state of one component, piece by piece; a small one is kept.
+    fn write(
+        &mut self,
+        of: CheckpointId,
+        (name, part): (PartName, Box<dyn Snapshot>),
+    ) -> Result<(), Unwritten> {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let (codec, execution) = (part.codec(), self.execution);
+        let begin = || store.begin_part(execution, of, &name, codec);
+        let mut sink = PartOrSmall::new(&begin, &*clock);
+        let began = clock.now();
+        let written = self.encode(&name, part, &mut sink);
+        self.work.encoding += clock.now().since(began).saturating_sub(sink.writing());
+        let stored = written
+            .and_then(|()| sink.finish().map_err(|error| Unwritten::Failed(with_causes(&error))));
+        let (stored, writing, bytes) = stored?;
+        self.work.writing += writing;
+        self.work.bytes += bytes;
+        self.work.parts += 1;
+        match stored {
+            PartOr::Large(record) => {
+                self.records.entry(of).or_default().insert(name, record);
+                Ok(())
+            }
+            PartOr::Small(bytes) => {
+                let full = self.small.keep(of, (name, EncodedState { codec, bytes }));
+                let stored = if full { self.store_small_parts(of) } else { Ok(()) };
+                stored.map_err(Unwritten::Failed)
+            }
+        }
+    }
+
+    /// The last state of one component as bytes, which are kept.
+    fn encode_last(
         &mut self,
         (name, part): (PartName, Box<dyn Snapshot>),
-    ) -> Result<EncodedPart, Unencoded> {
-        let (is_first, began) = (!self.read_back.contains(&name.component), self.clock.now());
+    ) -> Result<EncodedPart, Unwritten> {
+        let (codec, mut bytes) = (part.codec(), Vec::new());
+        self.encode(&name, part, &mut bytes)?;
+        Ok((name, EncodedState { codec, bytes }))
+    }
+
+    /// Encodes a state; a panic of its `Serialize` is an error like any other. The first of each component is read
+    /// back as well.
+    fn encode(
+        &mut self,
+        name: &PartName,
+        part: Box<dyn Snapshot>,
+        to: &mut dyn PartSink,
+    ) -> Result<(), Unwritten> {
+        let is_first = !self.read_back.contains(&name.component);
         let encoded = catch_unwind(AssertUnwindSafe(|| match is_first {
-            true => part.encode_and_read_back(),
-            false => part.encode(),
+            true => part.write_and_read_back(to),
+            false => part.write(to),
         }));
-        self.work.encoding += self.clock.now().since(began);
         if is_first {
             self.read_back.insert(name.component.clone());
         }
         match encoded {
-            Ok(Ok(state)) => Ok((name, state)),
-            Ok(Err(error @ CodecError::NotGivenBack { .. })) => {
-                Err(Unencoded::NotGivenBack(name, error))
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SnapshotError::Codec(error @ CodecError::NotGivenBack { .. }))) => {
+                Err(Unwritten::NotGivenBack(name.clone(), error))
             }
-            Ok(Err(error)) => Err(Unencoded::Failed(format!("{name}: {}", with_causes(&error)))),
-            Err(payload) => Err(Unencoded::Failed(format!("{name}: {}", Cause::panic(payload)))),
+            Ok(Err(SnapshotError::Store(error))) => Err(Unwritten::Failed(with_causes(&error))),
+            Ok(Err(error)) => Err(Unwritten::Failed(format!("{name}: {}", with_causes(&error)))),
+            Err(payload) => Err(Unwritten::Failed(format!("{name}: {}", Cause::panic(payload)))),
         }
     }
 
     fn keep_or_store(&mut self, of: CheckpointId, part: EncodedPart) -> Result<(), String> {
         let (name, state) = part;
-        self.work.bytes += state.bytes.len() as u64;
-        self.work.parts += 1;
-        if SmallParts::is_small(&state) {
-            let is_full = self.small.keep(of, (name, state));
-            return if is_full { self.store_small_parts(of) } else { Ok(()) };
+        match self.write(of, (name, encoded(state))) {
+            Ok(()) => Ok(()),
+            Err(Unwritten::Failed(reason)) => Err(reason),
+            Err(Unwritten::NotGivenBack(_, error)) => Err(with_causes(&error)),
         }
-        let began = self.clock.now();
-        let stored = self.store.write_part(self.execution, of, &name, &state);
-        self.work.writing += self.clock.now().since(began);
-        let record = stored.map_err(|error| with_causes(&error))?;
-        self.records.entry(of).or_default().insert(name, record);
-        Ok(())
     }
 
     fn store_small_parts(&mut self, of: CheckpointId) -> Result<(), String> {
@@ -297,9 +331,9 @@ impl CheckpointWriter {
     }
 }
 
-/// Why there are no bytes of a state.
-enum Unencoded {
-    /// It could not be encoded this time.
+/// Why a state was not written.
+enum Unwritten {
+    /// It could not be encoded or stored this time.
     Failed(String),
     /// It can be encoded, and its bytes do not give it back.
     NotGivenBack(PartName, CodecError),
@@ -327,7 +361,7 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{DirectoryStore, EncodedState, Recovered, encoded};
+    use crate::checkpoint::{CodecId, DirectoryStore, PartWriter, Recovered};
     use crate::clock::MonotonicClock;
     use crate::executor::instance::Parts;
     use crate::executor::writer_queue::Revocable;
@@ -368,20 +402,20 @@ mod tests {
         ) -> Result<Option<EncodedState>, StoreError> {
             self.store.read_part(of, name)
         }
-        fn write_part(
-            &self,
+        fn begin_part<'a>(
+            &'a self,
             execution: ExecutionId,
             checkpoint: CheckpointId,
             name: &PartName,
-            state: &EncodedState,
-        ) -> Result<PartRecord, StoreError> {
+            codec: CodecId,
+        ) -> Result<Box<dyn PartWriter + 'a>, StoreError> {
             match *self.fate.lock() {
                 Fate::Written => {}
                 Fate::Refused => return Err(StoreError::NotBegun),
                 Fate::Panic => panic!("no part is wanted"),
             }
             self.noted.lock().push(name.to_string());
-            self.store.write_part(execution, checkpoint, name, state)
+            self.store.begin_part(execution, checkpoint, name, codec)
         }
         fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
             self.noted.lock().push("commit".to_owned());

@@ -11,14 +11,14 @@ use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::output::Output;
 use crate::api::side_output::DeclaredOutput;
-use crate::api::sink::{Sink, TransactionalSink};
+use crate::api::sink::{Sink, Transaction, TransactionalSink};
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::checkpoint::{CodecError, CodecId, EncodedState, Snapshot, state_snapshot};
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Permanent};
 use crate::executor::blueprint::StateShape;
-use crate::id::CheckpointId;
+use crate::id::{CheckpointId, ExecutionId};
 use crate::time::EventTime;
 
 /// Timers as they are stored: nanoseconds that were left, and the tag.
@@ -208,13 +208,21 @@ type Stored<H> = (Vec<(CheckpointId, H)>, Option<H>);
 pub(crate) struct Transactional<S: TransactionalSink> {
     sink: S,
     commits: Commits,
+    execution: ExecutionId,
     batches: u64,
     prepared: Vec<(CheckpointId, S::Handle)>,
 }
 
 impl<S: TransactionalSink> Transactional<S> {
     pub(crate) fn new(sink: S, commits: Commits) -> Self {
-        Self { sink, commits, batches: 0, prepared: Vec::new() }
+        let execution = ExecutionId(0);
+        Self { sink, commits, execution, batches: 0, prepared: Vec::new() }
+    }
+}
+
+impl<S: TransactionalSink> Transactional<S> {
+    fn transaction(&self, checkpoint: CheckpointId) -> Transaction {
+        Transaction::new(self.execution, checkpoint)
     }
 }
 
@@ -235,6 +243,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         instance: &Instance,
         state: Option<&EncodedState>,
     ) -> Result<Timers, BoxError> {
+        self.execution = instance.execution();
         self.sink.setup(instance)?;
         if let Some(encoded) = state {
             let decoded = encoded.decode::<Stored<S::Handle>>().map_err(Permanent::new)?;
@@ -262,7 +271,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
     fn end_batch(&mut self) -> Result<(), BoxError> {
         if self.commits == Commits::EachBatch {
             self.batches += 1;
-            if let Some(handle) = self.sink.prepare(CheckpointId(self.batches))? {
+            if let Some(handle) = self.sink.prepare(self.transaction(CheckpointId(self.batches)))? {
                 self.sink.commit(handle)?;
             }
         }
@@ -271,7 +280,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
 
     fn prepare(&mut self, checkpoint: CheckpointId) -> Result<(), BoxError> {
         if self.commits == Commits::WithCheckpoint {
-            let handle = self.sink.prepare(checkpoint)?;
+            let handle = self.sink.prepare(self.transaction(checkpoint))?;
             self.prepared.extend(handle.map(|handle| (checkpoint, handle)));
         }
         Ok(())
@@ -307,7 +316,7 @@ pub(crate) fn salvage<C: Component>(
     timers: Timers,
     codec: CodecId,
 ) -> Result<Option<EncodedState>, CodecError> {
-    component.snapshot(timers, codec).map(Snapshot::encode).transpose()
+    component.snapshot(timers, codec).map(<dyn Snapshot>::encode).transpose()
 }
 
 /// State of a source, encoded on its own thread; it is a few offsets.

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::time::Duration;
 
-use crate::checkpoint::{EncodedState, PartName};
+use crate::checkpoint::{EncodedState, PartName, PartRecord, PartSink, PartWriter, StoreError};
+use crate::clock::Clock;
 use crate::id::CheckpointId;
 
 /// The encoded state of one component of one instance.
@@ -23,11 +25,6 @@ struct Waiting {
 }
 
 impl SmallParts {
-    /// Whether a part with this state is one to be kept.
-    pub(crate) fn is_small(state: &EncodedState) -> bool {
-        state.bytes.len() <= SMALL_BYTES_MAX
-    }
-
     /// Keeps a part; whether what is kept of the checkpoint has to be written now.
     #[must_use]
     pub(crate) fn keep(&mut self, checkpoint: CheckpointId, part: EncodedPart) -> bool {
@@ -49,6 +46,73 @@ impl SmallParts {
     }
 }
 
+/// Takes a part piece by piece: into memory as long as it is small, into the store from there on.
+pub(crate) struct PartOrSmall<'a> {
+    begin: &'a dyn Fn() -> Result<Box<dyn PartWriter + 'a>, StoreError>,
+    clock: &'a dyn Clock,
+    so_far: PartOr<Box<dyn PartWriter + 'a>>,
+    bytes: u64,
+    writing: Duration,
+}
+
+/// A part in the store, or the bytes of a small one.
+pub(crate) enum PartOr<L> {
+    Small(Vec<u8>),
+    Large(L),
+}
+
+impl<'a> PartOrSmall<'a> {
+    pub(crate) fn new(
+        begin: &'a dyn Fn() -> Result<Box<dyn PartWriter + 'a>, StoreError>,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        let so_far = PartOr::Small(Vec::new());
+        Self { begin, clock, so_far, bytes: 0, writing: Duration::ZERO }
+    }
+
+    /// How long the store took so far.
+    pub(crate) fn writing(&self) -> Duration {
+        self.writing
+    }
+
+    /// What has become of the part, how long the store took, and how many bytes there were.
+    pub(crate) fn finish(self) -> Result<(PartOr<PartRecord>, Duration, u64), StoreError> {
+        let began = self.clock.now();
+        let stored = match self.so_far {
+            PartOr::Small(bytes) => PartOr::Small(bytes),
+            PartOr::Large(part) => PartOr::Large(part.finish()?),
+        };
+        Ok((stored, self.writing + self.clock.now().since(began), self.bytes))
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        match &mut self.so_far {
+            PartOr::Large(part) => part.append(bytes),
+            PartOr::Small(small) if small.len() + bytes.len() <= SMALL_BYTES_MAX => {
+                small.extend_from_slice(bytes);
+                Ok(())
+            }
+            PartOr::Small(small) => {
+                let mut part = (self.begin)()?;
+                part.append(small)?;
+                part.append(bytes)?;
+                self.so_far = PartOr::Large(part);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl PartSink for PartOrSmall<'_> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.bytes += bytes.len() as u64;
+        let began = self.clock.now();
+        let taken = self.take(bytes);
+        self.writing += self.clock.now().since(began);
+        taken
+    }
+}
+
 /// A part up to this size is small: a block of the disk, below which the file and not its content is what takes time.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
 
@@ -58,16 +122,55 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{CheckpointStore, DirectoryStore, Manifest, StateCodec};
+    use crate::clock::MonotonicClock;
 
     fn part(instance: usize, bytes: usize) -> EncodedPart {
         (PartName::new("counter", instance), vec![7; bytes].into())
     }
 
+    /// What becomes of a part that comes in such pieces: how long it is, and whether the store has it.
+    fn taken(pieces: &[usize]) -> (u64, bool) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = DirectoryStore::open(directory.path()).expect("it opens");
+        let execution = store.begin_execution().expect("it is free");
+        let (name, codec) = (PartName::new("counter", 0), StateCodec::POSITIONAL);
+        let begin = || store.begin_part(execution, CheckpointId(1), &name, codec);
+        let clock = MonotonicClock::default();
+        let mut sink = PartOrSmall::new(&begin, &clock);
+        for (number, bytes) in pieces.iter().enumerate() {
+            sink.append(&vec![number as u8; *bytes]).expect("taken");
+        }
+        let expected: Vec<u8> = pieces
+            .iter()
+            .enumerate()
+            .flat_map(|(number, bytes)| vec![number as u8; *bytes])
+            .collect();
+        let (stored, _, bytes) = sink.finish().expect("finished");
+        match stored {
+            PartOr::Small(small) => {
+                assert_eq!(small, expected);
+                (bytes, false)
+            }
+            PartOr::Large(record) => {
+                let mut manifest = Manifest::new(execution, CheckpointId(1), "job");
+                manifest.parts = vec![record];
+                store.commit(&manifest).expect("it is whole");
+                let read = store.read_part(&manifest, &name).expect("read").expect("there");
+                assert_eq!(read.bytes, expected);
+                (bytes, true)
+            }
+        }
+    }
+
     #[test]
-    fn a_block_is_small_and_a_byte_more_is_not() {
-        assert!(SmallParts::is_small(&[].into()));
-        assert!(SmallParts::is_small(&[0; 4096].into()));
-        assert!(!SmallParts::is_small(&[0; 4097].into()));
+    fn a_block_is_small_and_a_byte_more_is_not_in_whatever_pieces_it_comes() {
+        assert_eq!(taken(&[]), (0, false));
+        assert_eq!(taken(&[4096]), (4096, false));
+        assert_eq!(taken(&[4095, 1, 0]), (4096, false));
+        assert_eq!(taken(&[4097]), (4097, true));
+        assert_eq!(taken(&[4096, 1]), (4097, true));
+        assert_eq!(taken(&[1, 70_000, 3]), (70_004, true));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) trait SourceComponent {
     type Out: Event;
     type State: State;
     const REWINDABLE: bool;
+    /// What the callback is called that says the state.
+    const STATE: &str = "state";
     /// Whether its state is about splits, which may be another instance's at the next start.
     const HAS_SPLITS: bool = false;
 

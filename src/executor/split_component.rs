@@ -16,6 +16,8 @@ use crate::checkpoint::{CodecId, EncodedState, PartName, Snapshot, Unit, state_s
 use crate::clock::Timestamp;
 use crate::error::{BoxError, Permanent, with_causes};
 use crate::executor::blueprint::StateShape;
+use crate::executor::injected::Injected;
+use crate::executor::named_call::{is_panic, named};
 use crate::executor::source_component::{Part, SourceComponent};
 use crate::executor::splits::Splits;
 use crate::id::InstanceName;
@@ -36,39 +38,54 @@ pub(crate) struct SharedSplits {
     pub(crate) stored: Stored,
     /// Whether the job has never run.
     pub(crate) is_first_run: bool,
+    pub(crate) injected: Injected,
 }
 
 /// Adapter for [`SplitSource`].
 pub(crate) struct SplitComponent<S: SplitSource> {
     source: S,
+    name: InstanceName,
     shared: SharedSplits,
-    instance: usize,
-    /// The splits that have been added, since when they are this instance's, and the state of the sharing that they follow.
-    mine: BTreeMap<String, u64>,
+    /// The splits that have been added, and the state of the sharing that they follow.
+    mine: Vec<String>,
     version: u64,
 }
 
 impl<S: SplitSource> SplitComponent<S> {
-    pub(crate) fn new(source: S, shared: SharedSplits) -> Self {
-        Self { source, shared, instance: 0, mine: BTreeMap::new(), version: 0 }
+    pub(crate) fn new(source: S, name: InstanceName, shared: SharedSplits) -> Self {
+        Self { source, name, shared, mine: Vec::new(), version: 0 }
+    }
+
+    /// Calls the user's source within another callback. A failure is laid to this one.
+    fn call<R>(
+        &mut self,
+        callback: &'static str,
+        call: impl FnOnce(&mut S) -> Result<R, BoxError>,
+    ) -> Result<R, BoxError> {
+        let Self { source, name, shared, .. } = self;
+        named(callback, || shared.injected.call(name, callback, || call(source)))
     }
 
     /// Adds what has become this instance's, and removes what is gone.
     fn follow(&mut self, mut known: BTreeMap<String, S::Position>) -> Result<(), BoxError> {
-        let (version, now) = {
+        let mut mine = std::mem::take(&mut self.mine);
+        let (version, now, back) = {
             let splits = self.shared.splits.lock();
-            (splits.version(), splits.of(self.instance))
+            let has_come_back = |split: &String| splits.has_come_back(split, self.version);
+            let (back, still): (Vec<_>, Vec<_>) = mine.into_iter().partition(has_come_back);
+            mine = still;
+            (splits.version(), splits.of(self.name.instance), back)
         };
-        for (gone, _) in self.mine.iter().filter(|(split, since)| now.get(*split) != Some(since)) {
+        for gone in mine.iter().filter(|split| !now.contains(split)).chain(&back) {
             tracing::info!(split = gone, "a split is gone");
-            self.source.remove(gone)?;
+            self.call("remove", |source| source.remove(gone))?;
         }
-        for (split, _) in now.iter().filter(|(split, since)| self.mine.get(*split) != Some(since)) {
+        for split in now.iter().filter(|split| !mine.contains(split)) {
             let start = match known.remove(split) {
                 Some(position) => SplitStart::At(position),
                 None => self.start_of(split)?,
             };
-            self.source.add(split, start)?;
+            self.call("add", |source| source.add(split, start))?;
         }
         (self.mine, self.version) = (now, version);
         Ok(())
@@ -76,12 +93,11 @@ impl<S: SplitSource> SplitComponent<S> {
 
     /// Where to begin with a split of which this execution knows no position.
     fn start_of(&self, split: &str) -> Result<SplitStart<S::Position>, BoxError> {
-        if self.shared.splits.lock().was_gone(split) {
-            // What is stored is where its predecessor was.
-            return Ok(SplitStart::Appeared);
-        }
         Ok(match (self.shared.stored)(split)? {
-            Some(position) => SplitStart::At(position.decode().map_err(Permanent::new)?),
+            Some(position) => {
+                let decode = || Ok(position.decode().map_err(Permanent::new)?);
+                SplitStart::At(named("restore", decode)?)
+            }
             None if self.shared.is_first_run && self.was_at_the_start(split) => SplitStart::First,
             None => SplitStart::Appeared,
         })
@@ -94,8 +110,9 @@ impl<S: SplitSource> SplitComponent<S> {
     /// Looks for splits if it is time to, and this instance is the one to do it.
     fn look(&mut self, now: Timestamp, every: Duration) -> Result<(), BoxError> {
         if self.shared.splits.lock().is_due(now, every) {
-            match self.source.discover() {
+            match self.call("discover", S::discover) {
                 Ok(found) => self.shared.splits.lock().found(found),
+                Err(error) if is_panic(&error) => return Err(error),
                 Err(error) => {
                     let error = with_causes(&*error);
                     tracing::warn!(%error, "splits cannot be looked for; those that are known are read on");
@@ -113,6 +130,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
     type Out = S::Out;
     type State = SplitPositions<S::Position>;
     const REWINDABLE: bool = true;
+    const STATE: &str = "position";
     const HAS_SPLITS: bool = true;
 
     fn state_shape() -> StateShape {
@@ -120,14 +138,14 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
     }
 
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-        self.instance = instance.index();
         self.source.setup(instance)?;
         let shared = Arc::clone(&self.shared.splits);
         let mut splits = shared.lock();
         if !splits.is_discovered() {
             // The others wait here for what the first one finds.
-            splits.found(self.source.discover()?);
+            splits.found(self.call("discover", S::discover)?);
         }
+        splits.reopen(self.name.instance);
         drop(splits);
         self.follow(state.map(|SplitPositions(positions)| positions).unwrap_or_default())
     }
@@ -143,8 +161,9 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
             Next::After(pause) => Next::After(pause.min(every)),
             Next::WhenWoken => Next::After(every),
             Next::End => {
-                self.shared.splits.lock().close(self.instance);
-                Next::End
+                let mut splits = self.shared.splits.lock();
+                let over = splits.close(self.name.instance, self.version);
+                if over { Next::End } else { Next::Now }
             }
             Next::Now => Next::Now,
         })
@@ -152,7 +171,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
 
     fn state(&self) -> Self::State {
         let position = |split: &String| (split.clone(), self.source.position(split));
-        SplitPositions(self.mine.keys().map(position).collect())
+        SplitPositions(self.mine.iter().map(position).collect())
     }
 
     fn parts(state: Self::State, of: &InstanceName, codec: CodecId) -> Vec<Part> {
@@ -166,7 +185,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
 
     fn checkpointed(&mut self, state: &Self::State) -> Result<(), BoxError> {
         let (mine, source) = (&self.mine, &mut self.source);
-        let mut still_here = state.0.iter().filter(|(split, _)| mine.contains_key(*split));
+        let mut still_here = state.0.iter().filter(|(split, _)| mine.contains(split));
         still_here.try_for_each(|(split, position)| source.checkpointed(split, position))
     }
 

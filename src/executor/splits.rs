@@ -14,10 +14,12 @@ use crate::clock::Timestamp;
 pub(crate) struct Splits {
     instances: usize,
     /// The instance that has each.
-    of: BTreeMap<String, Dealt>,
-    /// What has been gone in this execution: if it comes back, it is another split of that name.
-    gone: BTreeSet<String>,
-    /// What was found at first, once that is known.
+    of: BTreeMap<String, usize>,
+    /// The instance that had each of those that are gone.
+    gone: BTreeMap<String, usize>,
+    /// The version with which a split that was gone has come back.
+    back: BTreeMap<String, u64>,
+    /// What was found at first, once that is known, and has been there ever since.
     at_the_start: Option<BTreeSet<String>>,
     next_look: Option<Timestamp>,
     /// Instances that have said that their input is over.
@@ -26,19 +28,12 @@ pub(crate) struct Splits {
     version: u64,
 }
 
-/// To whom a split belongs, and since which version: one that was gone and has come back is another one.
-#[derive(Clone, Copy, Debug)]
-struct Dealt {
-    instance: usize,
-    since: u64,
-}
-
 impl Splits {
     /// Those of a checkpoint, in turn.
     pub(crate) fn restored(instances: usize, names: impl IntoIterator<Item = String>) -> Self {
         let names: BTreeSet<String> = names.into_iter().collect();
-        let dealt = (0..instances).cycle().map(|instance| Dealt { instance, since: 0 });
-        Self { instances, of: names.into_iter().zip(dealt).collect(), ..Self::default() }
+        let of = names.into_iter().zip((0..instances).cycle()).collect();
+        Self { instances, of, ..Self::default() }
     }
 
     /// Whether somebody has to look for splits before an instance can begin.
@@ -59,27 +54,27 @@ impl Splits {
     pub(crate) fn found(&mut self, names: Vec<String>) {
         let names: BTreeSet<String> = names.into_iter().collect();
         self.at_the_start.get_or_insert_with(|| names.clone());
-        let next = self.version + 1;
-        let gone: Vec<String> =
-            self.of.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        let before = self.of.len();
+        for (name, instance) in self.of.iter().filter(|(name, _)| !names.contains(*name)) {
+            self.gone.insert(name.clone(), *instance);
+        }
         self.of.retain(|name, _| names.contains(name));
-        let mut changed = !gone.is_empty();
-        self.gone.extend(gone);
-        let mut counts = self.counts();
+        let mut changed = self.of.len() != before;
+        self.at_the_start.iter_mut().for_each(|first| first.retain(|name| names.contains(name)));
         for name in names {
-            self.of.entry(name).or_insert_with(|| {
-                let instance = fewest(&counts, &self.closed);
-                counts[instance] += 1;
+            if !self.of.contains_key(&name) {
+                // Who had it may not have heard that it was gone; another one would read it beside that instance.
+                let had = self.gone.get(&name).copied();
+                if had.is_some() {
+                    self.back.insert(name.clone(), self.version + 1);
+                }
+                let open = had.filter(|instance| !self.closed.contains(instance));
+                let instance = open.unwrap_or_else(|| self.fewest());
+                self.of.insert(name, instance);
                 changed = true;
-                Dealt { instance, since: next }
-            });
+            }
         }
         self.version += u64::from(changed);
-    }
-
-    /// Whether the split, of which there may be one, is another one than that of the checkpoint.
-    pub(crate) fn was_gone(&self, split: &str) -> bool {
-        self.gone.contains(split)
     }
 
     /// Whether the split was there when the execution began.
@@ -87,33 +82,48 @@ impl Splits {
         self.at_the_start.as_ref().is_some_and(|names| names.contains(split))
     }
 
+    /// Whether the split was gone for a while, so that what the checkpoint has of it is forgotten.
+    pub(crate) fn has_been_gone(&self, split: &str) -> bool {
+        self.gone.contains_key(split)
+    }
+
+    /// Whether the split has been gone and come back since this version: it is another one of that name.
+    pub(crate) fn has_come_back(&self, split: &str, since: u64) -> bool {
+        self.back.get(split).is_some_and(|back| *back > since)
+    }
+
     /// Changes whenever the splits of some instance do.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The input of this instance is over: it gets no more splits.
-    pub(crate) fn close(&mut self, instance: usize) {
-        self.closed.insert(instance);
+    /// The input of this instance is over: it gets no more splits. Not so if there has been a change since the
+    /// version that it follows, since that may have brought it another one.
+    pub(crate) fn close(&mut self, instance: usize, version: u64) -> bool {
+        let over = self.version == version;
+        if over {
+            self.closed.insert(instance);
+        }
+        over
     }
 
-    fn counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.instances];
-        self.of.values().for_each(|dealt| counts[dealt.instance] += 1);
-        counts
+    /// This instance is built anew, and has not said that its input is over.
+    pub(crate) fn reopen(&mut self, instance: usize) {
+        self.closed.remove(&instance);
     }
 
-    /// The splits of an instance, by name, and since which version it has each.
-    pub(crate) fn of(&self, instance: usize) -> BTreeMap<String, u64> {
-        let its = self.of.iter().filter(|(_, dealt)| dealt.instance == instance);
-        its.map(|(name, dealt)| (name.clone(), dealt.since)).collect()
+    fn fewest(&self) -> usize {
+        let mut counts = vec![0_usize; self.instances];
+        self.of.values().for_each(|instance| counts[*instance] += 1);
+        let open = (0..self.instances).filter(|instance| !self.closed.contains(instance));
+        open.min_by_key(|instance| counts[*instance]).unwrap_or_default()
     }
-}
 
-/// The instance that has the fewest splits, among those whose input is not over.
-fn fewest(counts: &[usize], closed: &BTreeSet<usize>) -> usize {
-    let open = (0..counts.len()).filter(|instance| !closed.contains(instance));
-    open.min_by_key(|instance| counts[*instance]).unwrap_or_default()
+    /// The splits of an instance, by name.
+    pub(crate) fn of(&self, instance: usize) -> Vec<String> {
+        let its = self.of.iter().filter(|(_, of)| **of == instance);
+        its.map(|(name, _)| name.clone()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +136,7 @@ mod tests {
 
     /// What every instance has.
     fn dealt(splits: &Splits) -> String {
-        let of = |instance| splits.of(instance).into_keys().collect::<Vec<_>>().join(" ");
+        let of = |instance| splits.of(instance).join(" ");
         (0..splits.instances).map(of).collect::<Vec<_>>().join(" | ")
     }
 
@@ -154,19 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_split_that_was_gone_is_another_one_when_it_comes_back() {
+    fn a_split_that_comes_back_is_another_one_for_who_has_not_heard_that_it_was_gone() {
         let mut splits = Splits::restored(1, names("a b"));
         splits.found(names("a b"));
-        let before = splits.of(0);
+        let heard = splits.version();
         splits.found(names("b"));
         splits.found(names("a b"));
-        assert!(splits.was_gone("a") && !splits.was_gone("b"));
-        let after = splits.of(0);
-        assert_eq!(before["b"], after["b"]);
-        assert_ne!(
-            before["a"], after["a"],
-            "an instance that has not heard of it in between sees it"
-        );
+        assert!(splits.has_come_back("a", heard) && !splits.has_come_back("b", heard));
+        assert!(!splits.has_come_back("a", splits.version()), "it is known by now");
     }
 
     #[test]
@@ -174,12 +179,36 @@ mod tests {
         let mut splits = Splits::restored(2, []);
         splits.found(names("a b"));
         let version = splits.version();
-        splits.close(0);
+        assert!(splits.close(0, version));
         splits.found(names("a b"));
         assert_eq!(splits.version(), version, "nothing has changed");
         splits.found(names("a b c d"));
         assert_eq!(dealt(&splits), "a | b c d");
         assert_ne!(splits.version(), version);
+        splits.reopen(0);
+        splits.found(names("a b c d e"));
+        assert_eq!(dealt(&splits), "a e | b c d", "it has been built anew");
+    }
+
+    #[test]
+    fn an_instance_that_has_just_been_given_a_split_is_not_over() {
+        let mut splits = Splits::restored(2, []);
+        splits.found(names("a b"));
+        let before = splits.version();
+        splits.found(names("a b c"));
+        assert!(!splits.close(0, before), "`c` is its, and it does not know yet");
+        assert!(splits.close(0, splits.version()));
+    }
+
+    #[test]
+    fn a_split_that_comes_back_is_known_as_one_that_was_gone_and_goes_to_whoever_had_it() {
+        let mut splits = Splits::restored(2, names("a b c"));
+        splits.found(names("a b"));
+        assert!(splits.has_been_gone("c") && !splits.has_been_gone("a"));
+        splits.found(names("a"));
+        splits.found(names("a b c d"));
+        assert_eq!(dealt(&splits), "a c | b d");
+        assert!(splits.was_at_the_start("a") && !splits.was_at_the_start("b"));
     }
 
     #[test]

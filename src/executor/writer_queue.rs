@@ -141,14 +141,14 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{CodecError, EncodedState, PartName, Snapshot};
+    use crate::checkpoint::{PartName, PartSink, Snapshot, SnapshotError};
 
     /// A state that is alive as long as somebody has a clone of its counter.
     struct Alive(#[expect(dead_code, reason = "only counted")] Arc<()>);
 
     impl Snapshot for Alive {
-        fn encode(self: Box<Self>) -> Result<EncodedState, CodecError> {
-            Ok(Vec::new().into())
+        fn write(self: Box<Self>, _: &mut dyn PartSink) -> Result<(), SnapshotError> {
+            Ok(())
         }
     }
 

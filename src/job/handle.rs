@@ -345,6 +345,7 @@ impl JobControl {
 /// Why [`JobHandle::checkpoint_now`] took none.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no checkpoint: {reason}")]
+#[non_exhaustive]
 pub struct CheckpointRefused {
     /// Why.
     pub reason: String,

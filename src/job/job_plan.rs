@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::checkpoint::{CodecId, StateCodec};
 use crate::delivery::terms::{Guarantee, OutputGuarantee};
 use crate::error::Refused;
+use crate::executor::blueprint::StateShape;
 use crate::job::graph::{Graph, NodeKind};
 use crate::job::plan::layout;
 
@@ -18,6 +20,8 @@ pub struct JobPlan {
     pub threads: Vec<ThreadGroup>,
     /// Queues between instances.
     pub queues: usize,
+    /// Every component whose state checkpoints keep.
+    pub states: Vec<PlannedState>,
     /// Every sink, and what holds for its output.
     pub outputs: Vec<(String, OutputGuarantee)>,
 }
@@ -32,6 +36,32 @@ pub struct ThreadGroup {
     pub instances: usize,
 }
 
+/// A component whose state checkpoints keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedState {
+    /// Its name.
+    pub component: String,
+    /// What its state is turned into bytes with.
+    pub codec: CodecId,
+    /// What its type is made of, as the next start compares it; none where the type does not say.
+    pub shape: Option<String>,
+}
+
+impl fmt::Display for PlannedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let component = &self.component;
+        match (self.codec == StateCodec::SELF_DESCRIBING, &self.shape) {
+            (false, _) => write!(f, "state of \"{component}\": positional"),
+            (true, Some(_)) => write!(f, "state of \"{component}\": self-describing, as chosen"),
+            (true, None) => write!(
+                f,
+                "state of \"{component}\": self-describing, since its type does not say what it is made of"
+            ),
+        }
+    }
+}
+
 impl JobPlan {
     pub(crate) fn of(graph: &Graph, guarantee: &Guarantee) -> Result<Self, Refused> {
         let layout = layout(graph, guarantee)?;
@@ -41,6 +71,14 @@ impl JobPlan {
             let empty = ThreadGroup { components: Vec::new(), instances: node.parallelism };
             group.or_insert(empty).components.push(node.name.to_string());
         }
+        let states = layout.nodes.iter().filter_map(|node| {
+            let shape = match &node.state {
+                StateShape::Stateless => return None,
+                StateShape::Unknown => None,
+                StateShape::Known(shape) => Some(shape.clone()),
+            };
+            Some(PlannedState { component: node.name.to_string(), codec: node.codec, shape })
+        });
         let sinks = graph.nodes.iter().filter_map(|node| match node.kind {
             NodeKind::Sink(kind, _) => Some((node.name.clone(), guarantee.terms.output(kind))),
             NodeKind::Source(_) | NodeKind::Operator(_) => None,
@@ -49,6 +87,7 @@ impl JobPlan {
             guarantee: guarantee.name(),
             threads: groups.into_values().collect(),
             queues: layout.queues(|_| 1),
+            states: states.collect(),
             outputs: sinks.collect(),
         })
     }
@@ -61,6 +100,9 @@ impl fmt::Display for JobPlan {
             writeln!(f, "  {} x [{}]", group.instances, group.components.join(" - "))?;
         }
         writeln!(f, "  {} queues", self.queues)?;
+        for state in &self.states {
+            writeln!(f, "  {state}")?;
+        }
         for (sink, output) in &self.outputs {
             writeln!(f, "  output of \"{sink}\": {output}")?;
         }

@@ -316,7 +316,8 @@ pub(crate) fn of_splits<S: SplitSource>(
     let (factory, sharing) = (Arc::new(factory), Sharing::default());
     let make = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
         let (shared, factory) = (sharing.of(site), Arc::clone(&factory));
-        let build = move || SplitComponent::new(factory(), shared.clone());
+        let name = site.instance.name.clone();
+        let build = move || SplitComponent::new(factory(), name.clone(), shared.clone());
         start_source(site, outputs, letters, (None, None), Box::new(build))
     };
     source_maker::<SplitComponent<S>>(make)

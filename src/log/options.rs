@@ -115,6 +115,7 @@ impl LogOptions {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fsync {
     /// The operating system decides, except when a segment is full, at `sync` and at `close`.
     Never,

@@ -35,6 +35,7 @@ use crate::storage::{Disk, RealDisk};
 /// # }
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LogSurvey {
     /// Which log it is.
     pub id: LogId,
@@ -46,6 +47,7 @@ pub struct LogSurvey {
 
 /// One partition.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PartitionSurvey {
     /// Its number.
     pub partition: u32,
@@ -68,6 +70,7 @@ pub struct PartitionSurvey {
 
 /// One segment.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SegmentSurvey {
     /// Its file.
     pub path: PathBuf,

@@ -6,7 +6,7 @@
 //!
 //! Never opens files and never checks checksums: whoever reads bytes back verifies them first and decodes them after.
 
-use std::{any::type_name, error::Error, fmt};
+use std::{any::type_name, error::Error, fmt, io::Write};
 
 use bincode::{
     Decode,
@@ -72,7 +72,17 @@ pub trait Codec {
     /// # Errors
     ///
     /// [`CodecError::Encode`] if the value cannot be expressed.
-    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError>;
+    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+        let mut bytes = Vec::new();
+        Self::encode_into(value, &mut bytes).map(|()| bytes)
+    }
+
+    /// As [`encode`](Codec::encode), handing on the bytes as they come, a few at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Encode`] if the value cannot be expressed, or `to` does not take the bytes.
+    fn encode_into<T: Serialize, W: Write>(value: &T, to: &mut W) -> Result<(), CodecError>;
 
     /// Turns bytes into a value, with memory bounded by the length of `bytes`, consuming all of them.
     ///
@@ -105,7 +115,7 @@ pub struct Bincode;
 /// MessagePack, with the names of fields and variants: for types whose `Deserialize` needs to be told what comes next
 /// (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`), and for types that will change.
 ///
-/// Values may be 256 deep inside each other. `Some(None)` is written as `None` is, and `Some(())` too: a state with such a
+/// What is more than 256 values deep is not decoded. `Some(None)` is written as `None` is, and `Some(())` too: a state with such a
 /// value is refused as soon as it is stored.
 ///
 /// ```
@@ -166,8 +176,9 @@ pub enum CodecError {
 impl Codec for Bincode {
     const ID: CodecId = CodecId(1);
 
-    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-        bincode::serde::encode_to_vec(value, CONFIGURATION).map_err(|source| CodecError::Encode {
+    fn encode_into<T: Serialize, W: Write>(value: &T, to: &mut W) -> Result<(), CodecError> {
+        let written = bincode::serde::encode_into_std_write(value, to, CONFIGURATION);
+        written.map(drop).map_err(|source| CodecError::Encode {
             type_name: type_name::<T>(),
             source: Box::new(source),
         })
@@ -191,8 +202,9 @@ impl Codec for Bincode {
 impl Codec for MessagePack {
     const ID: CodecId = CodecId(2);
 
-    fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-        rmp_serde::to_vec_named(value).map_err(|source| CodecError::Encode {
+    fn encode_into<T: Serialize, W: Write>(value: &T, to: &mut W) -> Result<(), CodecError> {
+        let mut encoder = rmp_serde::Serializer::new(to).with_struct_map();
+        value.serialize(&mut encoder).map_err(|source| CodecError::Encode {
             type_name: type_name::<T>(),
             source: Box::new(source),
         })

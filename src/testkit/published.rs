@@ -7,9 +7,8 @@ use parking_lot::Mutex;
 
 use crate::api::event::Event;
 use crate::api::instance::Instance;
-use crate::api::sink::TransactionalSink;
+use crate::api::sink::{Transaction, TransactionalSink};
 use crate::error::BoxError;
-use crate::id::CheckpointId;
 
 /// Shows events when their transaction is committed. What was prepared outlives the sink, as in a
 /// database; clones share it.
@@ -90,7 +89,7 @@ impl<T: Event> TransactionalSink for Published<T> {
         Ok(())
     }
 
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<u64>, BoxError> {
         if self.open.is_empty() {
             return Ok(None);
         }

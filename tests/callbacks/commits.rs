@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::checkpoint::DirectoryStore;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, ExactlyOnce, Guarantee, Instance, Job, Next,
-    Restarts, SourceOutput, StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Job, Next, Restarts,
+    SourceOutput, StatefulSource, Transaction, TransactionalSink,
 };
 
 use crate::memory_disk::{MemoryDisk, Random};
@@ -73,7 +73,7 @@ impl TransactionalSink for Bank {
         self.open.push(event);
         Ok(())
     }
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<u64>, BoxError> {
         let open = std::mem::take(&mut self.open);
         let mut database = self.database.lock();
         let percent = database.profile.prepare_percent;

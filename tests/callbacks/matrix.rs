@@ -20,11 +20,12 @@ use crate::tier;
 use crate::world::{EVENTS, Fault, Kind, World, assert_promised, run};
 
 /// Every callback, by the component that a failure is laid to, and whether it can return an error.
-const CALLBACKS: [(&str, &str, bool); 35] = [
+const CALLBACKS: [(&str, &str, bool); 36] = [
     ("source", "factory", false),
     ("source", "setup", true),
     ("source", "get_events", true),
     ("source", "state", false),
+    ("source", "checkpointed", true),
     ("source", "serialize", true),
     ("source", "deserialize", true),
     ("source", "drop", false),
@@ -58,10 +59,26 @@ const CALLBACKS: [(&str, &str, bool); 35] = [
     ("", "", true),
 ];
 
+/// Those of a source with splits.
+const OF_SPLITS: [(&str, &str, bool); 11] = [
+    ("source", "factory", false),
+    ("source", "setup", true),
+    ("source", "discover", true),
+    ("source", "add", true),
+    ("source", "remove", true),
+    ("source", "get_events", true),
+    ("source", "position", false),
+    ("source", "checkpointed", true),
+    ("source", "serialize", true),
+    ("source", "deserialize", true),
+    ("source", "drop", false),
+];
+
 /// One case of the matrix.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     guarantee: &'static str,
+    has_splits: bool,
     place: (&'static str, &'static str),
     kind: Kind,
     from: usize,
@@ -70,13 +87,15 @@ struct Case {
 
 fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (component, callback, can_err) in CALLBACKS {
+    let plain = CALLBACKS.into_iter().map(|callback| (callback, false));
+    let of_splits = OF_SPLITS.into_iter().map(|callback| (callback, true));
+    for ((component, callback, can_err), has_splits) in plain.chain(of_splits) {
         for kind in [Kind::Err, Kind::Panic] {
             for (from, times) in [(0, 1), (later, 1), (later, usize::MAX)] {
                 let place = (component, callback);
                 let reachable = component != "letters" || is_called(guarantee, place);
                 if reachable && (can_err || kind == Kind::Panic) {
-                    cases.push(Case { guarantee, place, kind, from, times });
+                    cases.push(Case { guarantee, has_splits, place, kind, from, times });
                 }
             }
         }
@@ -87,12 +106,12 @@ fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
 /// Runs a case, then what is left of it without the fault; whether the fault happened.
 fn check(case: &Case) -> bool {
     let what = format!("{case:?}");
-    let Case { guarantee, place, kind, from, times } = *case;
+    let Case { guarantee, has_splits, place, kind, from, times } = *case;
     // What is decoded has to be restored first; what becomes a letter has to fail first.
     let restored =
         matches!(place.1, "serialize" | "deserialize" | "abort_unfinished" | "setup" | "factory");
     let stumble = (restored || place.0.is_empty()).then_some(EVENTS / 2);
-    let world = World::new(Fault::new(place, kind, from, times), stumble);
+    let world = World::new(Fault::new(place, kind, from, times), stumble, has_splits);
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let stored = !matches!(guarantee, "at-most-once" | "at-least-once");
     let mut first = run(&world, guarantee, &disk, &what);
@@ -134,6 +153,10 @@ fn assert_attributed(error: &RunError, world: &World, what: &str) {
             let said: String = causes.map(|error| format!("{error}: ")).collect();
             assert!(said.contains("boom in"), "{what}: {said}");
             assert!(!failure.callback.is_empty(), "{what}: {error}");
+            let of_splits = ["discover", "add", "remove", "position", "checkpointed"];
+            if of_splits.contains(&world.fault.callback) {
+                assert_eq!(failure.callback, world.fault.callback, "{what}: {error}");
+            }
         }
         JobError::Checkpoints { reason, .. } => {
             assert_eq!(world.fault.callback, "serialize", "{what}: {error}");
@@ -152,7 +175,7 @@ fn is_called(guarantee: &str, (component, callback): (&str, &str)) -> bool {
         ("letters", _) => guarantee.starts_with("at-least-once") && !goes_back,
         // Handles are stored with checkpoints only.
         ("ledger", "serialize" | "deserialize") => goes_back,
-        ("source", "serialize" | "deserialize") => stored,
+        ("source", "serialize" | "deserialize" | "checkpointed") => stored,
         _ => true,
     }
 }
@@ -171,18 +194,15 @@ fn matrix(guarantee: &'static str, test: &str) {
             threads.spawn(|| {
                 while let Some(case) = all.get(next.fetch_add(1, Ordering::SeqCst)) {
                     if !check(case) && case.from == 0 {
-                        never.lock().push(case.place);
+                        never.lock().push((case.has_splits, case.place));
                     }
                 }
             });
         }
     });
-    let never = never.into_inner();
-    for (component, callback, _) in CALLBACKS {
-        let place = (component, callback);
-        if is_called(guarantee, place) {
-            assert!(!never.contains(&place), "{guarantee}: {place:?} was never reached");
-        }
+    for (has_splits, place) in never.into_inner() {
+        let called = is_called(guarantee, place);
+        assert!(!called, "{guarantee}, splits: {has_splits}: {place:?} was never reached");
     }
     tier::report(7, test, all.len() as u64, "faults", 0, started.elapsed());
 }
@@ -238,7 +258,8 @@ fn a_checkpoint_of_which_a_sink_could_not_prepare_its_part_is_never_used() {
             for kind in [Kind::Err, Kind::Panic, Kind::Err, Kind::Panic] {
                 let guarantee = "exactly-once";
                 let (place, from, times) = (("ledger", "prepare"), 3, usize::MAX);
-                threads.spawn(move || check(&Case { guarantee, place, kind, from, times }));
+                let case = Case { guarantee, has_splits: false, place, kind, from, times };
+                threads.spawn(move || check(&case));
             }
         });
     }

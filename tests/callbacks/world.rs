@@ -12,10 +12,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use streamwork::checkpoint::{DirectoryStore, StoreError};
 use streamwork::storage::Disk;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeadLetter, EventTime, ExactlyOnce,
-    Guarantee, Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink,
-    SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, DeadLetter, EventTime, ExactlyOnce, Guarantee,
+    Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink, SourceOutput,
+    StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
+
+#[path = "split_numbers.rs"]
+mod split_numbers;
+
+use split_numbers::SplitNumbers;
 
 /// Events of a run.
 pub(crate) const EVENTS: u64 = 240;
@@ -104,6 +109,8 @@ impl Fault {
 /// What is the same for all values of one run: the fault, and what the outside sees.
 #[derive(Debug)]
 pub(crate) struct World {
+    /// Whether the source has splits.
+    pub(crate) has_splits: bool,
     number: u64,
     /// The same for all runs on one store.
     case: u64,
@@ -131,14 +138,21 @@ static WORLDS: LazyLock<Mutex<HashMap<u64, Arc<World>>>> = LazyLock::new(Mutex::
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl World {
-    pub(crate) fn new(fault: Fault, stumble: Option<u64>) -> Arc<Self> {
+    pub(crate) fn new(fault: Fault, stumble: Option<u64>, has_splits: bool) -> Arc<Self> {
         silence_booms();
         let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
-        Self::with(number, number, fault, stumble)
+        Self::with(number, number, fault, stumble, has_splits)
     }
 
-    fn with(number: u64, case: u64, fault: Fault, stumble: Option<u64>) -> Arc<Self> {
+    fn with(
+        number: u64,
+        case: u64,
+        fault: Fault,
+        stumble: Option<u64>,
+        has_splits: bool,
+    ) -> Arc<Self> {
         let world = Arc::new(Self {
+            has_splits,
             number,
             case,
             fault,
@@ -155,7 +169,7 @@ impl World {
     /// As this one is, without a fault.
     pub(crate) fn healed(&self) -> Arc<Self> {
         let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
-        let healed = Self::with(number, self.case, Fault::none(), None);
+        let healed = Self::with(number, self.case, Fault::none(), None, self.has_splits);
         // What was stored by the broken one must be read without a fault.
         WORLDS.lock().remove(&self.number);
         *healed.seen.lock() = self.seen.lock().clone();
@@ -167,12 +181,12 @@ impl World {
         healed
     }
 
-    fn strike(&self, component: &str, callback: &str) -> Result<(), BoxError> {
+    pub(crate) fn strike(&self, component: &str, callback: &str) -> Result<(), BoxError> {
         self.fault.strike(component, callback)
     }
 
     /// For callbacks that cannot return an error.
-    fn panic_if_struck(&self, component: &str, callback: &str) {
+    pub(crate) fn panic_if_struck(&self, component: &str, callback: &str) {
         self.strike(component, callback).expect("only panics are asked for here");
     }
 }
@@ -252,11 +266,24 @@ impl StatefulSource for Numbers {
         let (world, value) = (self.world.number, self.next);
         StoredNumber(Stored { world, component: "source", value })
     }
+    fn checkpointed(&mut self, _: &StoredNumber) -> Result<(), BoxError> {
+        self.world.strike("source", "checkpointed")
+    }
 }
 
 /// The private type under a name that the traits can show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredNumber(Stored<u64>);
+
+impl StoredNumber {
+    pub(crate) fn of_source(world: &World, value: u64) -> Self {
+        Self(Stored { world: world.number, component: "source", value })
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.value
+    }
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredCounts(Stored<BTreeMap<u64, u64>>);
@@ -346,7 +373,7 @@ impl TransactionalSink for Ledger {
         self.open.push(event);
         Ok(())
     }
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<StoredNumber>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<StoredNumber>, BoxError> {
         let open = std::mem::take(&mut self.open);
         self.world.strike("ledger", "prepare")?;
         if open.is_empty() {
@@ -408,10 +435,15 @@ fails_when_dropped!(Numbers: "source", Work: "work", Seen: "seen", Ledger: "ledg
 fn job(world: &Arc<World>, name: &str) -> Job {
     let [source, key, work, seen, ledger, letters] = [(); 6].map(|()| Arc::clone(world));
     let job = Job::new("callbacks");
-    let numbers = job.stateful_source(format!("source{name}"), move || {
+    let (of, called) = (world.has_splits, format!("source{name}"));
+    let build = move || {
         source.panic_if_struck("source", "factory");
         Numbers { world: Arc::clone(&source), next: 0 }
-    });
+    };
+    let numbers = match of {
+        true => job.split_source(called, move || SplitNumbers::of(build())),
+        false => job.stateful_source(called, build),
+    };
     numbers.dead_letters(move || Letters(Arc::clone(&letters)));
     let worked = numbers
         .key_by(move |event| {
@@ -446,7 +478,8 @@ pub(crate) fn run(
 ) -> Result<JobReport, RunError> {
     // Components are identities in the store, so a second run on it has the names of the first; the
     // threads of another case have not.
-    let case = &format!("{:05}", world.case);
+    // A number alone may also be in the name of the test binary.
+    let case = &format!("#{:05}", world.case);
     let handle = job(world, case).start(guarantee(name, disk).map_err(Refused::from)?)?;
     let started = Instant::now();
     while !handle.is_finished() {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    BoxError, CheckpointId, Collector, ExactlyOnce, Instance, Job, Next, Output, Restarts,
-    SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
+    BoxError, Collector, ExactlyOnce, Instance, Job, Next, Output, Restarts, SourceOutput,
+    StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
 
 use crate::tier;
@@ -127,7 +127,7 @@ impl TransactionalSink for Ledger {
         self.open.push(event);
         Ok(())
     }
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<u64>, BoxError> {
         self.faults.checkpoint();
         let mut shown = self.shown.lock();
         shown.handles += 1;

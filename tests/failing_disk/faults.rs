@@ -32,7 +32,7 @@ fn check(guarantee: &str, failures: DiskFailures) -> bool {
     let what = format!("{guarantee}, {failures:?}");
     let memory = MemoryDisk::new();
     memory.fail(failures);
-    let world = World::new(NoFault::none(), None);
+    let world = World::new(NoFault::none(), None, false);
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());
     let first = run(&world, guarantee, &disk, &what);
     if let Err(error) = &first {

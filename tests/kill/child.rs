@@ -16,6 +16,7 @@ use streamwork::{
 };
 
 use crate::oracle::stamp;
+use crate::split_numbers::SplitNumbers;
 use crate::tier;
 
 const SEMANTICS_VARIABLE: &str = "STREAMWORK_CHILD_SEMANTICS";
@@ -25,6 +26,9 @@ const EVENTS_VARIABLE: &str = "STREAMWORK_CHILD_EVENTS";
 /// The guarantees that a killed process has to keep.
 pub(crate) const ALL: [&str; 4] =
     ["exactly-once", "at-least-once", "at-least-once-checkpoint", "at-most-once"];
+
+/// Behind the name of a guarantee: the source has splits, and another parallelism in every process.
+pub(crate) const OF_SPLITS: &str = " of splits";
 
 /// What a child leaves in its directory, so that its parent knows how far it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,6 +181,10 @@ fn stop_is_asked_for() -> std::thread::JoinHandle<()> {
 fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Refused> {
     let checkpoints = directory.join("checkpoints");
     let often = Duration::from_millis(5);
+    let (of_splits, semantics) = match semantics.strip_suffix(OF_SPLITS) {
+        Some(semantics) => (true, semantics),
+        None => (false, semantics),
+    };
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_in(checkpoints).every(often).into(),
         "at-least-once" => acknowledged().store_in(checkpoints).every(often).into(),
@@ -185,7 +193,10 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
     };
     let out = directory.join("out");
     let job = Job::new("killed");
-    let counted = numbers_counted(&job, semantics, events, Some(directory.to_owned()));
+    let counted = match of_splits {
+        true => SplitNumbers::counted(&job, events, directory),
+        false => numbers_counted(&job, semantics, events, Some(directory.to_owned())),
+    };
     if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
         let files = TransactionalFiles::factory(out, |counted: &Counted, file: &mut Vec<u8>| {
             file.extend_from_slice(line(*counted).as_bytes());
@@ -236,7 +247,7 @@ fn trace(directory: &Path, phase: Phase, process: u32) -> PathBuf {
     directory.join(format!("{phase:?}-{process}"))
 }
 
-fn leave(directory: &Path, phase: Phase) {
+pub(crate) fn leave(directory: &Path, phase: Phase) {
     let trace = trace(directory, phase, std::process::id());
     File::create(trace).expect("a file in the test's directory");
 }
@@ -276,7 +287,7 @@ impl StatefulSource for Numbers {
 
 /// Pairs every event with how many there have been.
 #[derive(Default)]
-struct Count(u64);
+pub(crate) struct Count(u64);
 
 impl StatefulOperator for Count {
     type In = (u64, u64);

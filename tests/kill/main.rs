@@ -8,6 +8,7 @@ mod child;
 mod fencing;
 mod moments;
 mod oracle;
+mod split_numbers;
 mod step_disk;
 mod steps;
 #[path = "../tier/mod.rs"]

@@ -142,6 +142,15 @@ fn at_most_once_repeats_nothing_in_output_or_state() {
 }
 
 #[test]
+fn splits_go_on_where_they_were_when_the_next_process_has_another_parallelism() {
+    let test = "splits_go_on_where_they_were_when_the_next_process_has_another_parallelism";
+    let rounds = kills().div_ceil(4);
+    for (row, semantics) in [(1, "exactly-once"), (3, "at-least-once"), (3, "at-most-once")] {
+        torment(test, row, &format!("{semantics}{}", child::OF_SPLITS), How::Killed, rounds);
+    }
+}
+
+#[test]
 fn a_graceful_stop_at_any_moment_loses_nothing_and_repeats_nothing_under_any_guarantee() {
     let test =
         "a_graceful_stop_at_any_moment_loses_nothing_and_repeats_nothing_under_any_guarantee";

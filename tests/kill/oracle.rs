@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::child;
+
 /// How many times each event was seen, and the count that the operator's state had reached.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -59,7 +61,7 @@ impl Seen {
     pub(crate) fn assert_kept(&self, semantics: &str, context: &str) {
         let (lost, repeated) = (self.lost(), self.repeated());
         let (count, events) = (self.highest_count, self.events);
-        let kept = match semantics {
+        let kept = match semantics.trim_end_matches(child::OF_SPLITS) {
             "at-most-once" => repeated == 0 && count <= events,
             "exactly-once" => (lost, repeated, count) == (0, 0, events),
             _ => lost == 0 && count >= events,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock, RealDisk};
-use streamwork::{BoxError, CheckpointId, Instance, TransactionalFiles, TransactionalSink};
+use streamwork::{BoxError, Instance, Transaction, TransactionalFiles, TransactionalSink};
 
 use crate::child::Counted;
 
@@ -206,9 +206,9 @@ impl TransactionalSink for StepFiles {
     fn write(&mut self, event: Counted) -> Result<(), BoxError> {
         self.files.write(event)
     }
-    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<Self::Handle>, BoxError> {
+    fn prepare(&mut self, transaction: Transaction) -> Result<Option<Self::Handle>, BoxError> {
         let files = &mut self.files;
-        let handle = self.steps.around("preparing output", || files.prepare(checkpoint))?;
+        let handle = self.steps.around("preparing output", || files.prepare(transaction))?;
         // Nothing else is pending when the first output is prepared. A checkpoint before it can have had none.
         let first = handle.is_some() && !mem::replace(&mut self.has_prepared, true);
         if first && self.steps.ends_at("in the middle of preparing output") {

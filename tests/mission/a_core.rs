@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, DeclaredOutput, EventTime,
-    ExactlyOnce, Instance, Job, JobError, Next, Operator, Outcome, Output, Overflow, Refused,
-    SideOutput, Sink, Source, SourceOutput, StatefulOperator, StatefulSource, TransactionalSink,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, DeclaredOutput, EventTime, ExactlyOnce, Instance,
+    Job, JobError, Next, Operator, Outcome, Output, Overflow, Refused, SideOutput, Sink, Source,
+    SourceOutput, StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
 
 use crate::support::{ALL, Sum, Where, counts, guarantee, wait_until};
@@ -406,7 +406,10 @@ fn a_panic_in_a_rarer_callback_names_its_component_or_is_got_over_and_never_hang
         fn write(&mut self, _: u64) -> Result<(), BoxError> {
             Ok(())
         }
-        fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<u64>, BoxError> {
+        fn prepare(
+            &mut self,
+            Transaction { checkpoint, .. }: Transaction,
+        ) -> Result<Option<u64>, BoxError> {
             (self.0)("prepare");
             Ok(Some(checkpoint.0))
         }

@@ -10,9 +10,9 @@ use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::metrics::CheckpointOutcome;
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtLeastOnce, BoxError, CheckpointId, Collector, ExactlyOnce, IdempotentSink, Instance, Job,
-    JobError, Next, Outcome, Output, OutputGuarantee, Refused, Restarts, Sink, SourceOutput,
-    StatefulOperator, StatefulSource, TransactionalFiles, TransactionalSink,
+    AtLeastOnce, BoxError, Collector, ExactlyOnce, IdempotentSink, Instance, Job, JobError, Next,
+    Outcome, Output, OutputGuarantee, Refused, Restarts, Sink, SourceOutput, StatefulOperator,
+    StatefulSource, Transaction, TransactionalFiles, TransactionalSink,
 };
 
 use crate::support::{Faults, Hanging, counts, guarantee, wait_until};
@@ -68,7 +68,7 @@ impl TransactionalSink for Ledger {
         self.open.push(event);
         Ok(())
     }
-    fn prepare(&mut self, _: CheckpointId) -> Result<Option<u64>, BoxError> {
+    fn prepare(&mut self, _: Transaction) -> Result<Option<u64>, BoxError> {
         if self.open.is_empty() {
             return Ok(None);
         }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, CheckpointId, Collector, ExactlyOnce, Guarantee, Instance,
-    Job, JobError, Operator, Outcome, Output, Restarts, StatefulOperator, TransactionalSink,
+    Job, JobError, Operator, Outcome, Output, Restarts, StatefulOperator, Transaction,
+    TransactionalSink,
 };
 
 use crate::support::{Hanging, wait_until};
@@ -106,7 +107,10 @@ impl TransactionalSink for SlowCommit {
     fn write(&mut self, _: u64) -> Result<(), BoxError> {
         Ok(())
     }
-    fn prepare(&mut self, checkpoint: CheckpointId) -> Result<Option<u64>, BoxError> {
+    fn prepare(
+        &mut self,
+        Transaction { checkpoint, .. }: Transaction,
+    ) -> Result<Option<u64>, BoxError> {
         Ok(Some(checkpoint.0))
     }
     fn commit(&mut self, _: u64) -> Result<(), BoxError> {

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Unit};
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, ExactlyOnce, Guarantee, Instance, Job, JobHandle, Next,
-    Refused, RunError, SourceOutput, SplitSource, SplitStart, StatefulSource,
+    Refused, Restarts, RunError, SourceOutput, SplitSource, SplitStart, StatefulSource,
 };
 
 use crate::support::{Faults, wait_until};
@@ -273,6 +274,110 @@ fn a_source_is_told_which_positions_have_become_durable() {
         let durable = std::mem::take(&mut outside.0.lock().durable);
         assert_eq!(durable.get("a"), Some(&40), "{name}: {durable:?}");
     }
+}
+
+#[test]
+fn a_split_that_comes_back_is_new_and_does_not_begin_where_an_old_checkpoint_has_it() {
+    for (name, guarantee) in STORED.into_iter().filter(|(name, _)| *name != "at-most-once") {
+        let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
+        let outside = Outside::with([("a", 10), ("b", 10)]).open();
+        let handle = job(&outside, 2, &seen).start(guarantee(directory.path())).unwrap();
+        wait_until("both are read", || seen.len() == 20);
+        stop(handle);
+        let handle = job(&outside, 2, &seen).start(guarantee(directory.path())).unwrap();
+        wait_until("both are found again", || outside.0.lock().begun.len() == 4);
+        outside.begun();
+        outside.0.lock().splits.remove("a");
+        wait_until("it is removed", || outside.0.lock().removed == ["a"]);
+        outside.put("a", 15);
+        wait_until("it is read as what it is now", || seen.len() == 35);
+        stop(handle);
+        let [(_, _, start)] = &outside.begun()[..] else { panic!("{name}: one is back") };
+        assert_eq!(*start, SplitStart::Appeared, "{name}");
+    }
+}
+
+/// Else `latest` would be settled anew, or a split that was there would count as one that has appeared.
+#[test]
+fn under_at_most_once_a_position_is_durable_before_the_first_event_of_its_split() {
+    let (directory, outside) = (tempfile::tempdir().unwrap(), Outside::with([("a", 0), ("b", 0)]));
+    for start in [SplitStart::First, SplitStart::At(0)] {
+        let guarantee = AtMostOnce::new().store_in(directory.path());
+        job(&outside, 2, &Collected::new()).run(guarantee).unwrap();
+        let begun = outside.begun();
+        assert!(begun.iter().all(|(_, _, begun)| *begun == start), "{begun:?}");
+    }
+}
+
+/// Panics when it is told of its first durable position, while it has nothing else to do.
+struct Startled(u64, Arc<AtomicUsize>);
+
+impl StatefulSource for Startled {
+    type Out = u64;
+    type State = u64;
+    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        self.0 = state.unwrap_or(0);
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
+        if self.0 == 1 {
+            return Ok(Next::End);
+        }
+        out.emit(self.0);
+        self.0 += 1;
+        Ok(Next::WhenWoken)
+    }
+    fn state(&self) -> u64 {
+        self.0
+    }
+    fn checkpointed(&mut self, _: &u64) -> Result<(), BoxError> {
+        match self.1.load(Ordering::SeqCst) {
+            1 => panic!("it was startled"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_source_that_panics_as_it_is_told_of_a_position_is_built_anew_though_nothing_wakes_it() {
+    let (directory, setups) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let (job, seen, of_source) = (Job::new("startled"), Collected::new(), Arc::clone(&setups));
+    job.stateful_source("numbers", move || Startled(0, Arc::clone(&of_source)))
+        .sink("seen", seen.factory());
+    let guarantee = AtMostOnce::new().store_in(directory.path());
+    let handle = job.start(guarantee).unwrap();
+    wait_until("it has ended", || handle.is_finished());
+    handle.wait().unwrap();
+    assert_eq!((seen.events(), setups.load(Ordering::SeqCst)), (vec![0], 2));
+}
+
+/// Fails at once, and notes when it is built.
+struct Hasty(Arc<Mutex<Vec<Instant>>>);
+
+impl StatefulSource for Hasty {
+    type Out = u64;
+    type State = ();
+    fn setup(&mut self, _: &Instance, _: Option<()>) -> Result<(), BoxError> {
+        self.0.lock().push(Instant::now());
+        Ok(())
+    }
+    fn get_events(&mut self, _: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
+        if self.0.lock().len() < 3 { Err("not yet".into()) } else { Ok(Next::End) }
+    }
+    fn state(&self) {}
+}
+
+#[test]
+fn between_a_failure_of_a_source_and_its_next_start_lies_the_pause_of_the_restart_policy() {
+    let (job, built) = (Job::new("hasty"), Arc::new(Mutex::new(Vec::new())));
+    let of_source = Arc::clone(&built);
+    job.stateful_source("numbers", move || Hasty(Arc::clone(&of_source))).for_each(|_| ());
+    let backoff = Duration::from_millis(20);
+    job.run(AtMostOnce::new().restarts(Restarts { backoff, ..Restarts::default() })).unwrap();
+    let built = built.lock();
+    assert_eq!(built.len(), 3);
+    assert!(built.windows(2).all(|two| two[1] - two[0] >= backoff), "{built:?}");
 }
 
 /// A source without splits that notes what has become durable.

@@ -360,6 +360,27 @@ fn a_type_that_does_not_say_what_it_is_made_of_is_refused_by_name_where_it_has_t
 }
 
 #[test]
+fn the_plan_says_which_codec_each_state_has_and_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let job = Job::new("plan");
+    let numbers = job.from_iter("numbers", || 0..10_u64);
+    keeps(numbers.clone(), 7_u64).named("count").ignore();
+    keeps(numbers.clone(), Untagged::Nothing).named("any").ignore();
+    let chosen = keeps(numbers, Balance::default()).named("balance");
+    chosen.state_codec(StateCodec::SelfDescribing).ignore();
+    let said = job.plan(exactly_once(directory.path())).unwrap().to_string();
+    for line in [
+        "state of \"numbers\": positional",
+        "state of \"count\": positional",
+        "state of \"any\": self-describing, since its type does not say what it is made of",
+        "state of \"balance\": self-describing, as chosen",
+    ] {
+        assert!(said.contains(line), "{line}:\n{said}");
+    }
+    assert!(job.plan(AtMostOnce::new()).unwrap().states.is_empty(), "nothing is stored");
+}
+
+#[test]
 fn the_codec_may_be_another_one_at_the_next_start() {
     let chosen = |path: &Path, codec| ExactlyOnce::checkpoints_in(path).state_codec(codec);
     let (one, other) = (StateCodec::Positional, StateCodec::SelfDescribing);

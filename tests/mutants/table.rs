@@ -19,7 +19,44 @@ const WITHOUT_A_STORE: &str = "tests/simulation/histories.rs::at_least_once_with
 const AT_MOST_ONCE: &str =
     "tests/simulation/histories.rs::at_most_once_repeats_nothing_in_any_history";
 
+const SPLITS: &str = "tests/simulation/splits.rs::splits_are_read_as_the_guarantee_promises_with_another_parallelism_in_every_process";
+
 pub(crate) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "deal a split out to two instances",
+        file: "src/executor/splits.rs",
+        whole: "filter(|(_, of)| **of == instance)",
+        broken: "filter(|(_, of)| **of <= instance)",
+        killed_by: SPLITS,
+    },
+    Mutant {
+        name: "begin a split from the first although the store has its position",
+        file: "src/executor/split_component.rs",
+        whole: "                None => self.start_of(split)?,\n",
+        broken: "                None => SplitStart::First,\n",
+        killed_by: SPLITS,
+    },
+    Mutant {
+        name: "end an instance that has just been given a split",
+        file: "src/executor/splits.rs",
+        whole: "let over = self.version == version;",
+        broken: "let over = self.version >= version;",
+        killed_by: "src/executor/splits.rs::an_instance_that_has_just_been_given_a_split_is_not_over",
+    },
+    Mutant {
+        name: "tell a source of a position that is in no complete checkpoint",
+        file: "src/executor/source_instance/position.rs",
+        whole: "let later = self.saved.iter().position(|(of, _)| *of > checkpoint);",
+        broken: "let later = self.saved.iter().position(|(of, _)| of.0 > checkpoint.0 + 99);",
+        killed_by: SPLITS,
+    },
+    Mutant {
+        name: "forget that a manifest refers to a file of an older checkpoint",
+        file: "src/checkpoint/directory_store/retention.rs",
+        whole: "references.has(attempt, &entry.name) || (reached",
+        broken: "(reached",
+        killed_by: "tests/checkpoint_store/references.rs::a_part_of_an_earlier_checkpoint_is_read_also_when_that_checkpoint_is_gone",
+    },
     Mutant {
         name: "restore only the source",
         file: "src/job/make.rs",
@@ -178,7 +215,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "emit before the position is durable",
         file: "src/executor/source_instance/position.rs",
-        whole: "Ok(bytes) if persist => self.persist(&bytes),",
+        whole: "Ok(position) if persist => self.persist(&position),",
         broken: "Ok(_) if persist => {}",
         killed_by: AT_MOST_ONCE,
     },
@@ -241,8 +278,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "store a state without a look whether it comes back",
         file: "src/executor/checkpoint_writer.rs",
-        whole: "            true => part.encode_and_read_back(),\n",
-        broken: "            true => part.encode(),\n",
+        whole: "            true => part.write_and_read_back(to),\n",
+        broken: "            true => part.write(to),\n",
         killed_by: "tests/mission/state_types.rs::a_state_that_cannot_be_given_back_is_found_when_the_first_of_it_is_taken_and_named",
     },
     Mutant {

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use streamwork::checkpoint::StateCodec;
 use streamwork::testkit::{Ended, Fault, Faults, Published, explore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
     Output, SourceOutput, StatefulOperator, StatefulSource, Stream,
 };
 
+use crate::split_numbers::{Outside, SplitNumbers};
 use crate::tier;
 
 /// Numbers that look drawn (SplitMix64).
@@ -46,6 +48,8 @@ enum Grouping {
 enum Kind {
     /// Emits so many numbers.
     Source(u64),
+    /// The same, in so many splits, of which the last one appears while the job runs.
+    Splits(u64, u64),
     Map,
     Filter,
     Twice,
@@ -63,6 +67,12 @@ struct Component {
     own_thread: bool,
     /// Whether a sink reads it; always where nothing else does.
     shown: bool,
+}
+
+impl Component {
+    fn has_state(&self) -> bool {
+        matches!(self.kind, Kind::Source(_) | Kind::Splits(..) | Kind::Count)
+    }
 }
 
 type Multiset = BTreeMap<u64, u64>;
@@ -100,7 +110,7 @@ impl Graph {
         for number in 0..sources + others {
             let component = match number < sources {
                 true => Component {
-                    kind: Kind::Source(if random.once_in(5) { 0 } else { random.below(25) }),
+                    kind: Self::draw_source(&mut random),
                     salt: mix(number, 77),
                     inputs: Vec::new(),
                     grouping: Grouping::Auto,
@@ -119,6 +129,14 @@ impl Graph {
             graph.components[number].shown = !read || random.once_in(6);
         }
         graph
+    }
+
+    fn draw_source(random: &mut Random) -> Kind {
+        let events = if random.once_in(5) { 0 } else { random.below(25) };
+        match random.once_in(3) {
+            true => Kind::Splits(events, 1 + random.below(4)),
+            false => Kind::Source(events),
+        }
     }
 
     fn draw_operator(&self, random: &mut Random) -> Component {
@@ -169,7 +187,7 @@ impl Graph {
         let mut emit = |value, times| *emitted.entry(value).or_default() += times;
         let mut counts = Multiset::new();
         match component.kind {
-            Kind::Source(events) => {
+            Kind::Source(events) | Kind::Splits(events, _) => {
                 (0..events).for_each(|number| emit(mix(number, component.salt), 1));
             }
             Kind::Map => arriving.iter().for_each(|(v, n)| emit(mix(*v, component.salt), *n)),
@@ -223,6 +241,9 @@ impl Graph {
         let (salt, name) = (component.salt, format!("c{number}"));
         let built = if let Kind::Source(events) = component.kind {
             job.stateful_source(name, move || Numbers { salt, events, next: 0, step: 1, polls: 0 })
+        } else if let Kind::Splits(events, splits) = component.kind {
+            let outside = Outside::with(events, splits);
+            job.split_source(name, move || SplitNumbers::of(&outside, move |n| mix(n, salt)))
         } else {
             let (first, rest) = component.inputs.split_first().expect("an operator reads");
             let read = rest.iter().fold(streams[*first].clone(), |all, n| all.merge(&streams[*n]));
@@ -240,7 +261,7 @@ impl Graph {
                 Kind::Map => read.map(move |value| mix(value, salt)).named(name),
                 Kind::Filter => read.filter(move |value| kept(*value, salt)).named(name),
                 Kind::Twice => read.flat_map(|value| [mix(value, 1), mix(value, 2)]).named(name),
-                Kind::Count | Kind::Source(_) => {
+                Kind::Count | Kind::Source(_) | Kind::Splits(..) => {
                     let count = move || Count { salt, says, counts: Multiset::new() };
                     match component.grouping {
                         Grouping::Key => read.key_by(key).stateful(name, count),
@@ -250,6 +271,10 @@ impl Graph {
             }
         };
         let built = built.parallelism(component.parallelism as usize);
+        let built = match component.has_state() && mix(salt, 5).is_multiple_of(3) {
+            true => built.state_codec(StateCodec::SelfDescribing),
+            false => built,
+        };
         if component.own_thread { built.own_thread() } else { built }
     }
 }

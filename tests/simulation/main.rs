@@ -11,3 +11,5 @@ mod graphs;
 mod histories;
 mod logs;
 mod oracle;
+mod split_numbers;
+mod splits;

@@ -25,13 +25,14 @@ impl Event {
         Self { number, checksum: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5555 }
     }
 
-    fn key(&self) -> u64 {
+    pub(crate) fn key(&self) -> u64 {
         self.number % KEYS
     }
 }
 
 pub(crate) const KEYS: u64 = 5;
 pub(crate) const SOURCES: u64 = 2;
+pub(crate) const SPLITS: u64 = 4;
 
 /// Emits every number that is its own, some at a time.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ pub(crate) fn job_into<S: TransactionalSink<In = Counted>>(
     let job = Job::new("tormented");
     let numbers = job.stateful_source("numbers", move || Numbers::to(events));
     let counted = match shape {
-        Shape::Keyed => numbers
+        Shape::Keyed | Shape::Splits => numbers
             .parallelism(SOURCES as usize)
             .key_by(Event::key)
             .stateful("count", Count::default)
@@ -153,12 +154,19 @@ pub(crate) enum Shape {
     Keyed,
     /// All on one thread.
     Fused,
+    /// Keyed, and the source has splits.
+    Splits,
     /// Sources, a stateless operator, and the counter and the plain sink on threads of their own.
     Apart,
 }
 
 impl Shape {
     pub(crate) const ALL: [Self; 3] = [Self::Keyed, Self::Fused, Self::Apart];
+
+    /// How many sources of events there are that are in order each.
+    fn lanes(self) -> u64 {
+        if self == Self::Splits { SPLITS } else { SOURCES }
+    }
 }
 
 /// What became of the events.
@@ -188,7 +196,7 @@ pub(crate) fn verdict(shape: Shape, events: u64, output: &[Counted]) -> Verdict 
         }
         let times = times.entry(event.number).or_default();
         *times += 1;
-        let newest = newest.entry((event.key(), event.number % SOURCES)).or_default();
+        let newest = newest.entry((event.key(), event.number % shape.lanes())).or_default();
         let out_of_order = *times == 1 && *newest > event.number && shape != Shape::Apart;
         verdict.reordered += u64::from(out_of_order);
         *newest = event.number.max(*newest);

@@ -81,6 +81,34 @@ impl Files {
         Ok(file)
     }
 
+    /// Creates an empty file.
+    pub(super) fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>, StoreError> {
+        self.disk.create(path).map_err(failed("create", path))
+    }
+
+    pub(super) fn append(
+        &self,
+        file: &dyn DiskFile,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        file.append(bytes).map_err(failed("write", path))
+    }
+
+    pub(super) fn write_at(
+        &self,
+        file: &dyn DiskFile,
+        path: &Path,
+        position: u64,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        file.write_at(position, bytes).map_err(failed("write", path))
+    }
+
+    pub(super) fn sync(&self, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
+        file.sync().map_err(failed("synchronize", path))
+    }
+
     /// Puts a file in the place of the old one, so that at any moment either is there as a whole. Durable on return.
     pub(super) fn replace(
         &self,

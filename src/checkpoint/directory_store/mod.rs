@@ -37,12 +37,14 @@ use self::{
 use super::{
     encoded::EncodedState,
     manifest::{Manifest, PartRecord},
-    store::{CheckpointStore, Recovered, sealed::Sealed},
+    snapshot::PartSink,
+    store::{CheckpointStore, PartWriter, Recovered, sealed::Sealed},
     store_error::StoreError,
     survey::Survey,
     unit::PartName,
 };
 use crate::id::{CheckpointId, ExecutionId};
+use crate::storage::codec::CodecId;
 use crate::storage::{Disk, RealDisk};
 
 /// Checkpoints in a directory on a local disk.
@@ -160,6 +162,25 @@ impl DirectoryStore {
     }
 }
 
+/// A part that is being written, until which no next execution begins.
+#[derive(Debug)]
+struct Admitted<'a> {
+    part: part::Begun<'a>,
+    _admission: RwLockReadGuard<'a, Admission>,
+}
+
+impl PartSink for Admitted<'_> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.part.append(bytes)
+    }
+}
+
+impl PartWriter for Admitted<'_> {
+    fn finish(self: Box<Self>) -> Result<PartRecord, StoreError> {
+        self.part.finish()
+    }
+}
+
 impl Sealed for DirectoryStore {}
 
 impl CheckpointStore for DirectoryStore {
@@ -193,17 +214,18 @@ impl CheckpointStore for DirectoryStore {
             .map_err(|source| StoreError::unreadable(beside.path(record), source))
     }
 
-    fn write_part(
-        &self,
+    fn begin_part<'a>(
+        &'a self,
         execution: ExecutionId,
         checkpoint: CheckpointId,
         name: &PartName,
-        state: &EncodedState,
-    ) -> Result<PartRecord, StoreError> {
+        codec: CodecId,
+    ) -> Result<Box<dyn PartWriter + 'a>, StoreError> {
         let admission = self.admit(execution)?;
         admission.admit_checkpoint(checkpoint)?;
         let attempt = Attempt { execution, checkpoint };
-        part::write(&self.files, attempt, name, state)
+        let part = part::Begun::begin(&self.files, attempt, name, codec)?;
+        Ok(Box::new(Admitted { part, _admission: admission }))
     }
 
     /// All of them in one file, which is written and synchronized once.

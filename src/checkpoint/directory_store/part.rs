@@ -22,28 +22,69 @@ use super::{
     layout::{self, Attempt, Place},
 };
 use crate::id::{CheckpointId, ExecutionId};
-use crate::storage::DiskEntry;
-use crate::storage::codec::{self, CodecError};
+use crate::storage::codec::{self, CodecError, CodecId};
 use crate::storage::envelope::{self, FormatError, Kind};
+use crate::storage::{DiskEntry, DiskFile};
 
-/// Writes a part into a file of its own; its content is durable on return, its name once the checkpoint is committed.
-pub(super) fn write(
-    files: &Files,
-    attempt: Attempt,
-    name: &PartName,
-    state: &EncodedState,
-) -> Result<PartRecord, StoreError> {
-    let Frame { before, checksum } = Frame::around(attempt, name, state)?;
-    let record = record(attempt, name, state, checksum, layout::part_file(name));
-
-    let directory = attempt.path(files.root());
-    files.create_dir(&directory)?;
-    let path = directory.join(&record.at.file);
-    files.write_synced(&path, &[&before, &state.bytes, &checksum.to_le_bytes()])?;
-    Ok(record)
+/// A part that is being written into a file of its own. Its bytes come piece by piece, and how many there are stands before
+/// them: that is written last.
+#[derive(Debug)]
+pub(super) struct Begun<'a> {
+    files: &'a Files,
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    record: PartRecord,
+    /// Over all that stands behind the head.
+    body: crc32fast::Hasher,
+    body_bytes: u64,
 }
 
-/// As [`write`] for several parts, which share a file and its synchronization. Each is in it as it would be in its own.
+impl<'a> Begun<'a> {
+    pub(super) fn begin(
+        files: &'a Files,
+        attempt: Attempt,
+        name: &PartName,
+        codec: CodecId,
+    ) -> Result<Self, StoreError> {
+        let directory = attempt.path(files.root());
+        files.create_dir(&directory)?;
+        let record = record(attempt, name, codec, 0, 0, layout::part_file(name));
+        let path = directory.join(&record.at.file);
+        let file = files.create(&path)?;
+        let body = crc32fast::Hasher::new();
+        let mut part = Self { files, file, path, record, body, body_bytes: 0 };
+        // No file is this long, so one that was not finished is no part.
+        part.files.append(&*part.file, &part.path, &envelope::head(&KIND, codec, u64::MAX))?;
+        part.append_to_body(&prefix(attempt, name)?)?;
+        Ok(part)
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.record.bytes += bytes.len() as u64;
+        self.append_to_body(bytes)
+    }
+
+    fn append_to_body(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.body.update(bytes);
+        self.body_bytes += bytes.len() as u64;
+        self.files.append(&*self.file, &self.path, bytes)
+    }
+
+    /// Its content is durable on return, its name once the checkpoint is committed.
+    pub(super) fn finish(mut self) -> Result<PartRecord, StoreError> {
+        let head = envelope::head(&KIND, self.record.codec, self.body_bytes);
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&head);
+        checksum.combine(&self.body);
+        self.record.checksum = checksum.finalize();
+        self.files.append(&*self.file, &self.path, &self.record.checksum.to_le_bytes())?;
+        self.files.write_at(&*self.file, &self.path, 0, &head)?;
+        self.files.sync(&*self.file, &self.path)?;
+        Ok(self.record)
+    }
+}
+
+/// Writes several parts, which share a file and its synchronization. Each is in it as it would be in its own.
 pub(super) fn write_together(
     files: &Files,
     attempt: Attempt,
@@ -62,7 +103,8 @@ pub(super) fn write_together(
             content.extend_from_slice(piece);
         }
         let place = Place { file: &file, range: Some(start..content.len() as u64) };
-        records.push(record(attempt, name, state, checksum, place.to_string()));
+        let bytes = state.bytes.len() as u64;
+        records.push(record(attempt, name, state.codec, bytes, checksum, place.to_string()));
     }
 
     let directory = attempt.path(files.root());
@@ -181,17 +223,13 @@ fn state(
 fn record(
     of: Attempt,
     name: &PartName,
-    state: &EncodedState,
+    codec: CodecId,
+    bytes: u64,
     checksum: u32,
     file: String,
 ) -> PartRecord {
-    PartRecord {
-        name: name.clone(),
-        bytes: state.bytes.len() as u64,
-        checksum,
-        at: Location::new(of.execution, of.checkpoint, file),
-        codec: state.codec,
-    }
+    let at = Location::new(of.execution, of.checkpoint, file);
+    PartRecord { name: name.clone(), bytes, checksum, at, codec }
 }
 
 /// What is written around a state.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::waker::Waker;
-use crate::id::InstanceName;
+use crate::id::{CheckpointId, InstanceName};
 use crate::testkit::{DiskFailures, SimulatedDisk};
 
 fn instance(execution: u64) -> Instance {
@@ -31,7 +31,7 @@ fn sink_from(directory: &Path, execution: u64, newest: FileTransaction) -> Trans
 
 fn prepared(sink: &mut TransactionalFiles<u64>, event: u64) -> FileTransaction {
     sink.write(event).unwrap();
-    sink.prepare(CheckpointId(1)).unwrap().unwrap()
+    sink.prepare(Transaction::new(ExecutionId(1), CheckpointId(1))).unwrap().unwrap()
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_number_is_known_from_the_state_where_the_last_checkpoint_had_nothing_to_com
     let mut first = sink(directory.path(), 1);
     let handle = prepared(&mut first, 1);
     first.commit(handle).unwrap();
-    assert_eq!(first.prepare(CheckpointId(2)).unwrap(), None);
+    assert_eq!(first.prepare(Transaction::new(ExecutionId(1), CheckpointId(2))).unwrap(), None);
     std::fs::remove_file(first.committed(&handle)).unwrap();
     let mut second = sink_from(directory.path(), 1, first.newest().unwrap());
     assert_ne!(prepared(&mut second, 2), handle);
@@ -139,7 +139,7 @@ fn events_of_a_transaction_that_could_not_be_prepared_do_not_go_out_with_the_nex
     let mut sink = sink_on(&disk, "/out");
     disk.fail(DiskFailures { times: 1, ..DiskFailures::default() });
     sink.write(1).unwrap();
-    sink.prepare(CheckpointId(1)).unwrap_err();
+    sink.prepare(Transaction::new(ExecutionId(1), CheckpointId(1))).unwrap_err();
     let handle = prepared(&mut sink, 2);
     sink.commit(handle).unwrap();
     assert_eq!(disk.read(&sink.committed(&handle)).unwrap(), b"2\n");

@@ -88,6 +88,15 @@ impl Input {
         }
     }
 
+    /// The files that were named, and have to be there.
+    pub(super) fn named(&self) -> Box<dyn Iterator<Item = &PathBuf> + '_> {
+        match self {
+            Self::File(path) => Box::new(std::iter::once(path)),
+            Self::Files(files) => Box::new(files.values()),
+            Self::Directory(_) => Box::new(std::iter::empty()),
+        }
+    }
+
     /// Whether a file may go without being missed.
     pub(super) fn is_directory(&self) -> bool {
         matches!(self, Self::Directory(_))

@@ -115,6 +115,11 @@ impl SplitSource for LinesInstance {
         if parallelism > 1 && self.source.input.is_one_file() {
             return Err(Permanent::new(LinesError::Parallelism { parallelism }).into());
         }
+        for path in self.source.input.named() {
+            // Whatever is wrong with one of them shows before a line of any is emitted.
+            let opened = LinesFile::new(path.clone()).try_open();
+            opened.map_err(|error| missing(error, &self.source))?;
+        }
         Ok(())
     }
 
@@ -136,12 +141,7 @@ impl SplitSource for LinesInstance {
         let mut file = LinesFile::new(path);
         let has_more = match start.position() {
             Some(position) => file.resume(&position, &self.source)?,
-            None => {
-                if !self.source.input.is_directory() {
-                    file.try_open().map_err(|error| missing(error, &self.source))?;
-                }
-                true
-            }
+            None => true,
         };
         if has_more {
             self.waiting.push_back(split.to_owned());

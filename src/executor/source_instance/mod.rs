@@ -22,6 +22,7 @@ use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::drop_hook::tell;
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Command, Progress, Step};
+use crate::executor::named_call::{laid_to, named};
 use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
 use crate::id::CheckpointId;
@@ -76,7 +77,7 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     unmarked: bool,
     /// States that are in checkpoints which are not complete yet.
     saved: VecDeque<(CheckpointId, EncodedState)>,
-    /// Positions of splits that were written ahead.
+    /// Positions that the store has of the splits of this instance.
     persisted: BTreeMap<PartName, EncodedState>,
     newest: CheckpointId,
     phase: Phase,
@@ -141,6 +142,10 @@ impl<C: SourceComponent> SourceInstance<C> {
         if C::HAS_SPLITS {
             // Where splits begin has been settled just now, and belongs to the first checkpoint.
             let position = source.position()?;
+            if source.parts.cut == Cut::Operators {
+                let written = source.write_position(&position);
+                written.map_err(|cause| source.failure("position", cause))?;
+            }
             source.parts.side.mark(position.bytes.into(), source.base.context.now);
         }
         Ok(source)
@@ -223,6 +228,10 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
         self.note_position(persist);
         self.poll_at = match next {
+            // It is down, and is built anew when its pause is over.
+            Next::Now | Next::After(_) | Next::WhenWoken if self.component.is_none() => {
+                self.poll_at
+            }
             Next::Now => Some(now),
             Next::After(pause) => Some(now.after(pause)),
             Next::WhenWoken => None,
@@ -251,7 +260,8 @@ impl<C: SourceComponent> SourceInstance<C> {
             let name = &self.parts.instance.name;
             let poll = || component.get_events(output, now);
             let next = self.parts.injected.call(name, "get_events", poll)?;
-            Ok::<_, BoxError>((next, keep.then(|| component.state())))
+            let state = keep.then(|| named(C::STATE, || Ok(component.state()))).transpose()?;
+            Ok::<_, BoxError>((next, state))
         }));
         match polled {
             Ok(Ok((next, state))) => {
@@ -261,7 +271,10 @@ impl<C: SourceComponent> SourceInstance<C> {
                 }
                 Ok(next)
             }
-            Ok(Err(error)) => Err(self.failure("get_events", Cause::error(error))),
+            Ok(Err(error)) => {
+                let (callback, cause) = laid_to("get_events", error);
+                Err(self.failure(callback, cause))
+            }
             Err(payload) => Err(self.failure("get_events", Cause::panic(payload))),
         }
     }

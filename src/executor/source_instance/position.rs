@@ -59,7 +59,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             (copy, C::parts(state, name, codec))
         }));
         let (copy, parts) =
-            taken.map_err(|payload| self.failure("state", Cause::panic(payload)))?;
+            taken.map_err(|payload| self.failure(C::STATE, Cause::panic(payload)))?;
         self.saved.extend(copy.map(|copy| (checkpoint, copy)));
         Ok(parts)
     }
@@ -135,12 +135,12 @@ impl<C: SourceComponent> SourceInstance<C> {
             (None, None) => Err("the position is not known".into()),
         }));
         match encoded {
-            Ok(position) => position.map_err(|error| self.failure("state", Cause::error(error))),
-            Err(payload) => Err(self.failure("state", Cause::panic(payload))),
+            Ok(position) => position.map_err(|error| self.failure(C::STATE, Cause::error(error))),
+            Err(payload) => Err(self.failure(C::STATE, Cause::panic(payload))),
         }
     }
 
-    /// Writes a position ahead: of splits, those that have moved.
+    /// Writes a position ahead: of splits, those that are not where the store has them.
     pub(super) fn persist(&mut self, position: &EncodedState) {
         if let Err(cause) = self.write_position(position) {
             let failure = self.failure("position", cause);
@@ -152,7 +152,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.tell_durable(position);
     }
 
-    fn write_position(&mut self, position: &EncodedState) -> Result<(), Cause> {
+    pub(super) fn write_position(&mut self, position: &EncodedState) -> Result<(), Cause> {
         let Some(store) = &self.parts.store else { return Ok(()) };
         let (instance, codec) = (&self.parts.instance, self.parts.codec);
         let write = |name: &PartName, position: &EncodedState| {
@@ -162,12 +162,17 @@ impl<C: SourceComponent> SourceInstance<C> {
             return write(&part_name(&instance.name), position);
         }
         let state = position.decode::<C::State>().map_err(Cause::error)?;
+        let mut before = std::mem::take(&mut self.persisted);
         for (name, position) in C::parts(state, &instance.name, codec) {
             let position = position.encode().map_err(Cause::error)?;
-            if self.persisted.get(&name) != Some(&position) {
+            let known = match before.remove(&name) {
+                None => store.read_position(&name).map_err(Cause::error)?,
+                known => known,
+            };
+            if known.as_ref() != Some(&position) {
                 write(&name, &position)?;
-                self.persisted.insert(name, position);
             }
+            self.persisted.insert(name, position);
         }
         Ok(())
     }

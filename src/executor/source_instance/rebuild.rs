@@ -9,6 +9,7 @@ use crate::checkpoint::{CodecError, CodecId, read_back};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::component::encode_position;
+use crate::executor::named_call::{laid_to, named};
 use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::{Phase, SourceInstance};
 
@@ -19,20 +20,23 @@ impl<C: SourceComponent> SourceInstance<C> {
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut component = factory();
             injected.call(&instance.name, "setup", || component.setup(instance, state))?;
-            let state = component.state();
+            let state = named(C::STATE, || Ok(component.state()))?;
             Ok::<_, BoxError>((component, state))
         }));
         match built {
             Ok(Ok((component, state))) => {
                 if self.parts.store.is_some() {
                     gives_back(&state, self.parts.codec)
-                        .map_err(|cause| self.failure("state", cause))?;
+                        .map_err(|cause| self.failure(C::STATE, cause))?;
                 }
                 self.component = Some(component);
                 self.before = Some(state);
                 Ok(())
             }
-            Ok(Err(error)) => Err(self.failure("setup", Cause::error(error))),
+            Ok(Err(error)) => {
+                let (callback, cause) = laid_to("setup", error);
+                Err(self.failure(callback, cause))
+            }
             Err(payload) => Err(self.failure("setup", Cause::panic(payload))),
         }
     }

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use crate::channel::frame::End;
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{
-    CheckpointStore, CodecError, EncodedState, Manifest, PartName, PartRecord, Recovered, Snapshot,
-    StateCodec, StoreError,
+    CheckpointStore, CodecId, EncodedState, Manifest, PartName, PartRecord, PartSink, PartWriter,
+    Recovered, Snapshot, SnapshotError, StateCodec, StoreError,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::terms::Guarantee;
@@ -134,9 +134,28 @@ struct State {
 }
 
 impl Snapshot for State {
-    fn encode(self: Box<Self>) -> Result<EncodedState, CodecError> {
+    fn write(self: Box<Self>, to: &mut dyn PartSink) -> Result<(), SnapshotError> {
         self.clock.pass(self.encoding_ms);
-        Ok(vec![0; self.bytes].into())
+        Ok(to.append(&vec![0; self.bytes])?)
+    }
+}
+
+struct SlowPart<'a> {
+    clock: &'a Counted,
+    record: PartRecord,
+}
+
+impl PartSink for SlowPart<'_> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.record.bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl PartWriter for SlowPart<'_> {
+    fn finish(self: Box<Self>) -> Result<PartRecord, StoreError> {
+        self.clock.pass(5);
+        Ok(self.record)
     }
 }
 
@@ -156,17 +175,14 @@ impl CheckpointStore for Slow {
     fn read_part(&self, _: &Manifest, _: &PartName) -> Result<Option<EncodedState>, StoreError> {
         Ok(None)
     }
-    fn write_part(
-        &self,
+    fn begin_part<'a>(
+        &'a self,
         _: ExecutionId,
         _: CheckpointId,
         name: &PartName,
-        state: &EncodedState,
-    ) -> Result<PartRecord, StoreError> {
-        self.0.pass(5);
-        let mut record = PartRecord::named(name.clone());
-        record.bytes = state.bytes.len() as u64;
-        Ok(record)
+        _: CodecId,
+    ) -> Result<Box<dyn PartWriter + 'a>, StoreError> {
+        Ok(Box::new(SlowPart { clock: &self.0, record: PartRecord::named(name.clone()) }))
     }
     fn commit(&self, _: &Manifest) -> Result<(), StoreError> {
         self.0.pass(7);

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use crate::api::sink::TransactionalSink;
+use crate::api::sink::{Transaction, TransactionalSink};
 use crate::error::BoxError;
-use crate::id::CheckpointId;
+use crate::id::{CheckpointId, ExecutionId};
 use crate::testkit::harness::{instance, through_the_store};
 
 /// Takes a sink through everything that the engine may do to it: transactions that overlap, crashes
@@ -42,7 +42,7 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
         events.iter().try_for_each(|event| sink.write(event.clone()))
     };
     let prepare = |sink: &mut S, checkpoint| {
-        let handle = sink.prepare(CheckpointId(checkpoint))?;
+        let handle = sink.prepare(transaction(checkpoint))?;
         let handle = handle.ok_or("`prepare` has no handle for what was written")?;
         Ok::<_, BoxError>(through_the_store(&handle)?)
     };
@@ -98,7 +98,7 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     sink.abort_unfinished()?;
     assert_eq!(observe(), whole, "what nobody committed is seen");
     assert!(
-        sink.prepare(CheckpointId(4))?.is_none(),
+        sink.prepare(transaction(4))?.is_none(),
         "`prepare` has a handle though nothing was written"
     );
     drop(sink);
@@ -116,4 +116,8 @@ pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     let handle = prepare(&mut sink, 2)?;
     sink.commit(handle)?;
     Ok(observe())
+}
+
+fn transaction(checkpoint: u64) -> Transaction {
+    Transaction::new(ExecutionId(1), CheckpointId(checkpoint))
 }

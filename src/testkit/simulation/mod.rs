@@ -13,6 +13,7 @@
 //! "FoundationDB: A Distributed Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
 
 use std::any::Any;
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -185,7 +186,34 @@ impl Simulation {
     /// not add up ([`ComponentAccount::check`](crate::metrics::ComponentAccount::check)) when a process
     /// has come to its end.
     pub fn run(&self, job: &Job, guarantee: impl Into<Guarantee>) -> History {
-        let guarantee = guarantee.into();
+        self.history(|_| job, guarantee.into())
+    }
+
+    /// As [`run`](Simulation::run), with a job for each process, counted from 1: a process that is stopped or lost may be
+    /// followed by one that has another parallelism.
+    ///
+    /// ```
+    /// use streamwork::testkit::{Collected, Ended, Simulation};
+    /// use streamwork::{AtLeastOnce, Job};
+    ///
+    /// let seen = Collected::new();
+    /// let job = |process: u32| {
+    ///     let job = Job::new("squares");
+    ///     let squares = job.from_iter("numbers", || 1..=3_u64).map(|n| n * n);
+    ///     squares.parallelism(process as usize).sink("squares", seen.factory());
+    ///     job
+    /// };
+    /// let history = Simulation::new(7).run_each(job, AtLeastOnce::new().store_in("/positions"));
+    /// assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+    /// ```
+    ///
+    /// # Panics
+    /// As `run` does.
+    pub fn run_each(&self, job: impl Fn(u32) -> Job, guarantee: impl Into<Guarantee>) -> History {
+        self.history(job, guarantee.into())
+    }
+
+    fn history<J: Borrow<Job>>(&self, job: impl Fn(u32) -> J, guarantee: Guarantee) -> History {
         let shared = Shared::new(World::new(self.seed, &self.faults));
         let began = shared.now();
         self.disk.follow(shared.clone());
@@ -193,7 +221,7 @@ impl Simulation {
         let ended = loop {
             lives += 1;
             let before = shared.world.lock().troubles;
-            let death = self.live(job, guarantee.clone(), &shared);
+            let death = self.live(job(lives).borrow(), guarantee.clone(), &shared);
             let nothing_went_wrong = shared.world.lock().troubles == before;
             let goes_on = guarantee.options.store.is_some() && lives < LIVES_MAX;
             match death {
