@@ -45,12 +45,13 @@ const SPEAK_OF_ROOTS: [(&str, &str); 19] = [
 ];
 
 /// The files in which an event type is forgotten and found again, with the reason.
-const SPEAK_OF_ANY: [(&str, &str); 9] = [
+const SPEAK_OF_ANY: [(&str, &str); 10] = [
     ("src/api/output.rs", "an event for a side output finds the batch of its type"),
     ("src/api/side_output.rs", "side outputs of several types stand in one list"),
     ("src/connectors/event_log/instance.rs", "asks an error what it is"),
     ("src/error.rs", "what a panic carries"),
     ("src/executor/node/in_place.rs", "what is changed in place goes out as what it came in"),
+    ("src/executor/named_call.rs", "asks an error which callback it is of"),
     ("src/executor/side_port.rs", "the other end of a side output"),
     ("src/executor/verb.rs", "as in place"),
     ("src/job/make.rs", "where types are forgotten and found again"),
