@@ -37,6 +37,27 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: SPLITS,
     },
     Mutant {
+        name: "restore all keys of a range in each instance that shares it",
+        file: "src/checkpoint/restore.rs",
+        whole: "Unit::Range(range) => range.and(reader.keys)?,",
+        broken: "Unit::Range(range) => range.and(HashRange::ALL)?,",
+        killed_by: "src/checkpoint/restore.rs::every_key_of_every_part_is_read_by_exactly_one_instance_from_any_to_any_parallelism",
+    },
+    Mutant {
+        name: "begin a split that came back where the checkpoint has the one that was gone",
+        file: "src/executor/splits.rs",
+        whole: "self.gone.contains_key(split)",
+        broken: "self.gone.is_empty() && self.gone.contains_key(split)",
+        killed_by: "tests/mission/splits.rs::a_split_that_comes_back_is_new_and_does_not_begin_where_an_old_checkpoint_has_it",
+    },
+    Mutant {
+        name: "build a source anew without the pause of the policy",
+        file: "src/executor/source_instance/mod.rs",
+        whole: "            Next::Now | Next::After(_) | Next::WhenWoken if self.component.is_none() => {\n                self.poll_at\n            }\n",
+        broken: "",
+        killed_by: "tests/mission/splits.rs::between_a_failure_of_a_source_and_its_next_start_lies_the_pause_of_the_restart_policy",
+    },
+    Mutant {
         name: "end an instance that has just been given a split",
         file: "src/executor/splits.rs",
         whole: "let over = self.version == version;",
