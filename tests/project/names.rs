@@ -52,7 +52,6 @@ const SPEAK_OF_ANY: [(&str, &str); 10] = [
     ("src/error.rs", "what a panic carries"),
     ("src/executor/named_call.rs", "asks an error what it is"),
     ("src/executor/node/in_place.rs", "what is changed in place goes out as what it came in"),
-    ("src/executor/named_call.rs", "asks an error which callback it is of"),
     ("src/executor/side_port.rs", "the other end of a side output"),
     ("src/executor/verb.rs", "as in place"),
     ("src/job/make.rs", "where types are forgotten and found again"),
