@@ -27,7 +27,7 @@ use crate::storage::envelope::{self, FormatError, Kind};
 use crate::storage::{DiskEntry, DiskFile};
 
 /// A part that is being written into a file of its own. Its bytes come piece by piece, and how many there are stands before
-/// them: that is written last.
+/// them: that is written last, or all at once where one piece is enough.
 #[derive(Debug)]
 pub(super) struct Begun<'a> {
     files: &'a Files,
@@ -37,7 +37,13 @@ pub(super) struct Begun<'a> {
     /// Over all that stands behind the head.
     body: crc32fast::Hasher,
     body_bytes: u64,
+    /// What is not in the file yet.
+    waiting: Vec<u8>,
+    is_in_pieces: bool,
 }
+
+/// So much goes to the file at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 impl<'a> Begun<'a> {
     pub(super) fn begin(
@@ -50,11 +56,17 @@ impl<'a> Begun<'a> {
         files.create_dir(&directory)?;
         let record = record(attempt, name, codec, 0, 0, layout::part_file(name));
         let path = directory.join(&record.at.file);
-        let file = files.create(&path)?;
-        let body = crc32fast::Hasher::new();
-        let mut part = Self { files, file, path, record, body, body_bytes: 0 };
-        // No file is this long, so one that was not finished is no part.
-        part.files.append(&*part.file, &part.path, &envelope::head(&KIND, codec, u64::MAX))?;
+        let mut part = Self {
+            files,
+            file: files.create(&path)?,
+            path,
+            record,
+            body: crc32fast::Hasher::new(),
+            body_bytes: 0,
+            // No file is this long, so one that was not finished is no part.
+            waiting: envelope::head(&KIND, codec, u64::MAX).to_vec(),
+            is_in_pieces: false,
+        };
         part.append_to_body(&prefix(attempt, name)?)?;
         Ok(part)
     }
@@ -67,7 +79,18 @@ impl<'a> Begun<'a> {
     fn append_to_body(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.body.update(bytes);
         self.body_bytes += bytes.len() as u64;
-        self.files.append(&*self.file, &self.path, bytes)
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        self.is_in_pieces = true;
+        self.write_out()
+    }
+
+    fn write_out(&mut self) -> Result<(), StoreError> {
+        let written = self.files.append(&*self.file, &self.path, &self.waiting);
+        self.waiting.clear();
+        written
     }
 
     /// Its content is durable on return, its name once the checkpoint is committed.
@@ -77,8 +100,14 @@ impl<'a> Begun<'a> {
         checksum.update(&head);
         checksum.combine(&self.body);
         self.record.checksum = checksum.finalize();
-        self.files.append(&*self.file, &self.path, &self.record.checksum.to_le_bytes())?;
-        self.files.write_at(&*self.file, &self.path, 0, &head)?;
+        self.waiting.extend_from_slice(&self.record.checksum.to_le_bytes());
+        if self.is_in_pieces {
+            self.write_out()?;
+            self.files.write_at(&*self.file, &self.path, 0, &head)?;
+        } else {
+            self.waiting[..head.len()].copy_from_slice(&head);
+            self.write_out()?;
+        }
         self.files.sync(&*self.file, &self.path)?;
         Ok(self.record)
     }
