@@ -24,14 +24,38 @@ pub(super) struct FieldsOut(Vec<u8>);
 impl FieldsOut {
     pub(super) fn put<T: Serialize>(mut self, number: u16, value: &T) -> Result<Self, CodecError> {
         let bytes = codec::encode(value)?;
-        let length = u32::try_from(bytes.len()).map_err(|error| CodecError::Encode {
-            type_name: std::any::type_name::<T>(),
-            source: error.into(),
-        })?;
-        self.0.extend_from_slice(&number.to_le_bytes());
-        self.0.extend_from_slice(&length.to_le_bytes());
+        self.begin(number, bytes.len())?;
         self.0.extend_from_slice(&bytes);
         Ok(self)
+    }
+
+    /// Bytes, as the codec writes them: their number and they. The codec would ask for each by itself.
+    pub(super) fn put_bytes(mut self, number: u16, bytes: &[u8]) -> Result<Self, CodecError> {
+        self.begin(number, LENGTH_BYTES + bytes.len())?;
+        self.push_bytes(bytes);
+        Ok(self)
+    }
+
+    /// Several of such, after their number.
+    pub(super) fn put_list(mut self, number: u16, list: &[Vec<u8>]) -> Result<Self, CodecError> {
+        let bytes: usize = list.iter().map(|bytes| LENGTH_BYTES + bytes.len()).sum();
+        self.begin(number, LENGTH_BYTES + bytes)?;
+        self.0.extend_from_slice(&(list.len() as u64).to_le_bytes());
+        list.iter().for_each(|bytes| self.push_bytes(bytes));
+        Ok(self)
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn begin(&mut self, number: u16, bytes: usize) -> Result<(), CodecError> {
+        let length = u32::try_from(bytes)
+            .map_err(|error| CodecError::Encode { type_name: "field", source: error.into() })?;
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self.0.extend_from_slice(&length.to_le_bytes());
+        Ok(())
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
@@ -75,6 +99,30 @@ impl<'a> Fields<'a> {
         Ok(self.fields.remove(&number).map(codec::decode).transpose()?)
     }
 
+    /// Bytes that must be there; see [`FieldsOut::put_bytes`].
+    pub(super) fn take_bytes(&mut self, number: u16) -> Result<&'a [u8], FormatError> {
+        let missing = FormatError::MissingField { what: self.what, field: number };
+        let field = self.fields.remove(&number).ok_or(missing)?;
+        match split_bytes(field) {
+            Some((bytes, [])) => Ok(bytes),
+            _ => Err(FormatError::Length { what: self.what }),
+        }
+    }
+
+    /// Several of such, which may be there; see [`FieldsOut::put_list`].
+    pub(super) fn find_list(&mut self, number: u16) -> Result<Option<Vec<&'a [u8]>>, FormatError> {
+        let Some(field) = self.fields.remove(&number) else { return Ok(None) };
+        let length = || FormatError::Length { what: self.what };
+        let (count, mut rest) = field.split_first_chunk::<LENGTH_BYTES>().ok_or_else(length)?;
+        let mut list = Vec::new();
+        for _ in 0..u64::from_le_bytes(*count) {
+            let (bytes, after) = split_bytes(rest).ok_or_else(length)?;
+            list.push(bytes);
+            rest = after;
+        }
+        if rest.is_empty() { Ok(Some(list)) } else { Err(length()) }
+    }
+
     /// Whether all that must be understood was.
     pub(super) fn end(self) -> Result<(), FormatError> {
         match self.fields.keys().find(|number| **number & IGNORABLE == 0) {
@@ -84,9 +132,40 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The bytes behind their number, and what follows them.
+fn split_bytes(field: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = field.split_first_chunk::<LENGTH_BYTES>()?;
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
+}
+
+const LENGTH_BYTES: usize = size_of::<u64>();
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_and_lists_of_them_are_written_as_the_codec_writes_them_and_cut_nowhere() {
+        let list = vec![b"one".to_vec(), Vec::new(), vec![7; 300]];
+        let by_codec = FieldsOut::default().put(1, &list).and_then(|out| out.put(2, &list[0]));
+        let by_hand =
+            FieldsOut::default().put_list(1, &list).and_then(|out| out.put_bytes(2, &list[0]));
+        let bytes = by_hand.expect("encoded").into_bytes();
+        assert_eq!(bytes, by_codec.expect("encoded").into_bytes());
+        let mut fields = Fields::of("record", &bytes).expect("two fields");
+        assert_eq!(fields.find_list(1).expect("read").expect("there"), list);
+        assert_eq!(fields.take_bytes(2).expect("there"), b"one");
+        assert!(fields.find_list(3).expect("none").is_none() && fields.take_bytes(3).is_err());
+        // A list that claims to be longer than its field.
+        let list = &bytes[6..bytes.len() - 17];
+        for cut in 0..list.len() {
+            let mut record = vec![1, 0];
+            record.extend_from_slice(&(cut as u32).to_le_bytes());
+            record.extend_from_slice(&list[..cut]);
+            let mut fields = Fields::of("record", &record).expect("one field");
+            assert!(fields.find_list(1).is_err(), "cut at {cut}");
+        }
+    }
 
     #[test]
     fn a_field_of_a_later_version_is_ignored_only_if_it_may_be() {

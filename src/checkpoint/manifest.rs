@@ -175,7 +175,7 @@ impl Location {
 
 impl PartRecord {
     fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
-        let out = FieldsOut::default().put(1, &self.name.to_bytes()?)?.put(2, &self.bytes)?;
+        let out = FieldsOut::default().put_bytes(1, &self.name.to_bytes()?)?.put(2, &self.bytes)?;
         let out = out.put(3, &self.checksum)?.put(4, &self.at.execution)?;
         let out = out.put(5, &self.at.checkpoint)?.put(6, &self.at.file)?;
         Ok(out.put(7, &self.codec)?.into_bytes())
@@ -183,9 +183,9 @@ impl PartRecord {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut fields = Fields::of("part in a manifest", bytes)?;
-        let name: Vec<u8> = fields.take(1)?;
+        let name = fields.take_bytes(1)?;
         let record = Self {
-            name: PartName::from_bytes(&name)?,
+            name: PartName::from_bytes(name)?,
             bytes: fields.take(2)?,
             checksum: fields.take(3)?,
             at: Location {
@@ -260,7 +260,7 @@ impl Manifest {
         let out = out.put(3, &self.job)?.put(4, &self.cut)?.put(5, &self.taken_unix_ms)?;
         let parts: Vec<Vec<u8>> =
             self.parts.iter().map(PartRecord::to_bytes).collect::<Result<_, _>>()?;
-        let out = out.put(6, &components)?.put(8, &parts)?.put(9, &self.kind)?;
+        let out = out.put_list(6, &components)?.put_list(8, &parts)?.put(9, &self.kind)?;
         Ok(envelope::seal(&KIND, &out.into_bytes()))
     }
 
@@ -276,8 +276,9 @@ impl Manifest {
             return Ok(codec::decode::<Version1>(body)?.into());
         }
         let mut fields = Fields::of(KIND.what, body)?;
-        let components: Vec<Vec<u8>> = fields.take(6)?;
-        let components = components.iter().map(|bytes| ComponentRecord::from_bytes(bytes));
+        let missing = |field| FormatError::MissingField { what: KIND.what, field };
+        let components = fields.find_list(6)?.ok_or_else(|| missing(6))?;
+        let components = components.into_iter().map(ComponentRecord::from_bytes);
         let (execution, checkpoint) = (fields.take(1)?, fields.take(2)?);
         let manifest = Self {
             execution,
@@ -290,11 +291,8 @@ impl Manifest {
             parts: match fields.find(7)? {
                 Some(old) => records(old, execution, checkpoint),
                 None => {
-                    let parts: Vec<Vec<u8>> = fields.take(8)?;
-                    parts
-                        .iter()
-                        .map(|bytes| PartRecord::from_bytes(bytes))
-                        .collect::<Result<_, _>>()?
+                    let parts = fields.find_list(8)?.ok_or_else(|| missing(8))?;
+                    parts.into_iter().map(PartRecord::from_bytes).collect::<Result<_, _>>()?
                 }
             },
         };

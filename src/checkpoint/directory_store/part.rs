@@ -328,7 +328,7 @@ impl Identity {
 
     fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         let out = FieldsOut::default().put(1, &self.execution)?.put(2, &self.checkpoint)?;
-        Ok(out.put(3, &self.name.to_bytes()?)?.into_bytes())
+        Ok(out.put_bytes(3, &self.name.to_bytes()?)?.into_bytes())
     }
 
     fn from_bytes(version: u16, bytes: &[u8]) -> Result<Self, FormatError> {
@@ -338,9 +338,9 @@ impl Identity {
         }
         let mut fields = Fields::of("identity of a part", bytes)?;
         let (execution, checkpoint) = (fields.take(1)?, fields.take(2)?);
-        let name: Vec<u8> = fields.take(3)?;
+        let name = PartName::from_bytes(fields.take_bytes(3)?)?;
         fields.end()?;
-        Ok(Self { execution, checkpoint, name: PartName::from_bytes(&name)? })
+        Ok(Self { execution, checkpoint, name })
     }
 }
 
