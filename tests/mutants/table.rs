@@ -210,7 +210,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         file: "src/delivery/at_least_once/counts.rs",
         whole: "position(|slot| *slot != DONE)",
         broken: "position(|slot| is_live(*slot))",
-        killed_by: ACKNOWLEDGED,
+        killed_by: "src/delivery/at_least_once/algebra_tests.rs::any_trees_groups_failures_and_late_reports_are_counted_as_the_model_counts_them",
     },
     Mutant {
         name: "save a position ahead of what is acknowledged",
