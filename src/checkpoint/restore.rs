@@ -5,6 +5,9 @@
 //! an instance may read several. Splits are dealt out in turn, in the order of their names. What an instance keeps
 //! for itself goes to the instance of that number, and exists at no other parallelism.
 
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::manifest::{Manifest, PartRecord};
 use super::unit::{HashRange, Unit};
 
@@ -29,15 +32,15 @@ pub(crate) struct Reader {
 /// What an instance of a component reads, in the order of the manifest.
 pub(crate) fn reads<'a>(manifest: &'a Manifest, component: &str, reader: Reader) -> Vec<Reads<'a>> {
     let parts = || manifest.parts.iter().filter(|part| part.name.component == component);
-    let splits = splits_of(manifest, component);
+    // Only who has splits needs to know of all of them.
+    let dealt = LazyCell::new(|| dealt_in_turn(splits_of(manifest, component), reader.instances));
     let takes = |part: &'a PartRecord| {
         let of = match &part.name.unit {
             Unit::Range(range) => range.and(reader.keys)?,
             Unit::Instance(of) if *of == reader.instance as u64 => HashRange::ALL,
             Unit::Instance(_) => return None,
             Unit::Split(split) => {
-                let turn = splits.binary_search(&&**split).unwrap_or_default();
-                (turn % reader.instances == reader.instance).then_some(HashRange::ALL)?
+                (dealt.get(&**split) == Some(&reader.instance)).then_some(HashRange::ALL)?
             }
         };
         Some(Reads { part, of })
@@ -45,13 +48,22 @@ pub(crate) fn reads<'a>(manifest: &'a Manifest, component: &str, reader: Reader)
     parts().filter_map(takes).collect()
 }
 
-/// The splits of which a component has positions, by name.
-pub(crate) fn splits_of<'a>(manifest: &'a Manifest, component: &str) -> Vec<&'a str> {
-    let parts = manifest.parts.iter().filter(|part| part.name.component == component);
-    let mut splits: Vec<&str> = parts.filter_map(split_of).collect();
-    splits.sort_unstable();
-    splits.dedup();
-    splits
+/// The splits of which a component has positions.
+pub(crate) fn splits_of<'a>(
+    manifest: &'a Manifest,
+    component: &str,
+) -> impl Iterator<Item = &'a str> {
+    let parts = manifest.parts.iter().filter(move |part| part.name.component == component);
+    parts.filter_map(split_of)
+}
+
+/// The instance of each split: in turn, in the order of their names.
+pub(crate) fn dealt_in_turn<S: Ord>(
+    splits: impl IntoIterator<Item = S>,
+    instances: usize,
+) -> BTreeMap<S, usize> {
+    let splits: BTreeSet<S> = splits.into_iter().collect();
+    splits.into_iter().zip((0..instances).cycle()).collect()
 }
 
 fn split_of(part: &PartRecord) -> Option<&str> {

@@ -227,18 +227,6 @@ impl Serializer for Tracer {
     }
 }
 
-impl SerializeSeq for Entries {
-    type Ok = u64;
-    type Error = Refused;
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.add(self.trace(value)?);
-        Ok(())
-    }
-    fn end(self) -> Result<u64, Refused> {
-        Ok(self.finish())
-    }
-}
-
 impl SerializeMap for Entries {
     type Ok = u64;
     type Error = Refused;
@@ -273,6 +261,7 @@ macro_rules! places {
 }
 
 places! {
+    SerializeSeq: serialize_element,
     SerializeTuple: serialize_element,
     SerializeTupleStruct: serialize_field,
     SerializeTupleVariant: serialize_field

@@ -319,14 +319,6 @@ pub(crate) fn salvage<C: Component>(
     component.snapshot(timers, codec).map(<dyn Snapshot>::encode).transpose()
 }
 
-/// State of a source, encoded on its own thread; it is a few offsets.
-pub(crate) fn encode_position<S: serde::Serialize>(
-    state: &S,
-    codec: CodecId,
-) -> Result<EncodedState, BoxError> {
-    Ok(EncodedState::of(state, codec)?)
-}
-
 /// Nanoseconds of a timer.
 pub(crate) fn as_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)

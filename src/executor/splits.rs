@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::checkpoint::restore::dealt_in_turn;
 use crate::clock::Timestamp;
 
 /// The splits of one source.
@@ -31,9 +32,7 @@ pub(crate) struct Splits {
 impl Splits {
     /// Those of a checkpoint, in turn.
     pub(crate) fn restored(instances: usize, names: impl IntoIterator<Item = String>) -> Self {
-        let names: BTreeSet<String> = names.into_iter().collect();
-        let of = names.into_iter().zip((0..instances).cycle()).collect();
-        Self { instances, of, ..Self::default() }
+        Self { instances, of: dealt_in_turn(names, instances), ..Self::default() }
     }
 
     /// Whether somebody has to look for splits before an instance can begin.

@@ -79,15 +79,19 @@ impl<'a> Begun<'a> {
     fn append_to_body(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.body.update(bytes);
         self.body_bytes += bytes.len() as u64;
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() < PIECE_BYTES {
+        if self.waiting.len() + bytes.len() < PIECE_BYTES {
+            self.waiting.extend_from_slice(bytes);
             return Ok(());
         }
         self.is_in_pieces = true;
-        self.write_out()
+        self.write_out()?;
+        self.files.append(&*self.file, &self.path, bytes)
     }
 
     fn write_out(&mut self) -> Result<(), StoreError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         let written = self.files.append(&*self.file, &self.path, &self.waiting);
         self.waiting.clear();
         written

@@ -1,7 +1,7 @@
 //! [`SourceInstance`]: polls the user's source, lets the guarantee keep or persist what it emitted,
 //! and pushes it into its stage.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     spare: Batch<C::Out>,
     since_flush: u32,
     unmarked: bool,
-    /// States that are in checkpoints which are not complete yet.
-    saved: VecDeque<(CheckpointId, EncodedState)>,
+    /// The state that is in the newest checkpoint, until that is complete: one is under way at a time.
+    saved: Option<(CheckpointId, EncodedState)>,
     /// Positions that the store has of the splits of this instance.
     persisted: BTreeMap<PartName, EncodedState>,
     newest: CheckpointId,
@@ -127,7 +127,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             spare: Batch::default(),
             since_flush: 0,
             unmarked: false,
-            saved: VecDeque::new(),
+            saved: None,
             persisted: BTreeMap::new(),
             newest: CheckpointId(0),
             phase: Phase::Polling,

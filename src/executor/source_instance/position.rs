@@ -6,9 +6,8 @@ use crate::channel::frame::Control;
 use crate::channel::push::Local;
 use crate::checkpoint::{EncodedState, PartName, encoded};
 use crate::delivery::source_side::Position;
-use crate::error::{Cause, Failure, with_causes};
+use crate::error::{BoxError, Cause, Failure, with_causes};
 use crate::executor::blueprint::part_name;
-use crate::executor::component::encode_position;
 use crate::executor::source_component::{Part, SourceComponent};
 use crate::executor::source_instance::SourceInstance;
 use crate::id::CheckpointId;
@@ -60,7 +59,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         }));
         let (copy, parts) =
             taken.map_err(|payload| self.failure(C::STATE, Cause::panic(payload)))?;
-        self.saved.extend(copy.map(|copy| (checkpoint, copy)));
+        self.saved = copy.map(|copy| (checkpoint, copy));
         Ok(parts)
     }
 
@@ -71,7 +70,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         bytes: &[u8],
     ) -> Result<Vec<Part>, Failure> {
         let state = EncodedState { codec: self.parts.codec, bytes: bytes.to_vec() };
-        self.saved.push_back((checkpoint, state.clone()));
+        self.saved = Some((checkpoint, state.clone()));
         if !C::HAS_SPLITS {
             return Ok(vec![(part_name(&self.parts.instance.name), encoded(state))]);
         }
@@ -86,9 +85,7 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     /// This checkpoint is complete: tells the source which of its states has become durable.
     pub(super) fn checkpointed(&mut self, checkpoint: CheckpointId) {
-        let later = self.saved.iter().position(|(of, _)| *of > checkpoint);
-        let durable = self.saved.drain(..later.unwrap_or(self.saved.len())).next_back();
-        if let Some((_, state)) = durable {
+        if let Some((_, state)) = self.saved.take_if(|(of, _)| *of <= checkpoint) {
             self.tell_durable(&state);
         }
     }
@@ -130,9 +127,9 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Where the source is after the events that it has emitted; if it is down, where it will go on.
     pub(super) fn position(&self) -> Result<EncodedState, Failure> {
         let encoded = catch_unwind(AssertUnwindSafe(|| match (&self.component, &self.before) {
-            (Some(component), _) => encode_position(&component.state(), self.parts.codec),
-            (None, Some(state)) => encode_position(state, self.parts.codec),
-            (None, None) => Err("the position is not known".into()),
+            (Some(component), _) => Ok(EncodedState::of(&component.state(), self.parts.codec)?),
+            (None, Some(state)) => Ok(EncodedState::of(state, self.parts.codec)?),
+            (None, None) => Err(BoxError::from("the position is not known")),
         }));
         match encoded {
             Ok(position) => position.map_err(|error| self.failure(C::STATE, Cause::error(error))),

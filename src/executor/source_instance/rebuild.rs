@@ -5,10 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::api::source::OnStop;
 use crate::api::state::State;
 use crate::channel::frame::End;
-use crate::checkpoint::{CodecError, CodecId, read_back};
+use crate::checkpoint::{CodecError, CodecId, EncodedState, read_back};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure, Permanent};
-use crate::executor::component::encode_position;
 use crate::executor::named_call::{laid_to, named};
 use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::{Phase, SourceInstance};
@@ -80,7 +79,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         // `setup` takes the state by value; a copy goes through its encoded form.
         let had_state = self.before.is_some();
         let codec = self.parts.codec;
-        let encode = |state| quietly(|| encode_position(state, codec).ok());
+        let encode = |state| quietly(|| EncodedState::of(state, codec).ok());
         let kept = self.before.as_ref().and_then(encode);
         if let Err(failure) = self.build() {
             self.before = kept.and_then(|state| quietly(|| state.decode().ok()));
