@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::waker::Waker;
+use crate::channel::budget::Budget;
 use crate::channel::frame::{BATCH, Batch, Control, Frame};
 use crate::channel::inputs::Inputs;
 use crate::channel::key::hash_key;
@@ -34,7 +35,7 @@ type Event = [u64; 4];
 /// Sends full batches to another thread, which sends the emptied buffers back.
 pub fn hop(batches: u64) -> Duration {
     let (here, there) = (Waker::default(), Waker::default());
-    let (sender, receiver) = queue(QUEUE_FRAMES, here.clone(), there.clone());
+    let (sender, receiver) = queue(QUEUE_FRAMES, here.clone(), there.clone(), Budget::unbounded());
     let receiving = thread::spawn(move || {
         for _ in 0..batches {
             while !empty_one(&receiver) {
@@ -56,7 +57,8 @@ pub fn hop(batches: u64) -> Duration {
 
 /// The same within one thread: what a hop costs without waiting for anybody.
 pub fn hop_alone(batches: u64) -> Duration {
-    let (sender, receiver) = queue(QUEUE_FRAMES, Waker::default(), Waker::default());
+    let (sender, receiver) =
+        queue(QUEUE_FRAMES, Waker::default(), Waker::default(), Budget::unbounded());
     let started = Instant::now();
     for _ in 0..batches {
         assert!(sender.try_send(filled(&sender)).is_ok(), "the queue is empty");
@@ -67,8 +69,9 @@ pub fn hop_alone(batches: u64) -> Duration {
 
 /// Deals full batches out by key, over this many instances.
 pub fn partition(batches: u64, instances: usize) -> Duration {
-    let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..instances).map(|_| queue(QUEUE_FRAMES, Waker::default(), Waker::default())).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..instances)
+        .map(|_| queue(QUEUE_FRAMES, Waker::default(), Waker::default(), Budget::unbounded()))
+        .unzip();
     let senders = senders.into_iter().map(|sender| (sender, Arc::new(Counters::default())));
     let by_key = |events: &[Event], hashes: &mut Vec<u64>| {
         hashes.extend(events.iter().map(|event| hash_key(&event[0])));

@@ -38,7 +38,7 @@ fn a_queue_that_is_full_and_empty_in_turn_loses_nothing_and_wakes_both_sides() {
     orders(|| {
         const FRAMES: u64 = 4;
         let (from, to) = (Waker::default(), Waker::default());
-        let (sender, receiver) = queue::<u64>(1, from.clone(), to.clone());
+        let (sender, receiver) = queue::<u64>(1, from.clone(), to.clone(), Arc::default());
         let sending = thread::spawn(move || {
             for number in 0..FRAMES {
                 let mut frame = batch(number);
@@ -97,7 +97,8 @@ fn a_source_that_waits_learns_of_every_event_once_and_of_none_too_early() {
         let first = acknowledger.book(0).first.open(2, 2, Timestamp(0));
         let roots: Vec<Root> = Root::range(0, first, 2).collect();
         let worked = Arc::new(shuttle::sync::Mutex::new([0_u32; 2]));
-        let (sender, receiver) = queue::<u64>(4, Waker::default(), Waker::default());
+        let (sender, receiver) =
+            queue::<u64>(4, Waker::default(), Waker::default(), Arc::default());
         let first = {
             let (acknowledger, worked, roots) =
                 (Arc::clone(&acknowledger), Arc::clone(&worked), roots.clone());

@@ -9,7 +9,7 @@ pub(crate) use self::scheduled::*;
 
 #[cfg(not(all(test, streamwork_schedules)))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     pub(crate) use std::thread::yield_now as give_way;
 
     pub(crate) use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -26,7 +26,7 @@ mod scheduled {
 
     pub(crate) use crossbeam_channel::{TryRecvError, TrySendError};
     use shuttle::sync as inner;
-    pub(crate) use shuttle::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     pub(crate) use shuttle::thread::yield_now as give_way;
 
     #[derive(Debug, Default)]
@@ -105,6 +105,10 @@ mod scheduled {
     }
 
     impl<T> Sender<T> {
+        pub(crate) fn is_empty(&self) -> bool {
+            self.0.frames.lock().is_empty()
+        }
+
         pub(crate) fn try_send(&self, frame: T) -> Result<(), TrySendError<T>> {
             let mut frames = self.0.frames.lock();
             if frames.len() == self.0.places {

@@ -6,6 +6,7 @@
 //!                               └ waiting       └ held?
 //! ```
 
+pub(crate) mod budget;
 pub(crate) mod frame;
 pub(crate) mod inbox;
 pub(crate) mod inputs;
@@ -17,3 +18,4 @@ pub(crate) mod partition;
 pub(crate) mod port;
 pub(crate) mod push;
 pub(crate) mod queue;
+pub(crate) mod slice;

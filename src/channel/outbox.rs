@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::moves::Moves;
@@ -21,6 +22,9 @@ const WIDE: usize = 8;
 /// Events of a batch to one of many receivers at least, where a full one has so many: each batch costs its
 /// receiver as much as some ten events.
 const WIDE_LEAST: usize = 128;
+
+/// Batches to each receiver that a stage may emit before it looks whether they can go.
+const BATCHES: usize = 4;
 
 /// What an edge does with a batch when the receiver's queue is full.
 ///
@@ -46,9 +50,13 @@ pub(crate) struct Outbox<T> {
 struct Lane<T> {
     queue: QueueSender<T>,
     open: Batch<T>,
-    /// It is sent when it has so many events.
+    /// It is sent when it has so many events: as many as the receiver's budget allows,
     full: usize,
+    /// and never more than these.
+    most: usize,
     waiting: VecDeque<Frame<T>>,
+    /// What the receiver had spent on pauses when frames began to wait.
+    paused_before: Duration,
     overflow: Overflow,
     counters: Arc<Counters>,
 }
@@ -60,14 +68,16 @@ impl<T: Clone> Outbox<T> {
         queues: Vec<(QueueSender<T>, Arc<Counters>)>,
         overflow: Overflow,
     ) -> Self {
-        let full = match partition {
+        let most = match partition {
             Partition::One(_) | Partition::All => Batch::<T>::FULL,
             Partition::RoundRobin { .. } | Partition::Key { .. } => full_of::<T>(queues.len()),
         };
         let lanes = queues.into_iter().map(|(queue, counters)| Lane {
             open: Batch::default(),
-            full,
+            full: queue.budget().batch().min(most),
+            most,
             waiting: VecDeque::new(),
+            paused_before: Duration::ZERO,
             queue,
             overflow,
             counters,
@@ -119,8 +129,12 @@ impl<T: Clone> Stage for Outbox<T> {
 
     fn local(&mut self, _: Local, _: &mut Context) {}
 
-    fn tick(&mut self, _: &mut Context) {
-        self.lanes.iter_mut().for_each(Lane::retry);
+    fn tick(&mut self, context: &mut Context) {
+        let retried = self.lanes.iter_mut().map(Lane::retry);
+        // Where several receivers were waited for, it was at the same time.
+        if let Some(paused) = retried.max().filter(|paused| !paused.is_zero()) {
+            context.slice.waited_for_pause(paused);
+        }
     }
 
     fn flush(&mut self, context: &mut Context) -> bool {
@@ -157,6 +171,15 @@ impl<T: Clone> Push<T> for Outbox<T> {
             Partition::All => self.lanes.len() as u32,
             _ => 1,
         }
+    }
+
+    fn room(&self) -> usize {
+        let full = self.lanes.iter().map(|lane| lane.full).min().unwrap_or(usize::MAX);
+        let lanes = match self.partition {
+            Partition::RoundRobin { .. } | Partition::Key { .. } => self.lanes.len(),
+            Partition::One(_) | Partition::All => 1,
+        };
+        full.saturating_mul(BATCHES * lanes)
     }
 }
 
@@ -196,6 +219,13 @@ impl<T: Clone> Lane<T> {
             return false;
         }
         context.ledger.send();
+        self.full = self.queue.budget().batch().min(self.most);
+        // Whole batches move without looking at single events; only one that is far too large is cut.
+        while self.open.len() >= 2 * self.full && self.full < self.most {
+            let rest = self.open.split_off(self.full);
+            let batch = std::mem::replace(&mut self.open, rest);
+            self.send(Frame::Batch(batch));
+        }
         let batch = std::mem::replace(&mut self.open, self.queue.buffer());
         self.send(Frame::Batch(batch));
         true
@@ -216,9 +246,12 @@ impl<T: Clone> Lane<T> {
                     None => {}
                 }
                 self.waiting.push_back(frame);
-                self.retry();
+                let _ = self.retry();
             }
-            (_, frame) => self.waiting.push_back(frame),
+            (_, frame) => {
+                self.paused_before = self.queue.budget().paused();
+                self.waiting.push_back(frame);
+            }
         }
     }
 
@@ -226,13 +259,19 @@ impl<T: Clone> Lane<T> {
         self.counters.dropped_on_the_way.add(batch.len() as u64);
     }
 
-    fn retry(&mut self) {
+    /// Sends what waits, if it can. When all of it is gone: how much of the wait was for a pause of the
+    /// receiver's.
+    fn retry(&mut self) -> Duration {
+        if self.waiting.is_empty() {
+            return Duration::ZERO;
+        }
         while let Some(frame) = self.waiting.pop_front() {
             if let Err(frame) = self.queue.try_send(frame) {
                 self.waiting.push_front(frame);
-                return;
+                return Duration::ZERO;
             }
         }
+        self.queue.budget().paused().saturating_sub(self.paused_before)
     }
 }
 
@@ -240,13 +279,15 @@ impl<T: Clone> Lane<T> {
 mod tests {
     use super::*;
     use crate::api::waker::Waker;
+    use crate::channel::budget::Budget;
     use crate::channel::ledger::Ledger;
     use crate::channel::queue::queue;
     use crate::clock::MonotonicClock;
 
     /// How many events are in the batches that each receiver has got.
     fn dealt(receivers: usize, events: usize) -> Vec<Vec<usize>> {
-        let pairs = (0..receivers).map(|_| queue::<u64>(8, Waker::default(), Waker::default()));
+        let queue = || queue::<u64>(8, Waker::default(), Waker::default(), Budget::unbounded());
+        let pairs = (0..receivers).map(|_| queue());
         let (to, from): (Vec<_>, Vec<_>) = pairs.unzip();
         let to = to.into_iter().map(|to| (to, Arc::default())).collect();
         let mut outbox = Outbox::new(Partition::RoundRobin { next: 0 }, to, Overflow::Block);

@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 /// What came out of the queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// A batch, which is in the stage.
-    Batch,
+    /// A batch of so many events, which is in the stage.
+    Batch(usize),
     /// A control frame out of this input, which is for the instance.
     Control(usize, Control),
 }
@@ -53,9 +53,10 @@ impl<T: 'static> Ports for One<T> {
         match self.inbox.poll(inputs, context.now)? {
             (lane, Frame::Batch(mut batch)) => {
                 inputs.on_batch(lane);
+                let events = batch.len();
                 self.stage.push(&mut batch, context);
                 self.inbox.recycle(lane, batch);
-                Some(Taken::Batch)
+                Some(Taken::Batch(events))
             }
             (lane, Frame::Control(control)) => Some(Taken::Control(lane, control)),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::channel::frame::{Batch, Control};
 use crate::channel::ledger::Ledger;
+use crate::channel::slice::Slice;
 use crate::checkpoint::PartName;
 use crate::checkpoint::Snapshot;
 use crate::clock::{Clock, Timestamp, earlier};
@@ -17,6 +18,8 @@ use crate::id::CheckpointId;
 pub(crate) struct Context {
     /// Read once per step.
     pub(crate) now: Timestamp,
+    /// How long this step goes on.
+    pub(crate) slice: Slice,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ledger: Ledger,
     /// Snapshots taken in this step, to be sent to the checkpoint writer.
@@ -27,7 +30,14 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(clock: Arc<dyn Clock>, ledger: Ledger) -> Self {
-        Self { now: clock.now(), clock, ledger, snapshots: Vec::new(), fatal: None }
+        let now = clock.now();
+        Self { now, slice: Slice::at(now), clock, ledger, snapshots: Vec::new(), fatal: None }
+    }
+
+    /// A step begins at this moment.
+    pub(crate) fn begin_step(&mut self, now: Timestamp) {
+        self.now = now;
+        self.slice.begin(now);
     }
 
     /// Keeps the first failure; what follows is its consequence.
@@ -74,6 +84,9 @@ pub(crate) trait Push<T>: Stage {
 
     /// Deliveries that one event makes.
     fn copies(&self) -> u32;
+
+    /// Events that are welcome now: with more of them some would wait here.
+    fn room(&self) -> usize;
 }
 
 /// The end of a stream that nothing reads.
@@ -100,6 +113,9 @@ impl<T> Push<T> for Discard {
     }
     fn copies(&self) -> u32 {
         0
+    }
+    fn room(&self) -> usize {
+        usize::MAX
     }
 }
 
@@ -160,5 +176,9 @@ impl<T: Clone> Push<T> for Tee<T> {
 
     fn copies(&self) -> u32 {
         self.readers.iter().map(|reader| reader.copies()).sum()
+    }
+
+    fn room(&self) -> usize {
+        self.readers.iter().map(|reader| reader.room()).min().unwrap_or(usize::MAX)
     }
 }

@@ -9,10 +9,15 @@
 //! The sender sets the flag *before* it tries once more, the receiver looks at it *after* it took:
 //! one of them sees the other, so nobody sleeps over a queue that moves. The sender is woken when half
 //! of the queue is free and not for each frame: it then has work for a while, and is woken less often.
+//!
+//! A queue is full too while as much is under way to the receiver as its [`Budget`] lets be, over all queues
+//! into it. One that is empty takes a batch nevertheless: so a sender that waits has something in its queue,
+//! and is woken when that is taken.
 
 use std::sync::Arc;
 
 use crate::api::waker::Waker;
+use crate::channel::budget::Budget;
 use crate::channel::frame::{Batch, Frame};
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, TrySendError, bounded};
 
@@ -26,6 +31,7 @@ pub(crate) struct QueueSender<T> {
     head: Receiver<Frame<T>>,
     receiver: Waker,
     sender_waits: Arc<AtomicBool>,
+    budget: Arc<Budget>,
 }
 
 pub(crate) struct QueueReceiver<T> {
@@ -35,6 +41,7 @@ pub(crate) struct QueueReceiver<T> {
     sender_waits: Arc<AtomicBool>,
     /// The sender is woken when so many frames are left.
     few: usize,
+    budget: Arc<Budget>,
 }
 
 /// A queue between two instances, each known by its waker.
@@ -42,7 +49,9 @@ pub(crate) fn queue<T>(
     frames: usize,
     sender: Waker,
     receiver: Waker,
+    budget: Arc<Budget>,
 ) -> (QueueSender<T>, QueueReceiver<T>) {
+    budget.add_queue(frames * Batch::<T>::FULL);
     let (frames_in, frames_out) = bounded(frames);
     let (emptied_in, emptied_out) = bounded(frames + 1);
     let sender_waits = Arc::new(AtomicBool::new(false));
@@ -53,6 +62,7 @@ pub(crate) fn queue<T>(
             head: frames_out.clone(),
             receiver,
             sender_waits: Arc::clone(&sender_waits),
+            budget: Arc::clone(&budget),
         },
         QueueReceiver {
             frames: frames_out,
@@ -60,6 +70,7 @@ pub(crate) fn queue<T>(
             sender,
             sender_waits,
             few: frames / 2,
+            budget,
         },
     )
 }
@@ -76,12 +87,23 @@ impl<T> QueueSender<T> {
     }
 
     fn offer(&self, frame: Frame<T>) -> Result<(), Frame<T>> {
+        let events = frame.events();
+        if events > 0 && !self.frames.is_empty() && !self.budget.admits(events) {
+            self.budget.want();
+            return Err(frame);
+        }
+        // Before it can be taken out.
+        self.budget.enter(events);
         match self.frames.try_send(frame) {
             Ok(()) => {
                 self.receiver.notify();
                 Ok(())
             }
-            Err(TrySendError::Full(frame)) => Err(frame),
+            Err(TrySendError::Full(frame)) => {
+                self.budget.leave(events);
+                self.budget.want();
+                Err(frame)
+            }
             Err(TrySendError::Disconnected(_)) => {
                 unreachable!("the sender itself keeps the queue open")
             }
@@ -90,7 +112,14 @@ impl<T> QueueSender<T> {
 
     /// Takes the oldest frame back out of the queue.
     pub(crate) fn take_oldest(&self) -> Option<Frame<T>> {
-        self.head.try_recv().ok()
+        let frame = self.head.try_recv().ok()?;
+        self.budget.leave(frame.events());
+        Some(frame)
+    }
+
+    /// The bound on what is under way to the receiver.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// An emptied buffer that came back, or a new one.
@@ -102,6 +131,7 @@ impl<T> QueueSender<T> {
 impl<T> QueueReceiver<T> {
     pub(crate) fn try_recv(&self) -> Option<Frame<T>> {
         let frame = self.frames.try_recv().ok()?;
+        self.budget.leave(frame.events());
         if self.sender_waits.load(Ordering::SeqCst)
             && self.frames.len() <= self.few
             && self.sender_waits.swap(false, Ordering::SeqCst)
@@ -130,7 +160,7 @@ mod tests {
     #[test]
     fn a_full_queue_gives_the_frame_back_and_wakes_the_sender_when_there_is_room() {
         let (from, to) = (Waker::default(), Waker::default());
-        let (sender, receiver) = queue::<u8>(1, from.clone(), to);
+        let (sender, receiver) = queue::<u8>(1, from.clone(), to, Arc::default());
         assert!(sender.try_send(Frame::Control(Control::Drain)).is_ok());
         assert!(sender.try_send(Frame::Control(Control::Idle)).is_err());
         let parked = std::thread::spawn(move || from.park(None));
@@ -141,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_emptied_buffer_comes_back_with_its_memory() {
-        let (sender, receiver) = queue::<u8>(1, Waker::default(), Waker::default());
+        let (sender, receiver) = queue::<u8>(1, Waker::default(), Waker::default(), Arc::default());
         let mut batch = sender.buffer();
         batch.events.reserve(100);
         assert!(sender.try_send(Frame::Batch(batch)).is_ok());

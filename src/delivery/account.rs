@@ -165,7 +165,7 @@ impl<T> SourceSide<T> for Forgotten {
         false
     }
 
-    fn replays(&mut self, _: u32, _: Timestamp, _: &mut Batch<T>) {}
+    fn replays(&mut self, _: u32, _: Timestamp, _: usize, _: &mut Batch<T>) {}
 
     fn wants_mark(&self, _: Timestamp) -> bool {
         false

@@ -37,8 +37,8 @@ pub(crate) trait SourceSide<T> {
     /// come out as letters.
     fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool;
 
-    /// Puts events that are due again into `batch`.
-    fn replays(&mut self, copies: u32, now: Timestamp, batch: &mut Batch<T>);
+    /// Puts events that are due again into `batch`, until it has `most`.
+    fn replays(&mut self, copies: u32, now: Timestamp, most: usize, batch: &mut Batch<T>);
 
     /// Whether a state that is to be noted by [`mark`](SourceSide::mark) is wanted now.
     fn wants_mark(&self, now: Timestamp) -> bool;

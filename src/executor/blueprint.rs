@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::instance::Instance;
+use crate::channel::budget::Budget;
 use crate::channel::key::hashes_of;
 use crate::channel::ledger::Ledger;
 use crate::channel::push::Context;
@@ -207,6 +208,8 @@ pub(crate) struct Execution {
     pub(crate) anew: Arc<BTreeSet<String>>,
     /// By number. Shared, not copied: each instance keeps this value.
     pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
+    /// What may be under way to each, by number.
+    pub(crate) budgets: Arc<[Arc<Budget>]>,
     pub(crate) reporters: Arc<[Reporter]>,
 }
 

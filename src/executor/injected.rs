@@ -23,6 +23,9 @@ pub(crate) trait Faults: Send + Sync {
 
     /// How many of these events are taken in one go before it is asked again; at least 1.
     fn piece(&self, events: usize) -> usize;
+
+    /// Whether the step at hand is to end now, as if it had taken long.
+    fn time_is_up(&self) -> bool;
 }
 
 /// What is injected: nothing, or what a simulation decides.

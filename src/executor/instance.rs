@@ -170,6 +170,15 @@ impl Base {
         }
     }
 
+    /// The stage is blocked: until something outside happens or that moment, or, if that has come, only between
+    /// two steps.
+    pub(crate) fn blocked_until(&self, deadline: Option<Timestamp>) -> Progress {
+        match deadline {
+            Some(at) if at <= self.context.now => Progress::Moved,
+            _ => Progress::Blocked(deadline),
+        }
+    }
+
     /// What every step ends with: a failure is reported, and reports on events are sent when there
     /// are many or when nothing more is to come for now.
     pub(crate) fn end_step(&mut self, progress: Progress) -> Progress {

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use crate::channel::budget::Budget;
 use crate::channel::frame::Control;
 use crate::channel::inputs::{Inputs, Verdict};
 use crate::channel::port::{Ports, Taken};
 use crate::channel::push::Local;
 use crate::clock::{Timestamp, earlier};
 use crate::executor::instance::{Base, Command, Progress, Step};
+use crate::executor::load::Load;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
 
@@ -21,6 +23,7 @@ pub(crate) struct OperatorInstance {
     ports: Box<dyn Ports>,
     inputs: Inputs,
     counters: Arc<Counters>,
+    load: Load,
     since_flush: u32,
     /// The newest checkpoint this instance knows of.
     newest: CheckpointId,
@@ -35,12 +38,14 @@ impl OperatorInstance {
         ports: Box<dyn Ports>,
         inputs: Inputs,
         counters: Arc<Counters>,
+        budget: Arc<Budget>,
     ) -> Self {
         Self {
             base,
             ports,
             inputs,
             counters,
+            load: Load::new(budget),
             since_flush: 0,
             newest: CheckpointId(0),
             ending: false,
@@ -104,8 +109,10 @@ impl OperatorInstance {
     }
 
     fn take(&mut self) -> Progress {
+        let since = self.base.context.slice.looked();
         match self.ports.take(&mut self.inputs, &mut self.base.context) {
-            Some(Taken::Batch) => {
+            Some(Taken::Batch(events)) => {
+                self.load.begin(events, since);
                 self.since_flush += 1;
                 if self.since_flush >= BATCHES_PER_FLUSH {
                     self.since_flush = 0;
@@ -134,7 +141,7 @@ impl Step for OperatorInstance {
         if self.base.mailbox.cancelled() {
             return Progress::Done;
         }
-        self.base.context.now = now;
+        self.base.context.begin_step(now);
         for command in self.base.mailbox.take() {
             self.handle(command);
         }
@@ -147,11 +154,16 @@ impl Step for OperatorInstance {
         self.ports.stage().tick(&mut self.base.context);
         let mut progress = Progress::Moved;
         if self.ports.stage_ref().blocked() {
-            progress = Progress::Blocked(self.ports.stage_ref().deadline());
+            progress = self.base.blocked_until(self.ports.stage_ref().deadline());
         } else if std::mem::take(&mut self.ending) {
             self.passed();
         } else {
+            self.load.end(&self.base.context.slice);
             progress = self.take();
+        }
+        if self.base.context.slice.is_over() {
+            // Those behind see what there is, however long the next event takes.
+            self.ports.stage().flush(&mut self.base.context);
         }
         if progress != Progress::Moved {
             self.look_at_queues();
@@ -248,7 +260,7 @@ mod tests {
                 Some((lane, Frame::Batch(mut batch))) => {
                     inputs.on_batch(lane);
                     self.join.left(&mut batch);
-                    return Some(Taken::Batch);
+                    return Some(Taken::Batch(1));
                 }
                 Some((lane, Frame::Control(control))) => {
                     return Some(Taken::Control(lane, control));
@@ -259,7 +271,7 @@ mod tests {
                 (lane, Frame::Batch(mut batch)) => {
                     inputs.on_batch(lane);
                     self.join.right(&mut batch);
-                    Some(Taken::Batch)
+                    Some(Taken::Batch(1))
                 }
                 (lane, Frame::Control(control)) => Some(Taken::Control(lane, control)),
             }
@@ -288,7 +300,7 @@ mod tests {
     }
 
     fn pair<T>() -> (QueueSender<T>, QueueReceiver<T>) {
-        queue(8, Waker::default(), Waker::default())
+        queue(8, Waker::default(), Waker::default(), Arc::default())
     }
 
     impl Scene {
@@ -307,7 +319,13 @@ mod tests {
             let left_inbox = Inbox::new(vec![(from_left, Duration::ZERO)]);
             let right_inbox = Inbox::new(vec![(from_right, Duration::ZERO)]).first_input(1);
             let ports = Box::new(Two { left: left_inbox, right: right_inbox, join });
-            let instance = OperatorInstance::new(base, ports, Inputs::new(2, true), Arc::default());
+            let instance = OperatorInstance::new(
+                base,
+                ports,
+                Inputs::new(2, true),
+                Arc::default(),
+                Arc::default(),
+            );
             Self { left, right, instance, said, tasks }
         }
 

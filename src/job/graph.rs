@@ -96,7 +96,21 @@ pub(crate) struct EdgeOptions {
     pub(crate) grouping: Grouping,
     pub(crate) delay: Duration,
     pub(crate) overflow: Overflow,
-    pub(crate) frames: usize,
+    /// Batches that a queue holds, if the user has said so.
+    pub(crate) frames: Option<usize>,
+}
+
+impl EdgeOptions {
+    /// Batches that a queue holds.
+    pub(crate) fn frames(&self) -> usize {
+        self.frames.unwrap_or(QUEUE_FRAMES)
+    }
+
+    /// Whether what is under way is bounded by the time that it takes the receiver too. Not where the user has
+    /// said how much may wait, and not where what does not fit is dropped: there the queue is for bursts.
+    pub(crate) fn is_bounded_by_time(&self) -> bool {
+        self.frames.is_none() && self.overflow == Overflow::Block
+    }
 }
 
 impl Default for EdgeOptions {
@@ -105,7 +119,7 @@ impl Default for EdgeOptions {
             grouping: Grouping::Auto,
             delay: Duration::ZERO,
             overflow: Overflow::Block,
-            frames: QUEUE_FRAMES,
+            frames: None,
         }
     }
 }

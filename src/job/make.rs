@@ -18,6 +18,7 @@ use crate::api::source_output::SourceOutput;
 use crate::api::split_source::SplitSource;
 use crate::api::state::State;
 use crate::api::waker::Waker;
+use crate::channel::budget::Budget;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
 use crate::channel::outbox::{Outbox, Overflow};
@@ -72,7 +73,8 @@ pub(crate) struct Outputs {
 pub(crate) trait MakeEdge: Send + Sync {
     /// The type of the events, and its name.
     fn event_type(&self) -> (TypeId, &'static str);
-    fn queue(&self, frames: usize, from: Waker, to: Waker) -> (AnyEnd, AnyEnd);
+    fn queue(&self, frames: usize, from: Waker, to: Waker, budget: Arc<Budget>)
+    -> (AnyEnd, AnyEnd);
     fn outbox(
         &self,
         route: Route,
@@ -109,8 +111,14 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
         (TypeId::of::<T>(), type_name::<T>())
     }
 
-    fn queue(&self, frames: usize, from: Waker, to: Waker) -> (AnyEnd, AnyEnd) {
-        let (sender, receiver) = queue::<T>(frames, from, to);
+    fn queue(
+        &self,
+        frames: usize,
+        from: Waker,
+        to: Waker,
+        budget: Arc<Budget>,
+    ) -> (AnyEnd, AnyEnd) {
+        let (sender, receiver) = queue::<T>(frames, from, to, budget);
         (Box::new(sender), Box::new(receiver))
     }
 
@@ -247,7 +255,8 @@ where
         let ports = Box::new(One::new(Inbox::new(queues), stage));
         let counters = site.execution.counters(&site.instance.name);
         let base = site.execution.base(site.number);
-        Box::new(OperatorInstance::new(base, ports, inputs, counters)) as Box<dyn Step>
+        let budget = Arc::clone(&site.execution.budgets[site.number]);
+        Box::new(OperatorInstance::new(base, ports, inputs, counters, budget)) as Box<dyn Step>
     };
     OperatorMaker {
         state: C::state_shape,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::instance::Instance;
+use crate::channel::budget::Budget;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
@@ -176,11 +177,11 @@ fn check_guarantee(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> 
 /// Refuses values of the options of an edge that mean nothing.
 fn check_edge(options: &EdgeOptions, to: &str) -> Result<(), Refused> {
     let refuse = |option, reason| Err(Refused::Option { option, reason });
-    if options.frames == 0 {
+    if options.frames() == 0 {
         return refuse("queue_batches", format!("the queue into \"{to}\" holds nothing"));
     }
-    if options.frames > QUEUE_BATCHES_MAX {
-        let asked = options.frames;
+    if options.frames() > QUEUE_BATCHES_MAX {
+        let asked = options.frames();
         let reason = format!(
             "the queue into \"{to}\" would hold {asked} batches, at most {QUEUE_BATCHES_MAX} are allowed"
         );
@@ -211,7 +212,7 @@ fn check_queues(layout: &Layout) -> Result<(), Refused> {
     if queues > limit {
         return Err(Refused::TooManyQueues { queues, limit });
     }
-    let batches = layout.queues(|edge| edge.options.frames);
+    let batches = layout.queues(|edge| edge.options.frames());
     if batches > QUEUED_BATCHES_MAX {
         let reason = format!(
             "the {queues} queues of the job would hold {batches} batches, at most {QUEUED_BATCHES_MAX} are allowed"
@@ -467,10 +468,15 @@ fn wire(layout: &Arc<Layout>, execution: &Execution) -> Vec<BuildInstance> {
                     continue;
                 }
                 let receiver = numbers[&(edge.to, to)];
+                let budget = match edge.options.is_bounded_by_time() {
+                    true => Arc::clone(&execution.budgets[receiver]),
+                    false => Budget::unbounded(),
+                };
                 let (send, receive) = edge.maker.queue(
-                    edge.options.frames,
+                    edge.options.frames(),
                     execution.mailboxes[sender].waker.clone(),
                     execution.mailboxes[receiver].waker.clone(),
+                    budget,
                 );
                 senders[sender].entry(number).or_default().push((send, to));
                 receivers[receiver].push((receive, edge.options.delay));

@@ -456,7 +456,7 @@ impl<T: Event> Stream<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn queue_batches(&self, batches: usize) -> Self {
-        self.with(|options| options.frames = batches)
+        self.with(|options| options.frames = Some(batches))
     }
 
     /// This stream and another as one. Events of one origin keep their order.

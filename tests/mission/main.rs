@@ -29,6 +29,7 @@ mod output_files;
 mod relative_paths;
 mod requests;
 mod side_outputs;
+mod slow_steps;
 mod splits;
 mod state_types;
 mod waits;

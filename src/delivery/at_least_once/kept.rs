@@ -151,13 +151,13 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         any_done || any_failed
     }
 
-    fn replays(&mut self, copies: u32, now: Timestamp, batch: &mut Batch<T>) {
+    fn replays(&mut self, copies: u32, now: Timestamp, most: usize, batch: &mut Batch<T>) {
         if !self.buffer.replay_pending() {
             return;
         }
         let mut book = self.acknowledger.book(self.source);
         let clock = self.acknowledger.now();
-        while batch.len() < BATCH {
+        while batch.len() < most {
             let Some((entry, event)) = self.buffer.next_due(now) else { break };
             let sequence = book.again.open(entry, copies, clock);
             batch.events.push(event);

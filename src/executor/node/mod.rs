@@ -16,6 +16,7 @@ use crate::api::instance::Instance;
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push, Stage};
+use crate::channel::slice::Pace;
 use crate::checkpoint::{CodecId, EncodedState, encoded};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
@@ -65,6 +66,7 @@ pub(crate) struct Node<C: Component> {
     collector: Collector<C::Out>,
     timers: BinaryHeap<Reverse<(Timestamp, u64)>>,
     pending: Batch<C::In>,
+    pace: Pace,
     waiting: VecDeque<Control>,
     out: Batch<C::Out>,
     next: Box<dyn Push<C::Out>>,
@@ -104,6 +106,7 @@ impl<C: Component> Node<C> {
             collector: place.collector,
             timers: BinaryHeap::new(),
             pending: Batch::default(),
+            pace: Pace::default(),
             waiting: VecDeque::new(),
             out: Batch::default(),
             next: place.next,
@@ -116,7 +119,6 @@ impl<C: Component> Node<C> {
             unflushed: 0,
             reported: 0,
         };
-        node.collector.room = BATCHES * Batch::<C::Out>::FULL;
         node.build(now)?;
         Ok(node)
     }
@@ -148,29 +150,50 @@ impl<C: Component> Node<C> {
         Failure { instance: self.instance.name.clone(), callback, cause }
     }
 
-    /// Runs the batch as far as it goes; the rest becomes pending. In a simulation it comes in
-    /// pieces, so that any event may be the one that fails.
+    /// Runs the batch as far as it goes; the rest becomes pending. It comes in pieces, between which the clock
+    /// is looked at, and in a simulation any event may be the one that fails.
     fn feed(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
-        if self.injected.faults().is_none() {
-            return self.run(batch, context);
+        self.reported = context.ledger.finished();
+        let born = batch.born;
+        self.feed_pieces(batch, context);
+        if C::IS_SINK {
+            self.end_batch(born, context);
         }
-        while !batch.is_empty() {
-            if self.component.is_none() || !self.pending.is_empty() || context.fatal.is_some() {
-                return self.pending.append(batch);
-            }
-            let Some(faults) = self.injected.faults() else { return };
-            self.strike = faults.strike(&self.instance.name, "apply");
-            let events = if self.strike.is_some() { 1 } else { faults.piece(batch.len()) };
-            let mut rest = batch.split_off(events);
+    }
+
+    fn feed_pieces(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
+        loop {
+            let piece = self.next_piece(batch.len());
+            let (events, paused) = (batch.len().min(piece), context.slice.paused());
+            let mut rest = (piece < batch.len()).then(|| batch.split_off(piece));
             self.run(batch, context);
-            std::mem::swap(batch, &mut rest);
+            self.pace.took(events, context.slice.look(context.clock.now(), paused));
+            if self.injected.faults().is_some_and(|faults| faults.time_is_up()) {
+                context.slice.end();
+            }
+            let Some(rest) = &mut rest else { return };
+            let goes_on = self.component.is_some()
+                && self.pending.is_empty()
+                && context.fatal.is_none()
+                && !context.slice.is_over()
+                && !self.stage_blocked();
+            if !goes_on {
+                return self.pending.append(rest);
+            }
+            std::mem::swap(batch, rest);
         }
+    }
+
+    /// How many of these events are run before the clock is looked at.
+    fn next_piece(&mut self, events: usize) -> usize {
+        let Some(faults) = self.injected.faults() else { return self.pace.events() };
+        self.strike = faults.strike(&self.instance.name, "apply");
+        if self.strike.is_some() { 1 } else { faults.piece(events) }
     }
 
     /// Runs the batch as far as it goes; the rest becomes pending.
     fn run(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.unfinished = true;
-        self.reported = context.ledger.finished();
         if C::in_place() && self.strike.is_none() {
             self.run_in_place(batch, context);
         } else {
@@ -181,6 +204,7 @@ impl<C: Component> Node<C> {
     /// Event by event, from the batch into the collector.
     fn run_each(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         let born = batch.born;
+        self.collector.room = self.next.room().min(BATCHES * Batch::<C::Out>::FULL);
         let mut events = batch.events.drain(..);
         let (total, mut consumed) = (events.len(), 0);
         while let Some(component) = &mut self.component {
@@ -258,9 +282,6 @@ impl<C: Component> Node<C> {
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
-        if C::IS_SINK {
-            self.end_batch(born, context);
-        }
         self.hand_on(born, context);
     }
 
@@ -273,11 +294,15 @@ impl<C: Component> Node<C> {
         }
         let (name, injected) = (&self.instance.name, &self.injected);
         let flush = || injected.call(name, "flush", || component.end_batch());
-        let cause = match catch_unwind(AssertUnwindSafe(flush)) {
+        let began = context.clock.now();
+        let flushed = catch_unwind(AssertUnwindSafe(flush));
+        let ended = context.clock.now();
+        context.slice.pause(began, ended);
+        let cause = match flushed {
             Ok(Ok(())) => {
                 self.counters.delivered.add(events);
                 if born != Timestamp(u64::MAX) {
-                    self.counters.latency.record(context.clock.now().since(born), events);
+                    self.counters.latency.record(ended.since(born), events);
                 }
                 return;
             }
@@ -452,6 +477,7 @@ impl<C: Component> Stage for Node<C> {
         while self.component.is_some()
             && !self.pending.is_empty()
             && !self.stage_blocked()
+            && !context.slice.is_over()
             && context.fatal.is_none()
         {
             let mut batch = std::mem::take(&mut self.pending);
@@ -481,6 +507,9 @@ impl<C: Component> Stage for Node<C> {
 
     fn deadline(&self) -> Option<Timestamp> {
         let retry = self.component.is_none().then_some(self.retry_at);
+        // What the end of a slice has left goes on at once.
+        let goes_on = self.component.is_some() && !self.pending.is_empty() && !self.stage_blocked();
+        let retry = retry.or(goes_on.then_some(Timestamp(0)));
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
@@ -499,5 +528,10 @@ impl<C: Component> Push<C::In> for Node<C> {
 
     fn copies(&self) -> u32 {
         1
+    }
+
+    /// What comes out of an event is not known before.
+    fn room(&self) -> usize {
+        usize::MAX
     }
 }

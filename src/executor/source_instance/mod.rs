@@ -11,7 +11,7 @@ use crate::api::instance::Instance;
 use crate::api::sink::Sink;
 use crate::api::source::Next;
 use crate::api::source_output::{Rejected, SourceOutput};
-use crate::channel::frame::{Batch, Control, End};
+use crate::channel::frame::{BATCH, Batch, Control, End};
 use crate::channel::push::{Local, Push};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{CheckpointStore, CodecId, EncodedState, PartName};
@@ -22,6 +22,7 @@ use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::drop_hook::tell;
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Command, Progress, Step};
+use crate::executor::load::Load;
 use crate::executor::named_call::{laid_to, named};
 use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
@@ -59,6 +60,9 @@ pub(crate) struct SourceParts<T> {
     pub(crate) codec: CodecId,
 }
 
+/// Events that a source is asked for in one go at most, whatever the guarantee and those behind it take.
+const SOURCE_ROOM: usize = 16 * BATCH;
+
 pub(crate) struct SourceInstance<C: SourceComponent> {
     base: Base,
     parts: SourceParts<C::Out>,
@@ -74,6 +78,7 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     /// An emptied buffer for the next poll.
     spare: Batch<C::Out>,
     since_flush: u32,
+    load: Load,
     unmarked: bool,
     /// The state that is in the newest checkpoint, until that is complete: one is under way at a time.
     saved: Option<(CheckpointId, EncodedState)>,
@@ -126,6 +131,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             outgoing: Batch::default(),
             spare: Batch::default(),
             since_flush: 0,
+            load: Load::of_source(SOURCE_ROOM),
             unmarked: false,
             saved: None,
             persisted: BTreeMap::new(),
@@ -199,7 +205,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Asks the source for events, as many as the guarantee lets it have out.
     fn poll(&mut self) -> Progress {
         let now = self.base.context.now;
-        let mut room = self.parts.side.room();
+        let mut room = self.parts.side.room().min(self.load.room()).min(self.parts.stage.room());
         let mut next = Next::Now;
         let mut persist = false;
         while next == Next::Now && room > self.outgoing.len() {
@@ -214,6 +220,9 @@ impl<C: SourceComponent> SourceInstance<C> {
             }
             self.reject();
             let mut batch = self.collected(now);
+            if batch.len() >= most {
+                self.load.want();
+            }
             match self.admit(&mut batch) {
                 Admission::Emit => {
                     room = 0;
@@ -309,8 +318,12 @@ impl<C: SourceComponent> SourceInstance<C> {
         if speaks && std::mem::take(&mut self.idle_is_told) {
             self.parts.stage.control(Control::Active, &mut self.base.context);
         }
+        if !self.outgoing.is_empty() {
+            self.load.begin(self.outgoing.len(), self.base.context.clock.now());
+        }
         while !self.outgoing.is_empty()
             && !self.parts.stage.blocked()
+            && !self.base.context.slice.is_over()
             && self.base.context.fatal.is_none()
         {
             let mut batch = std::mem::take(&mut self.outgoing);
@@ -342,7 +355,8 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn replay(&mut self) -> bool {
         let copies = self.parts.stage.copies();
         let now = self.base.context.now;
-        self.parts.side.replays(copies, now, &mut self.outgoing);
+        let most = self.load.room().min(BATCH);
+        self.parts.side.replays(copies, now, most, &mut self.outgoing);
         if self.outgoing.is_empty() {
             return false;
         }
@@ -473,7 +487,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn work(&mut self) -> Progress {
         let now = self.base.context.now;
         if self.parts.stage.blocked() {
-            return Progress::Blocked(self.parts.stage.deadline());
+            return self.base.blocked_until(self.parts.stage.deadline());
         }
         if self.phase == Phase::Passing {
             self.ended();
@@ -483,6 +497,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.emit();
             return Progress::Moved;
         }
+        self.load.end(&self.base.context.slice);
         if let Some(checkpoint) = self.barrier.take() {
             self.inject(checkpoint);
             return Progress::Moved;
@@ -515,7 +530,7 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
         if self.base.mailbox.cancelled() {
             return Progress::Done;
         }
-        self.base.context.now = now;
+        self.base.context.begin_step(now);
         for command in self.base.mailbox.take() {
             self.handle(command);
         }
@@ -529,6 +544,10 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
         self.settle();
         let progress =
             if self.base.context.fatal.is_some() { Progress::Moved } else { self.work() };
+        if self.base.context.slice.is_over() {
+            // Those behind see what there is, however long the next event takes.
+            self.parts.stage.flush(&mut self.base.context);
+        }
         self.parts.counters.unacknowledged.set(self.parts.side.kept() as u64);
         self.base.end_step(progress)
     }

@@ -180,6 +180,7 @@ impl<H: Host> Supervisor<H> {
             restored: prepared.restored.clone(),
             anew: Arc::clone(&prepared.anew),
             mailboxes: commands.into(),
+            budgets: commands.iter().map(|_| Arc::default()).collect(),
             reporters: reporters.into(),
         }
     }

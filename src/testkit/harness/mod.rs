@@ -76,4 +76,8 @@ impl<T: Event> Push<T> for Capture<T> {
     fn copies(&self) -> u32 {
         1
     }
+
+    fn room(&self) -> usize {
+        usize::MAX
+    }
 }

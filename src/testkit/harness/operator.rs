@@ -204,10 +204,10 @@ where
             Input::Pause(time) => {
                 let until = context.now.after(*time);
                 while let Some(due) = node.deadline().filter(|due| *due <= until) {
-                    context.now = context.now.max(due);
+                    context.begin_step(context.now.max(due));
                     node.tick(&mut context);
                 }
-                context.now = until;
+                context.begin_step(until);
                 clock.0.store(until.0, Ordering::Relaxed);
             }
         }

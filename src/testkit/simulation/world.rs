@@ -180,6 +180,10 @@ impl Inject for Shared {
         let most = world.random.power(0, 7) as usize;
         events.min(most)
     }
+
+    fn time_is_up(&self) -> bool {
+        self.world.lock().random.below(8) == 0
+    }
 }
 
 impl Script for Shared {

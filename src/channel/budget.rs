@@ -1,0 +1,177 @@
+//! How much is under way. [`Budget`] bounds the events on their way to one instance, over all queues into it
+//! together; [`Throughput`] measures what the bound follows from: what the instance completes in [`SPAN`].
+//!
+//! So a barrier, a stop and the first result are a fraction of a second away, whatever a callback takes.
+//! Flink calls it buffer debloating (FLIP-183, over bytes); here it is events, and the size of the batches too.
+//! The bound grows as a congestion window does: it doubles at most (RFC 5681, section 3.1), and only while
+//! it is what senders wait for (RFC 7661), so that a burst after a quiet time meets a small one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// How much work may be under way towards an instance.
+pub(crate) const SPAN: Duration = Duration::from_millis(100);
+
+/// What is under way at most where each batch costs a fixed time that many events have to share.
+const LONGEST_SPAN: Duration = Duration::from_secs(2);
+
+/// Events under way at least, and before anything has been measured.
+const LEAST: usize = 2;
+
+/// Batches that the events under way are cut into: while one is worked on, the next is there.
+pub(crate) const BATCHES: usize = 2;
+
+/// How much of the past a measurement remembers.
+const MEMORY: Duration = SPAN;
+
+/// The bound on what is under way to one instance. Shared by it and its senders.
+///
+/// The bound is soft: two senders that look at the same time may each send a batch. A sender whose queue is
+/// empty is never refused, so each has its turn however many there are.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Events that may be under way.
+    limit: AtomicUsize,
+    /// Events that are.
+    under_way: AtomicUsize,
+    /// A sender has been refused since this was asked last.
+    wanted: AtomicBool,
+    /// Queues into the instance.
+    queues: AtomicUsize,
+    /// What the queues hold at most by count: the largest limit there is.
+    ceiling: AtomicUsize,
+    /// Nanoseconds that the instance spent on what each batch costs once. Never falls.
+    paused: AtomicU64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            limit: AtomicUsize::new(LEAST),
+            under_way: AtomicUsize::new(0),
+            wanted: AtomicBool::new(false),
+            queues: AtomicUsize::new(0),
+            ceiling: AtomicUsize::new(0),
+            paused: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Budget {
+    /// Of a queue that is bounded by its batches alone.
+    pub(crate) fn unbounded() -> Arc<Self> {
+        Arc::new(Self { limit: AtomicUsize::new(usize::MAX), ..Self::default() })
+    }
+
+    /// Another queue leads to the instance, which holds so many events at most.
+    pub(crate) fn add_queue(&self, events: usize) {
+        self.queues.fetch_add(1, Ordering::Relaxed);
+        self.ceiling.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Events of a batch that one of its senders should send at most.
+    pub(crate) fn batch(&self) -> usize {
+        let queues = self.queues.load(Ordering::Relaxed).max(1);
+        (self.limit.load(Ordering::Relaxed) / (BATCHES * queues)).max(1)
+    }
+
+    /// Whether so many more may be sent now.
+    pub(crate) fn admits(&self, events: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let under_way = self.under_way.load(Ordering::SeqCst);
+        under_way.saturating_add(events) <= limit
+    }
+
+    /// A sender waits for it.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn enter(&self, events: usize) {
+        self.under_way.fetch_add(events, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave(&self, events: usize) {
+        self.under_way.fetch_sub(events, Ordering::SeqCst);
+    }
+
+    /// What the instance has measured.
+    pub(crate) fn adjust(&self, throughput: &mut Throughput) {
+        let ceiling = self.ceiling.load(Ordering::Relaxed);
+        let before = throughput.limit();
+        let wanted = before < ceiling && self.wanted.swap(false, Ordering::Relaxed);
+        throughput.adjust(wanted, ceiling);
+        if throughput.limit() != before {
+            self.limit.store(throughput.limit(), Ordering::Relaxed);
+        }
+    }
+
+    /// The instance spent so long on what each batch costs once.
+    pub(crate) fn pause(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.paused.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// How long it has spent on that altogether.
+    pub(crate) fn paused(&self) -> Duration {
+        Duration::from_nanos(self.paused.load(Ordering::Relaxed))
+    }
+}
+
+/// What an instance completes while there is something to do, and how much may be under way to it.
+///
+/// The time in which it waits for those after it counts: then what it completes is what they take. The time
+/// that a batch costs once, however large it is, does not: with smaller batches the instance would get slower,
+/// and with that the batches smaller.
+#[derive(Debug)]
+pub(crate) struct Throughput {
+    events: f64,
+    seconds: f64,
+    limit: usize,
+    span: Duration,
+}
+
+impl Default for Throughput {
+    fn default() -> Self {
+        Self { events: 0.0, seconds: 0.0, limit: LEAST, span: SPAN }
+    }
+}
+
+impl Throughput {
+    /// Events that may be under way.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// So many events are done. It took `worked` without the fixed cost of a batch, which is about `pause` now.
+    pub(crate) fn completed(&mut self, events: usize, worked: Duration, pause: Duration) {
+        self.events += events as f64;
+        self.seconds += worked.as_secs_f64();
+        let memory = MEMORY.as_secs_f64();
+        if self.seconds > memory {
+            // The past counts less and less.
+            let share = memory / self.seconds;
+            self.events *= share / 2.0;
+            self.seconds = memory / 2.0;
+        }
+        self.span = worth(pause).clamp(SPAN, LONGEST_SPAN);
+    }
+
+    /// Sets the limit anew: `wanted` says whether somebody waited for it.
+    pub(crate) fn adjust(&mut self, wanted: bool, ceiling: usize) {
+        // From floats to integers a cast saturates, and what is no number becomes 0.
+        let in_span = match self.seconds > 0.0 {
+            true => (self.events * self.span.as_secs_f64() / self.seconds) as usize,
+            false => usize::MAX,
+        };
+        let most = if wanted { self.limit.saturating_mul(2) } else { self.limit };
+        self.limit = in_span.min(most).clamp(LEAST, ceiling.max(LEAST));
+    }
+}
+
+/// For how long work should go on, where a fixed cost of this long follows.
+pub(crate) fn worth(pause: Duration) -> Duration {
+    pause.saturating_mul(8)
+}

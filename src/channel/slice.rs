@@ -1,0 +1,176 @@
+//! How long an instance goes on before it looks at what it has been told: a [`Slice`] of time per step, and
+//! per component the [`Pace`] at which the clock is read.
+//!
+//! A clock that is read for each event would cost more than the event. So a component handles as many events
+//! between two looks as took about a millisecond before, and one if an event takes longer than that.
+
+use std::time::Duration;
+
+use crate::channel::budget::worth;
+use crate::clock::Timestamp;
+
+/// How long a step goes on. Then what is done is handed on, and control is looked at.
+const LENGTH: Duration = Duration::from_millis(5);
+
+/// How long it goes on where every batch costs a fixed time at its end.
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// Time between two looks at the clock.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Events between two looks at most: more than a batch.
+const MOST: usize = 1 << 20;
+
+/// The time that one step of an instance may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slice {
+    began: Timestamp,
+    looked: Timestamp,
+    is_over: bool,
+    paused: Duration,
+    pause: Duration,
+}
+
+impl Slice {
+    /// Of a step that begins at this moment.
+    pub(crate) fn at(now: Timestamp) -> Self {
+        Self { began: now, looked: now, ..Self::default() }
+    }
+
+    /// A step begins.
+    pub(crate) fn begin(&mut self, now: Timestamp) {
+        (self.began, self.looked, self.is_over) = (now, now, false);
+    }
+
+    /// It is that late by now. How long the work since the last look took, without pauses.
+    pub(crate) fn look(&mut self, now: Timestamp, paused_before: Duration) -> Duration {
+        let took = now.since(self.looked).saturating_sub(self.paused - paused_before);
+        self.looked = now;
+        self.is_over |= now.since(self.began) >= worth(self.pause).clamp(LENGTH, LONGEST);
+        took
+    }
+
+    /// So much time went into what a batch costs once, up to now.
+    pub(crate) fn pause(&mut self, since: Timestamp, now: Timestamp) {
+        let took = now.since(since);
+        self.paused += took;
+        self.pause = took.max(self.pause / 2);
+    }
+
+    /// Another instance spent so much time on that, and this one waited for it.
+    pub(crate) fn waited_for_pause(&mut self, time: Duration) {
+        self.paused += time;
+    }
+
+    /// Ends it before its time.
+    pub(crate) fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// The newest moment that is known.
+    pub(crate) fn looked(&self) -> Timestamp {
+        self.looked
+    }
+
+    /// Whether the step should come to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// All the time that went into pauses.
+    pub(crate) fn paused(&self) -> Duration {
+        self.paused
+    }
+
+    /// What a batch costs once, about.
+    pub(crate) fn last_pause(&self) -> Duration {
+        self.pause
+    }
+}
+
+/// How many events a component handles between two looks at the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    events: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { events: 1 }
+    }
+}
+
+impl Pace {
+    /// Events until the next look.
+    pub(crate) fn events(self) -> usize {
+        self.events
+    }
+
+    /// So many events took so long.
+    pub(crate) fn took(&mut self, events: usize, time: Duration) {
+        if time > LOOK {
+            let share = LOOK.as_secs_f64() / time.as_secs_f64();
+            self.events = ((events as f64 * share) as usize).max(1);
+        } else if events >= self.events {
+            self.events = self.events.saturating_mul(8).min(MOST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp(0).after(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn the_clock_is_read_once_a_batch_where_events_are_fast_and_after_each_slow_one() {
+        let mut pace = Pace::default();
+        let mut looks = 0;
+        while pace.events() < 1_024 {
+            pace.took(pace.events(), Duration::from_micros(1));
+            looks += 1;
+        }
+        assert_eq!(looks, 4);
+        pace.took(1_024, Duration::from_millis(20_480));
+        assert_eq!(pace.events(), 1);
+        pace.took(1, Duration::from_millis(20));
+        assert_eq!(pace.events(), 1);
+    }
+
+    #[test]
+    fn a_batch_that_is_smaller_than_the_pace_says_nothing_unless_it_is_slow() {
+        let mut pace = Pace { events: 4_096 };
+        pace.took(10, Duration::from_micros(10));
+        assert_eq!(pace.events(), 4_096);
+        pace.took(10, Duration::from_millis(2));
+        assert_eq!(pace.events(), 5);
+    }
+
+    #[test]
+    fn a_slice_is_over_after_a_few_milliseconds_or_when_a_costly_end_of_a_batch_is_worth_it() {
+        let mut slice = Slice::default();
+        slice.begin(at(0));
+        slice.look(at(4), Duration::ZERO);
+        assert!(!slice.is_over());
+        slice.look(at(5), Duration::ZERO);
+        assert!(slice.is_over());
+        slice.pause(at(5), at(15));
+        slice.begin(at(20));
+        slice.look(at(99), slice.paused());
+        assert!(!slice.is_over());
+        slice.look(at(100), slice.paused());
+        assert!(slice.is_over());
+    }
+
+    #[test]
+    fn what_a_batch_costs_once_is_not_the_time_of_its_events() {
+        let mut slice = Slice::default();
+        slice.begin(at(0));
+        let before = slice.paused();
+        slice.pause(at(1), at(11));
+        assert_eq!(slice.look(at(12), before), Duration::from_millis(2));
+    }
+}

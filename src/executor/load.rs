@@ -1,0 +1,60 @@
+//! [`Load`]: what an instance has to do, measured from batch to batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::channel::budget::{BATCHES, Budget, Throughput};
+use crate::channel::slice::Slice;
+use crate::clock::Timestamp;
+
+/// Measures how long the events take that an instance took in, until it can take in more, and sets the budget
+/// of its senders by that.
+pub(crate) struct Load {
+    budget: Arc<Budget>,
+    throughput: Throughput,
+    /// The events at hand, and since when.
+    at_hand: Option<(usize, Timestamp)>,
+    /// Pauses that have been told to the senders.
+    told: Duration,
+}
+
+impl Load {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, throughput: Throughput::default(), at_hand: None, told: Duration::ZERO }
+    }
+
+    /// Of an instance that nobody sends to: it takes in what it asks for, so many events at a time at most.
+    pub(crate) fn of_source(most: usize) -> Self {
+        let budget = Budget::default();
+        budget.add_queue(BATCHES * most);
+        Self::new(Arc::new(budget))
+    }
+
+    /// Events that may be taken in now.
+    pub(crate) fn room(&self) -> usize {
+        self.budget.batch()
+    }
+
+    /// More could have been taken in.
+    pub(crate) fn want(&self) {
+        self.budget.want();
+    }
+
+    /// These events are taken in at that moment, unless they were before.
+    pub(crate) fn begin(&mut self, events: usize, at: Timestamp) {
+        self.at_hand.get_or_insert((events, at));
+    }
+
+    /// Everything that was taken in has gone on.
+    pub(crate) fn end(&mut self, slice: &Slice) {
+        let Some((events, since)) = self.at_hand.take() else { return };
+        let paused = slice.paused() - self.told;
+        if !paused.is_zero() {
+            self.told = slice.paused();
+            self.budget.pause(paused);
+        }
+        let worked = slice.looked().since(since).saturating_sub(paused);
+        self.throughput.completed(events, worked, slice.last_pause());
+        self.budget.adjust(&mut self.throughput);
+    }
+}
