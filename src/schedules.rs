@@ -12,6 +12,7 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use crate::api::waker::Waker;
+use crate::channel::budget::Budget;
 use crate::channel::frame::{Batch, Frame};
 use crate::channel::ledger::{Entries, Reports};
 use crate::channel::queue::queue;
@@ -61,6 +62,46 @@ fn a_queue_that_is_full_and_empty_in_turn_loses_nothing_and_wakes_both_sides() {
             }
         }
         sending.join().expect("the sender has sent all");
+    });
+}
+
+#[test]
+fn senders_that_share_a_budget_are_all_woken_and_nothing_is_lost() {
+    orders(|| {
+        const FRAMES: u64 = 3;
+        let to = Waker::default();
+        let budget = Arc::<Budget>::default();
+        let mut receivers = Vec::new();
+        let senders = (0..2).map(|_| {
+            let from = Waker::default();
+            let (sender, receiver) = queue::<u64>(2, from.clone(), to.clone(), Arc::clone(&budget));
+            receivers.push(receiver);
+            thread::spawn(move || {
+                for number in 0..FRAMES {
+                    let mut frame = batch(number);
+                    while let Err(back) = sender.try_send(frame) {
+                        frame = back;
+                        from.park(None);
+                    }
+                }
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        let mut next = [0; 2];
+        while next != [FRAMES; 2] {
+            let mut any = false;
+            for (receiver, next) in receivers.iter().zip(&mut next) {
+                if let Some(Frame::Batch(frame)) = receiver.try_recv() {
+                    assert_eq!(frame.events, [*next]);
+                    (*next, any) = (*next + 1, true);
+                }
+            }
+            if !any {
+                to.park(None);
+            }
+        }
+        senders.into_iter().for_each(|sender| sender.join().expect("it has sent all"));
+        assert!(budget.admits(2), "nothing is under way any more");
     });
 }
 

@@ -175,3 +175,70 @@ impl Throughput {
 pub(crate) fn worth(pause: Duration) -> Duration {
     pause.saturating_mul(8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Completes batches of as many events as are allowed, each event taking so long, until nothing changes.
+    fn settled(each: Duration, pause: Duration, ceiling: usize) -> usize {
+        let mut throughput = Throughput::default();
+        for _ in 0..100 {
+            let events = throughput.limit().div_ceil(BATCHES);
+            throughput.completed(events, each * events as u32, pause);
+            throughput.adjust(true, ceiling);
+        }
+        throughput.limit()
+    }
+
+    #[test]
+    fn what_is_under_way_is_a_tenth_of_a_second_of_work_between_a_few_events_and_what_queues_hold()
+    {
+        assert_eq!(settled(ms(20), Duration::ZERO, 8_192), 5);
+        assert_eq!(settled(ms(1), Duration::ZERO, 8_192), 100);
+        assert_eq!(settled(ms(1_000), Duration::ZERO, 8_192), LEAST);
+        assert_eq!(settled(Duration::from_nanos(50), Duration::ZERO, 8_192), 8_192);
+    }
+
+    #[test]
+    fn where_each_batch_costs_a_long_time_once_more_may_be_under_way() {
+        assert_eq!(settled(ms(1), ms(50), 8_192), 400);
+        assert_eq!(settled(ms(1), ms(5_000), 8_192), 2_000);
+        assert_eq!(settled(Duration::from_micros(1), ms(100), 8_192), 8_192);
+    }
+
+    #[test]
+    fn the_limit_doubles_at_most_and_only_while_somebody_waits_for_it_and_falls_at_once() {
+        let mut throughput = Throughput::default();
+        let mut limits = Vec::new();
+        for wanted in [true, true, false, true] {
+            throughput.completed(1_000, Duration::from_micros(10), Duration::ZERO);
+            throughput.adjust(wanted, 8_192);
+            limits.push(throughput.limit());
+        }
+        assert_eq!(limits, [4, 8, 8, 16]);
+        throughput.completed(10, ms(1_000), Duration::ZERO);
+        throughput.adjust(true, 8_192);
+        assert!(throughput.limit() >= 16, "a moment does not count for more than what was before");
+        throughput.completed(10, ms(1_000), Duration::ZERO);
+        throughput.adjust(true, 8_192);
+        assert!(throughput.limit() < 100);
+    }
+
+    #[test]
+    fn senders_share_what_is_allowed_and_each_may_send_something() {
+        let budget = Budget::default();
+        (0..4).for_each(|_| budget.add_queue(8_192));
+        assert_eq!(budget.batch(), 1);
+        budget.limit.store(400, Ordering::Relaxed);
+        assert_eq!(budget.batch(), 50);
+        budget.enter(390);
+        assert!(budget.admits(10) && !budget.admits(11));
+        budget.leave(390);
+        assert!(budget.admits(400));
+    }
+}

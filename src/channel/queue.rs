@@ -170,6 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_under_way_in_all_queues_together_is_bounded_and_an_empty_queue_takes_a_batch_all_the_same()
+     {
+        let budget = Arc::<Budget>::default();
+        let make = || queue::<u8>(8, Waker::default(), Waker::default(), Arc::clone(&budget));
+        let ((a, from_a), (b, from_b)) = (make(), make());
+        let batch = |events| Frame::Batch(Batch { events, ..Batch::default() });
+        assert!(a.try_send(batch(vec![1])).is_ok());
+        assert!(a.try_send(batch(vec![2])).is_ok());
+        assert!(a.try_send(batch(vec![3])).is_err(), "two are under way");
+        assert!(
+            a.try_send(Frame::Control(Control::Idle)).is_ok(),
+            "what is no event needs no room"
+        );
+        assert!(b.try_send(batch(vec![4, 5, 6])).is_ok(), "each sender has its turn");
+        assert!(b.try_send(batch(vec![7])).is_err());
+        assert!(from_a.try_recv().is_some() && from_b.try_recv().is_some());
+        assert!(b.try_send(batch(vec![7])).is_ok());
+        assert!(a.try_send(batch(vec![3])).is_err());
+    }
+
+    #[test]
     fn an_emptied_buffer_comes_back_with_its_memory() {
         let (sender, receiver) = queue::<u8>(1, Waker::default(), Waker::default(), Arc::default());
         let mut batch = sender.buffer();
