@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::waker::Waker;
-use crate::channel::budget::Budget;
 use crate::channel::frame::{BATCH, Batch, Control, Frame};
 use crate::channel::inputs::Inputs;
 use crate::channel::key::hash_key;
@@ -17,7 +16,7 @@ use crate::channel::ledger::{Entries, Ledger, Reports};
 use crate::channel::outbox::{Outbox, Overflow};
 use crate::channel::partition::Partition;
 use crate::channel::push::{Context, Push};
-use crate::channel::queue::{QUEUE_FRAMES, QueueReceiver, QueueSender, queue};
+use crate::channel::queue::{Bound, QUEUE_FRAMES, QueueReceiver, QueueSender, queue};
 use crate::clock::{MonotonicClock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::Acknowledger;
 use crate::delivery::at_least_once::kept::Kept;
@@ -32,10 +31,15 @@ pub const EVENTS_PER_BATCH: u64 = BATCH as u64;
 /// An event as large as most are.
 type Event = [u64; 4];
 
+/// Queues here are bounded by their length: nobody measures what the receiver does.
+fn by_length() -> Bound {
+    Bound { by_length_alone: true, ..Bound::default() }
+}
+
 /// Sends full batches to another thread, which sends the emptied buffers back.
 pub fn hop(batches: u64) -> Duration {
     let (here, there) = (Waker::default(), Waker::default());
-    let (sender, receiver) = queue(QUEUE_FRAMES, here.clone(), there.clone(), Budget::unbounded());
+    let (sender, receiver) = queue(QUEUE_FRAMES, here.clone(), there.clone(), by_length());
     let receiving = thread::spawn(move || {
         for _ in 0..batches {
             while !empty_one(&receiver) {
@@ -57,8 +61,7 @@ pub fn hop(batches: u64) -> Duration {
 
 /// The same within one thread: what a hop costs without waiting for anybody.
 pub fn hop_alone(batches: u64) -> Duration {
-    let (sender, receiver) =
-        queue(QUEUE_FRAMES, Waker::default(), Waker::default(), Budget::unbounded());
+    let (sender, receiver) = queue(QUEUE_FRAMES, Waker::default(), Waker::default(), by_length());
     let started = Instant::now();
     for _ in 0..batches {
         assert!(sender.try_send(filled(&sender)).is_ok(), "the queue is empty");
@@ -70,7 +73,7 @@ pub fn hop_alone(batches: u64) -> Duration {
 /// Deals full batches out by key, over this many instances.
 pub fn partition(batches: u64, instances: usize) -> Duration {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..instances)
-        .map(|_| queue(QUEUE_FRAMES, Waker::default(), Waker::default(), Budget::unbounded()))
+        .map(|_| queue(QUEUE_FRAMES, Waker::default(), Waker::default(), by_length()))
         .unzip();
     let senders = senders.into_iter().map(|sender| (sender, Arc::new(Counters::default())));
     let by_key = |events: &[Event], hashes: &mut Vec<u64>| {

@@ -15,7 +15,7 @@ use crate::api::waker::Waker;
 use crate::channel::budget::Budget;
 use crate::channel::frame::{Batch, Frame};
 use crate::channel::ledger::{Entries, Reports};
-use crate::channel::queue::queue;
+use crate::channel::queue::{Bound, queue};
 use crate::clock::{MonotonicClock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::{Acknowledger, TakenAnswers};
 use crate::executor::instance::{Command, Mailbox};
@@ -39,7 +39,7 @@ fn a_queue_that_is_full_and_empty_in_turn_loses_nothing_and_wakes_both_sides() {
     orders(|| {
         const FRAMES: u64 = 4;
         let (from, to) = (Waker::default(), Waker::default());
-        let (sender, receiver) = queue::<u64>(1, from.clone(), to.clone(), Arc::default());
+        let (sender, receiver) = queue::<u64>(1, from.clone(), to.clone(), Bound::default());
         let sending = thread::spawn(move || {
             for number in 0..FRAMES {
                 let mut frame = batch(number);
@@ -71,10 +71,11 @@ fn senders_that_share_a_budget_are_all_woken_and_nothing_is_lost() {
         const FRAMES: u64 = 3;
         let to = Waker::default();
         let budget = Arc::<Budget>::default();
+        let bound = Bound { budget: Arc::clone(&budget), by_length_alone: false };
         let mut receivers = Vec::new();
         let senders = (0..2).map(|_| {
             let from = Waker::default();
-            let (sender, receiver) = queue::<u64>(2, from.clone(), to.clone(), Arc::clone(&budget));
+            let (sender, receiver) = queue::<u64>(2, from.clone(), to.clone(), bound.clone());
             receivers.push(receiver);
             thread::spawn(move || {
                 for number in 0..FRAMES {
@@ -94,6 +95,7 @@ fn senders_that_share_a_budget_are_all_woken_and_nothing_is_lost() {
                 if let Some(Frame::Batch(frame)) = receiver.try_recv() {
                     assert_eq!(frame.events, [*next]);
                     (*next, any) = (*next + 1, true);
+                    budget.leave(1);
                 }
             }
             if !any {
@@ -139,7 +141,7 @@ fn a_source_that_waits_learns_of_every_event_once_and_of_none_too_early() {
         let roots: Vec<Root> = Root::range(0, first, 2).collect();
         let worked = Arc::new(shuttle::sync::Mutex::new([0_u32; 2]));
         let (sender, receiver) =
-            queue::<u64>(4, Waker::default(), Waker::default(), Arc::default());
+            queue::<u64>(4, Waker::default(), Waker::default(), Bound::default());
         let first = {
             let (acknowledger, worked, roots) =
                 (Arc::clone(&acknowledger), Arc::clone(&worked), roots.clone());

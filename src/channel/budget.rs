@@ -6,7 +6,6 @@
 //! The bound grows as a congestion window does: it doubles at most (RFC 5681, section 3.1), and only while
 //! it is what senders wait for (RFC 7661), so that a burst after a quiet time meets a small one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -34,7 +33,7 @@ const MEMORY: Duration = SPAN;
 pub(crate) struct Budget {
     /// Events that may be under way.
     limit: AtomicUsize,
-    /// Events that are.
+    /// Events that are: in the queues, and what the instance works on.
     under_way: AtomicUsize,
     /// A sender has been refused since this was asked last.
     wanted: AtomicBool,
@@ -60,11 +59,6 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Of a queue that is bounded by its batches alone.
-    pub(crate) fn unbounded() -> Arc<Self> {
-        Arc::new(Self { limit: AtomicUsize::new(usize::MAX), ..Self::default() })
-    }
-
     /// Another queue leads to the instance, which holds so many events at most.
     pub(crate) fn add_queue(&self, events: usize) {
         self.queues.fetch_add(1, Ordering::Relaxed);

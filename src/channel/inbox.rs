@@ -97,12 +97,15 @@ impl<T> Lane<T> {
         while self.delayed_events < DELAYED_EVENTS && self.delayed.len() < DELAYED_EVENTS {
             let Some(frame) = self.queue.try_recv() else { break };
             self.delayed_events += frame.events();
+            // What waits for its time holds no sender back.
+            self.queue.budget().leave(frame.events());
             let delay = if self.hurries { Duration::ZERO } else { self.delay };
             self.delayed.push_back((now.after(delay), frame));
         }
         self.delayed.front().filter(|(due, _)| *due <= now)?;
         let (_, frame) = self.delayed.pop_front()?;
         self.delayed_events -= frame.events();
+        self.queue.budget().enter(frame.events());
         Some(frame)
     }
 }

@@ -74,7 +74,7 @@ impl<T: Clone> Outbox<T> {
         };
         let lanes = queues.into_iter().map(|(queue, counters)| Lane {
             open: Batch::default(),
-            full: queue.budget().batch().min(most),
+            full: queue.batch().min(most),
             most,
             waiting: VecDeque::new(),
             paused_before: Duration::ZERO,
@@ -219,7 +219,7 @@ impl<T: Clone> Lane<T> {
             return false;
         }
         context.ledger.send();
-        self.full = self.queue.budget().batch().min(self.most);
+        self.full = self.queue.batch().min(self.most);
         // Whole batches move without looking at single events; only one that is far too large is cut.
         while self.open.len() >= 2 * self.full && self.full < self.most {
             let rest = self.open.split_off(self.full);
@@ -249,7 +249,7 @@ impl<T: Clone> Lane<T> {
                 let _ = self.retry();
             }
             (_, frame) => {
-                self.paused_before = self.queue.budget().paused();
+                self.paused_before = self.queue.paused();
                 self.waiting.push_back(frame);
             }
         }
@@ -271,7 +271,7 @@ impl<T: Clone> Lane<T> {
                 return Duration::ZERO;
             }
         }
-        self.queue.budget().paused().saturating_sub(self.paused_before)
+        self.queue.paused().saturating_sub(self.paused_before)
     }
 }
 
@@ -279,14 +279,14 @@ impl<T: Clone> Lane<T> {
 mod tests {
     use super::*;
     use crate::api::waker::Waker;
-    use crate::channel::budget::Budget;
     use crate::channel::ledger::Ledger;
-    use crate::channel::queue::queue;
+    use crate::channel::queue::{Bound, queue};
     use crate::clock::MonotonicClock;
 
     /// How many events are in the batches that each receiver has got.
     fn dealt(receivers: usize, events: usize) -> Vec<Vec<usize>> {
-        let queue = || queue::<u64>(8, Waker::default(), Waker::default(), Budget::unbounded());
+        let bound = Bound { by_length_alone: true, ..Bound::default() };
+        let queue = || queue::<u64>(8, Waker::default(), Waker::default(), bound.clone());
         let pairs = (0..receivers).map(|_| queue());
         let (to, from): (Vec<_>, Vec<_>) = pairs.unzip();
         let to = to.into_iter().map(|to| (to, Arc::default())).collect();

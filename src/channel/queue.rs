@@ -15,6 +15,7 @@
 //! and is woken when that is taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::waker::Waker;
 use crate::channel::budget::Budget;
@@ -31,7 +32,7 @@ pub(crate) struct QueueSender<T> {
     head: Receiver<Frame<T>>,
     receiver: Waker,
     sender_waits: Arc<AtomicBool>,
-    budget: Arc<Budget>,
+    bound: Bound,
 }
 
 pub(crate) struct QueueReceiver<T> {
@@ -44,14 +45,25 @@ pub(crate) struct QueueReceiver<T> {
     budget: Arc<Budget>,
 }
 
+/// What bounds a queue beside its length.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bound {
+    /// What is under way to the receiver, over all its queues.
+    pub(crate) budget: Arc<Budget>,
+    /// It counts there like the others, and is full only when its length is reached.
+    pub(crate) by_length_alone: bool,
+}
+
 /// A queue between two instances, each known by its waker.
 pub(crate) fn queue<T>(
     frames: usize,
     sender: Waker,
     receiver: Waker,
-    budget: Arc<Budget>,
+    bound: Bound,
 ) -> (QueueSender<T>, QueueReceiver<T>) {
-    budget.add_queue(frames * Batch::<T>::FULL);
+    let budget = Arc::clone(&bound.budget);
+    // One batch more is what the receiver works on.
+    budget.add_queue((frames + 1) * Batch::<T>::FULL);
     let (frames_in, frames_out) = bounded(frames);
     let (emptied_in, emptied_out) = bounded(frames + 1);
     let sender_waits = Arc::new(AtomicBool::new(false));
@@ -62,7 +74,7 @@ pub(crate) fn queue<T>(
             head: frames_out.clone(),
             receiver,
             sender_waits: Arc::clone(&sender_waits),
-            budget: Arc::clone(&budget),
+            bound,
         },
         QueueReceiver {
             frames: frames_out,
@@ -88,20 +100,22 @@ impl<T> QueueSender<T> {
 
     fn offer(&self, frame: Frame<T>) -> Result<(), Frame<T>> {
         let events = frame.events();
-        if events > 0 && !self.frames.is_empty() && !self.budget.admits(events) {
-            self.budget.want();
+        let Bound { budget, by_length_alone } = &self.bound;
+        let is_bounded = events > 0 && !by_length_alone && !self.frames.is_empty();
+        if is_bounded && !budget.admits(events) {
+            budget.want();
             return Err(frame);
         }
         // Before it can be taken out.
-        self.budget.enter(events);
+        budget.enter(events);
         match self.frames.try_send(frame) {
             Ok(()) => {
                 self.receiver.notify();
                 Ok(())
             }
             Err(TrySendError::Full(frame)) => {
-                self.budget.leave(events);
-                self.budget.want();
+                budget.leave(events);
+                budget.want();
                 Err(frame)
             }
             Err(TrySendError::Disconnected(_)) => {
@@ -113,13 +127,18 @@ impl<T> QueueSender<T> {
     /// Takes the oldest frame back out of the queue.
     pub(crate) fn take_oldest(&self) -> Option<Frame<T>> {
         let frame = self.head.try_recv().ok()?;
-        self.budget.leave(frame.events());
+        self.bound.budget.leave(frame.events());
         Some(frame)
     }
 
-    /// The bound on what is under way to the receiver.
-    pub(crate) fn budget(&self) -> &Budget {
-        &self.budget
+    /// Events of a batch that should be sent at most.
+    pub(crate) fn batch(&self) -> usize {
+        if self.bound.by_length_alone { usize::MAX } else { self.bound.budget.batch() }
+    }
+
+    /// What the receiver spent on pauses altogether.
+    pub(crate) fn paused(&self) -> Duration {
+        self.bound.budget.paused()
     }
 
     /// An emptied buffer that came back, or a new one.
@@ -131,7 +150,6 @@ impl<T> QueueSender<T> {
 impl<T> QueueReceiver<T> {
     pub(crate) fn try_recv(&self) -> Option<Frame<T>> {
         let frame = self.frames.try_recv().ok()?;
-        self.budget.leave(frame.events());
         if self.sender_waits.load(Ordering::SeqCst)
             && self.frames.len() <= self.few
             && self.sender_waits.swap(false, Ordering::SeqCst)
@@ -150,6 +168,11 @@ impl<T> QueueReceiver<T> {
     pub(crate) fn depth(&self) -> usize {
         self.frames.len()
     }
+
+    /// The bound on what is under way; events count there until the receiver says that they are done.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +183,7 @@ mod tests {
     #[test]
     fn a_full_queue_gives_the_frame_back_and_wakes_the_sender_when_there_is_room() {
         let (from, to) = (Waker::default(), Waker::default());
-        let (sender, receiver) = queue::<u8>(1, from.clone(), to, Arc::default());
+        let (sender, receiver) = queue::<u8>(1, from.clone(), to, Bound::default());
         assert!(sender.try_send(Frame::Control(Control::Drain)).is_ok());
         assert!(sender.try_send(Frame::Control(Control::Idle)).is_err());
         let parked = std::thread::spawn(move || from.park(None));
@@ -173,7 +196,8 @@ mod tests {
     fn what_is_under_way_in_all_queues_together_is_bounded_and_an_empty_queue_takes_a_batch_all_the_same()
      {
         let budget = Arc::<Budget>::default();
-        let make = || queue::<u8>(8, Waker::default(), Waker::default(), Arc::clone(&budget));
+        let bound = Bound { budget: Arc::clone(&budget), by_length_alone: false };
+        let make = || queue::<u8>(8, Waker::default(), Waker::default(), bound.clone());
         let ((a, from_a), (b, from_b)) = (make(), make());
         let batch = |events| Frame::Batch(Batch { events, ..Batch::default() });
         assert!(a.try_send(batch(vec![1])).is_ok());
@@ -186,13 +210,16 @@ mod tests {
         assert!(b.try_send(batch(vec![4, 5, 6])).is_ok(), "each sender has its turn");
         assert!(b.try_send(batch(vec![7])).is_err());
         assert!(from_a.try_recv().is_some() && from_b.try_recv().is_some());
-        assert!(b.try_send(batch(vec![7])).is_ok());
-        assert!(a.try_send(batch(vec![3])).is_err());
+        assert!(b.try_send(batch(vec![7])).is_ok(), "its queue is empty");
+        assert!(a.try_send(batch(vec![3])).is_err(), "the receiver is not done with those");
+        from_a.budget().leave(6);
+        assert!(a.try_send(batch(vec![3])).is_ok());
     }
 
     #[test]
     fn an_emptied_buffer_comes_back_with_its_memory() {
-        let (sender, receiver) = queue::<u8>(1, Waker::default(), Waker::default(), Arc::default());
+        let (sender, receiver) =
+            queue::<u8>(1, Waker::default(), Waker::default(), Bound::default());
         let mut batch = sender.buffer();
         batch.events.reserve(100);
         assert!(sender.try_send(Frame::Batch(batch)).is_ok());

@@ -40,14 +40,23 @@ impl Load {
         self.budget.want();
     }
 
-    /// These events are taken in at that moment, unless they were before.
+    /// These events were taken out of a queue at that moment.
     pub(crate) fn begin(&mut self, events: usize, at: Timestamp) {
-        self.at_hand.get_or_insert((events, at));
+        self.at_hand = Some((events, at));
+    }
+
+    /// A source emits these events from that moment on, unless it does so already.
+    pub(crate) fn begin_emitting(&mut self, events: usize, at: Timestamp) {
+        if self.at_hand.is_none() {
+            self.budget.enter(events);
+            self.begin(events, at);
+        }
     }
 
     /// Everything that was taken in has gone on.
     pub(crate) fn end(&mut self, slice: &Slice) {
         let Some((events, since)) = self.at_hand.take() else { return };
+        self.budget.leave(events);
         let paused = slice.paused() - self.told;
         if !paused.is_zero() {
             self.told = slice.paused();

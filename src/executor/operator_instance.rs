@@ -183,7 +183,7 @@ mod tests {
     use crate::channel::inbox::Inbox;
     use crate::channel::ledger::Ledger;
     use crate::channel::push::{Context, Stage};
-    use crate::channel::queue::{QueueReceiver, QueueSender, queue};
+    use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
     use crate::checkpoint::{PartName, encoded};
     use crate::clock::MonotonicClock;
     use crate::executor::instance::{Mailbox, Reporter};
@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn pair<T>() -> (QueueSender<T>, QueueReceiver<T>) {
-        queue(8, Waker::default(), Waker::default(), Arc::default())
+        queue(8, Waker::default(), Waker::default(), Bound::default())
     }
 
     impl Scene {

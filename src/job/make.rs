@@ -18,14 +18,13 @@ use crate::api::source_output::SourceOutput;
 use crate::api::split_source::SplitSource;
 use crate::api::state::State;
 use crate::api::waker::Waker;
-use crate::channel::budget::Budget;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
 use crate::channel::outbox::{Outbox, Overflow};
 use crate::channel::partition::{KeyOf, Partition};
 use crate::channel::port::One;
 use crate::channel::push::{Push, Tee};
-use crate::channel::queue::{QueueReceiver, QueueSender, queue};
+use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{CodecError, CodecId, EncodedState};
 use crate::delivery::account::source_side;
@@ -73,8 +72,7 @@ pub(crate) struct Outputs {
 pub(crate) trait MakeEdge: Send + Sync {
     /// The type of the events, and its name.
     fn event_type(&self) -> (TypeId, &'static str);
-    fn queue(&self, frames: usize, from: Waker, to: Waker, budget: Arc<Budget>)
-    -> (AnyEnd, AnyEnd);
+    fn queue(&self, frames: usize, from: Waker, to: Waker, bound: Bound) -> (AnyEnd, AnyEnd);
     fn outbox(
         &self,
         route: Route,
@@ -111,14 +109,8 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
         (TypeId::of::<T>(), type_name::<T>())
     }
 
-    fn queue(
-        &self,
-        frames: usize,
-        from: Waker,
-        to: Waker,
-        budget: Arc<Budget>,
-    ) -> (AnyEnd, AnyEnd) {
-        let (sender, receiver) = queue::<T>(frames, from, to, budget);
+    fn queue(&self, frames: usize, from: Waker, to: Waker, bound: Bound) -> (AnyEnd, AnyEnd) {
+        let (sender, receiver) = queue::<T>(frames, from, to, bound);
         (Box::new(sender), Box::new(receiver))
     }
 

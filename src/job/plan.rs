@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::instance::Instance;
-use crate::channel::budget::Budget;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
+use crate::channel::queue::Bound;
 use crate::channel::queue::QUEUE_FRAMES;
 use crate::checkpoint::CodecId;
 use crate::checkpoint::coordinator::Cut;
@@ -468,15 +468,15 @@ fn wire(layout: &Arc<Layout>, execution: &Execution) -> Vec<BuildInstance> {
                     continue;
                 }
                 let receiver = numbers[&(edge.to, to)];
-                let budget = match edge.options.is_bounded_by_time() {
-                    true => Arc::clone(&execution.budgets[receiver]),
-                    false => Budget::unbounded(),
+                let bound = Bound {
+                    budget: Arc::clone(&execution.budgets[receiver]),
+                    by_length_alone: !edge.options.is_bounded_by_time(),
                 };
                 let (send, receive) = edge.maker.queue(
                     edge.options.frames(),
                     execution.mailboxes[sender].waker.clone(),
                     execution.mailboxes[receiver].waker.clone(),
-                    budget,
+                    bound,
                 );
                 senders[sender].entry(number).or_default().push((send, to));
                 receivers[receiver].push((receive, edge.options.delay));

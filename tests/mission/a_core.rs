@@ -492,7 +492,8 @@ fn idle_and_blocked_time_and_queue_depth_are_counted() {
     let job = Job::new("times");
     let (sender, quiet) = job.channel::<u64>("quiet", 1);
     quiet.for_each(|_| ());
-    job.from_iter("numbers", || 0_u64..).for_each(move |_| drop(hold.lock())).own_thread();
+    let numbers = job.from_iter("numbers", || 0_u64..).queue_batches(8);
+    numbers.for_each(move |_| drop(hold.lock())).own_thread();
     let handle = job.start(AtMostOnce::new()).unwrap();
     wait_until("the queue is full", || handle.metrics().sum("numbers", |m| m.emitted) > 8_000);
     std::thread::sleep(Duration::from_millis(50));

@@ -169,7 +169,9 @@ fn the_replay_buffer_is_bounded_and_holds_the_source_back() {
     let closed = gate.lock();
     let hold = Arc::clone(&gate);
     let job = Job::new("bounded");
-    job.from_iter("numbers", || 0..10_000_u64).for_each(move |_| drop(hold.lock())).own_thread();
+    // A queue that is bounded by its length alone: what holds the source back is the buffer.
+    let numbers = job.from_iter("numbers", || 0..10_000_u64).queue_batches(8);
+    numbers.for_each(move |_| drop(hold.lock())).own_thread();
     let handle = job.start(AtLeastOnce::new().replay_events_max(100)).unwrap();
     wait_until("the buffer is full", || {
         handle.metrics().sum("numbers", |m| m.unacknowledged) == 100

@@ -319,7 +319,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.parts.stage.control(Control::Active, &mut self.base.context);
         }
         if !self.outgoing.is_empty() {
-            self.load.begin(self.outgoing.len(), self.base.context.clock.now());
+            self.load.begin_emitting(self.outgoing.len(), self.base.context.clock.now());
         }
         while !self.outgoing.is_empty()
             && !self.parts.stage.blocked()
