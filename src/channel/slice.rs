@@ -2,7 +2,8 @@
 //! per component the [`Pace`] at which the clock is read.
 //!
 //! A clock that is read for each event would cost more than the event. So a component handles as many events
-//! between two looks as took about a millisecond before, and one if an event takes longer than that.
+//! between two looks as took about a millisecond before, and one if an event takes longer than that. While all
+//! are fast nothing looks: how long the whole step took is known anyway.
 
 use std::time::Duration;
 
@@ -21,12 +22,19 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Events between two looks at most: more than a batch.
 const MOST: usize = 1 << 20;
 
+/// Events that a component must have handled in one go and fast, before it does so without a look.
+const TRUSTED: usize = 1_024;
+
 /// The time that one step of an instance may take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slice {
     began: Timestamp,
     looked: Timestamp,
     is_over: bool,
+    /// The step before took longer than it should have: something has become slow.
+    is_doubtful: bool,
+    /// How long the step took is known.
+    is_closed: bool,
     paused: Duration,
     pause: Duration,
 }
@@ -34,12 +42,26 @@ pub(crate) struct Slice {
 impl Slice {
     /// Of a step that begins at this moment.
     pub(crate) fn at(now: Timestamp) -> Self {
-        Self { began: now, looked: now, ..Self::default() }
+        Self { began: now, looked: now, is_closed: true, ..Self::default() }
     }
 
-    /// A step begins.
+    /// A step begins. If the one before has not been [closed](Self::close), it ended only now.
     pub(crate) fn begin(&mut self, now: Timestamp) {
-        (self.began, self.looked, self.is_over) = (now, now, false);
+        if !self.is_closed {
+            self.close(now);
+        }
+        (self.began, self.looked, self.is_over, self.is_closed) = (now, now, false, false);
+    }
+
+    /// The step ends.
+    pub(crate) fn close(&mut self, now: Timestamp) {
+        self.is_doubtful = now.since(self.began) > LOOK;
+        self.is_closed = true;
+    }
+
+    /// Whether the clock should be read where it need not be while everything is fast.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// It is that late by now. How long the work since the last look took, without pauses.
@@ -106,6 +128,16 @@ impl Pace {
         self.events
     }
 
+    /// Whether so many events need no look after them: more were fast before.
+    pub(crate) fn trusts(self, events: usize) -> bool {
+        events <= self.events && self.events > TRUSTED
+    }
+
+    /// Something has become slow, perhaps this.
+    pub(crate) fn doubt(&mut self) {
+        *self = Self::default();
+    }
+
     /// So many events took so long.
     pub(crate) fn took(&mut self, events: usize, time: Duration) {
         if time > LOOK {
@@ -138,6 +170,25 @@ mod tests {
         assert_eq!(pace.events(), 1);
         pace.took(1, Duration::from_millis(20));
         assert_eq!(pace.events(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_read_is_trusted_until_a_step_takes_long() {
+        let mut slice = Slice::default();
+        slice.begin(at(0));
+        slice.begin(at(1));
+        assert!(!slice.is_doubtful());
+        slice.begin(at(22));
+        assert!(slice.is_doubtful(), "that one took 21 ms");
+        slice.close(at(23));
+        slice.begin(at(900));
+        assert!(!slice.is_doubtful(), "from 23 to 900 there was nothing to do");
+        let mut pace = Pace::default();
+        assert!(!pace.trusts(1));
+        (0..4).for_each(|_| pace.took(pace.events(), Duration::ZERO));
+        assert!(pace.trusts(1_024) && !pace.trusts(10_000));
+        pace.doubt();
+        assert!(!pace.trusts(1_024));
     }
 
     #[test]

@@ -188,6 +188,9 @@ impl Base {
         if progress != Progress::Moved || self.context.ledger.len() >= BATCH {
             self.context.ledger.send();
         }
+        if progress != Progress::Moved {
+            self.context.slice.close(self.context.clock.now());
+        }
         progress
     }
 

@@ -236,6 +236,11 @@ impl<C: SourceComponent> SourceInstance<C> {
             }
         }
         self.note_position(persist);
+        if self.base.context.slice.is_doubtful() {
+            // The time that a source takes to read does not tell how much may be under way.
+            let context = &mut self.base.context;
+            context.slice.look(context.clock.now(), context.slice.paused());
+        }
         self.poll_at = match next {
             // It is down, and is built anew when its pause is over.
             Next::Now | Next::After(_) | Next::WhenWoken if self.component.is_none() => {
@@ -319,7 +324,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.parts.stage.control(Control::Active, &mut self.base.context);
         }
         if !self.outgoing.is_empty() {
-            self.load.begin_emitting(self.outgoing.len(), self.base.context.clock.now());
+            self.load.begin_emitting(self.outgoing.len(), self.base.context.slice.looked());
         }
         while !self.outgoing.is_empty()
             && !self.parts.stage.blocked()
