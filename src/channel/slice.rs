@@ -33,6 +33,8 @@ pub(crate) struct Slice {
     is_over: bool,
     /// The step before took longer than it should have: something has become slow.
     is_doubtful: bool,
+    /// How many steps did so.
+    doubts: u64,
     /// How long the step took is known.
     is_closed: bool,
     paused: Duration,
@@ -56,12 +58,18 @@ impl Slice {
     /// The step ends.
     pub(crate) fn close(&mut self, now: Timestamp) {
         self.is_doubtful = now.since(self.began) > LOOK;
+        self.doubts += u64::from(self.is_doubtful);
         self.is_closed = true;
     }
 
     /// Whether the clock should be read where it need not be while everything is fast.
     pub(crate) fn is_doubtful(&self) -> bool {
         self.is_doubtful
+    }
+
+    /// How many steps took longer than they should have.
+    pub(crate) fn doubts(&self) -> u64 {
+        self.doubts
     }
 
     /// It is that late by now. How long the work since the last look took, without pauses.
@@ -114,11 +122,13 @@ impl Slice {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     events: usize,
+    /// The steps that took long and have been reckoned with.
+    doubts: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { events: 1 }
+        Self { events: 1, doubts: 0 }
     }
 }
 
@@ -133,9 +143,12 @@ impl Pace {
         events <= self.events && self.events > TRUSTED
     }
 
-    /// Something has become slow, perhaps this.
-    pub(crate) fn doubt(&mut self) {
-        *self = Self::default();
+    /// So many steps took long by now. One more, and something has become slow, perhaps this: it is measured
+    /// anew.
+    pub(crate) fn doubt(&mut self, doubts: u64) {
+        if self.doubts != doubts {
+            *self = Self { doubts, ..Self::default() };
+        }
     }
 
     /// So many events took so long.
@@ -187,13 +200,15 @@ mod tests {
         assert!(!pace.trusts(1));
         (0..4).for_each(|_| pace.took(pace.events(), Duration::ZERO));
         assert!(pace.trusts(1_024) && !pace.trusts(10_000));
-        pace.doubt();
+        pace.doubt(0);
+        assert!(pace.trusts(1_024));
+        pace.doubt(slice.doubts());
         assert!(!pace.trusts(1_024));
     }
 
     #[test]
     fn a_batch_that_is_smaller_than_the_pace_says_nothing_unless_it_is_slow() {
-        let mut pace = Pace { events: 4_096 };
+        let mut pace = Pace { events: 4_096, doubts: 0 };
         pace.took(10, Duration::from_micros(10));
         assert_eq!(pace.events(), 4_096);
         pace.took(10, Duration::from_millis(2));

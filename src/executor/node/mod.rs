@@ -67,6 +67,8 @@ pub(crate) struct Node<C: Component> {
     timers: BinaryHeap<Reverse<(Timestamp, u64)>>,
     pending: Batch<C::In>,
     pace: Pace,
+    /// The buffer of the piece of a batch that is run.
+    piece: Batch<C::In>,
     waiting: VecDeque<Control>,
     out: Batch<C::Out>,
     next: Box<dyn Push<C::Out>>,
@@ -107,6 +109,7 @@ impl<C: Component> Node<C> {
             timers: BinaryHeap::new(),
             pending: Batch::default(),
             pace: Pace::default(),
+            piece: Batch::default(),
             waiting: VecDeque::new(),
             out: Batch::default(),
             next: place.next,
@@ -162,32 +165,39 @@ impl<C: Component> Node<C> {
     }
 
     fn feed_pieces(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
-        if context.slice.is_doubtful() {
-            self.pace.doubt();
-        }
+        self.pace.doubt(context.slice.doubts());
         if self.pace.trusts(batch.len()) && self.injected.faults().is_none() {
             return self.run(batch, context);
         }
-        loop {
-            let piece = self.next_piece(batch.len());
-            let (events, paused) = (batch.len().min(piece), context.slice.paused());
-            let mut rest = (piece < batch.len()).then(|| batch.split_off(piece));
-            self.run(batch, context);
-            self.pace.took(events, context.slice.look(context.clock.now(), paused));
+        let mut piece = std::mem::take(&mut self.piece);
+        let (mut events, mut roots) = (batch.events.drain(..), batch.roots.drain(..));
+        while events.len() > 0 {
+            let most = self.next_piece(events.len());
+            piece.events.extend(events.by_ref().take(most));
+            piece.roots.extend(roots.by_ref().take(most));
+            piece.born = batch.born;
+            let (taken, paused) = (piece.len(), context.slice.paused());
+            self.run(&mut piece, context);
+            piece.clear();
+            self.pace.took(taken, context.slice.look(context.clock.now(), paused));
             if self.injected.faults().is_some_and(|faults| faults.time_is_up()) {
                 context.slice.end();
             }
-            let Some(rest) = &mut rest else { return };
             let goes_on = self.component.is_some()
                 && self.pending.is_empty()
                 && context.fatal.is_none()
                 && !context.slice.is_over()
                 && !self.stage_blocked();
             if !goes_on {
-                return self.pending.append(rest);
+                break;
             }
-            std::mem::swap(batch, rest);
         }
+        if events.len() > 0 {
+            self.pending.events.extend(events);
+            self.pending.roots.extend(roots);
+            self.pending.born = self.pending.born.min(batch.born);
+        }
+        self.piece = piece;
     }
 
     /// How many of these events are run before the clock is looked at.
