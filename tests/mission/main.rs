@@ -31,5 +31,6 @@ mod requests;
 mod side_outputs;
 mod splits;
 mod state_types;
+mod timers;
 mod waits;
 mod watermarks;

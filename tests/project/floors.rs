@@ -22,7 +22,7 @@ use Uses::{Below, BelowAnd, Only};
 const MODULES: [(&str, u8, Uses); 19] = [
     ("id", 0, Only(&[])),
     ("clock", 0, Only(&[])),
-    ("time", 0, Only(&[])),
+    ("time", 0, Only(&["clock"])),
     ("sync", 0, Only(&[])),
     ("metrics", 0, Only(&["id"])),
     // Upwards, and alone in that: both errors carry the store's error by its type.

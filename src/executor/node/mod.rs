@@ -4,11 +4,9 @@
 //! Inside the loop nothing is boxed, locked, cloned or matched per event. What interrupts it leaves
 //! the rest of the batch in `pending`; while anything is pending the node is blocked.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
@@ -21,8 +19,9 @@ use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::part_name;
-use crate::executor::component::{Component, Timers, as_nanos};
+use crate::executor::component::Component;
 use crate::executor::injected::{Injected, Strike};
+use crate::executor::node::timers::TagTimers;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
@@ -30,6 +29,7 @@ use crate::metrics::Counters;
 
 mod failure;
 mod in_place;
+mod timers;
 
 /// Full batches of outputs after which the loop hands on before it takes the next event.
 const BATCHES: usize = 4;
@@ -63,7 +63,7 @@ pub(crate) struct Node<C: Component> {
     salvaged: Option<EncodedState>,
     codec: CodecId,
     collector: Collector<C::Out>,
-    timers: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    timers: TagTimers,
     pending: Batch<C::In>,
     waiting: VecDeque<Control>,
     out: Batch<C::Out>,
@@ -102,7 +102,7 @@ impl<C: Component> Node<C> {
             salvaged: state,
             codec: place.codec,
             collector: place.collector,
-            timers: BinaryHeap::new(),
+            timers: TagTimers::default(),
             pending: Batch::default(),
             waiting: VecDeque::new(),
             out: Batch::default(),
@@ -137,10 +137,7 @@ impl<C: Component> Node<C> {
         };
         self.component = Some(component);
         self.salvaged = None;
-        let restored = timers
-            .into_iter()
-            .map(|(left, tag)| Reverse((now.after(Duration::from_nanos(left)), tag)));
-        self.timers.extend(restored);
+        self.timers = TagTimers::restored(timers, now);
         Ok(())
     }
 
@@ -294,9 +291,7 @@ impl<C: Component> Node<C> {
 
     /// Passes the outputs on.
     fn hand_on(&mut self, born: Timestamp, context: &mut Context) {
-        for (after, tag) in self.collector.timers.drain(..) {
-            self.timers.push(Reverse((context.now.after(after), tag)));
-        }
+        self.set_timers(context.now);
         for (port, side) in self.sides.iter_mut().zip(&mut self.collector.sides) {
             port.hand_on(&mut **side, born, context);
         }
@@ -371,7 +366,7 @@ impl<C: Component> Node<C> {
 
     /// Prepares outputs and takes the state.
     fn save(&mut self, checkpoint: CheckpointId, context: &mut Context) {
-        let timers = self.timers_left(context.now);
+        let timers = self.timers.left(context.now);
         let name = part_name(&self.instance.name);
         let Some(component) = &mut self.component else {
             // It is down: what was saved of it is its state.
@@ -400,23 +395,6 @@ impl<C: Component> Node<C> {
             Ok(Ok(())) => {}
             Ok(Err(error)) => context.fail(self.failure("commit", Cause::error(error))),
             Err(payload) => context.fail(self.failure("commit", Cause::panic(payload))),
-        }
-    }
-
-    fn timers_left(&self, now: Timestamp) -> Timers {
-        self.timers.iter().map(|Reverse((at, tag))| (as_nanos(at.since(now)), *tag)).collect()
-    }
-
-    fn fire_timers(&mut self, context: &mut Context) {
-        while self.component.is_some() && !self.stage_blocked() && context.fatal.is_none() {
-            match self.timers.peek() {
-                Some(Reverse((at, _))) if *at <= context.now => {}
-                _ => return,
-            }
-            if let Some(Reverse((_, tag))) = self.timers.pop() {
-                self.unfinished = true;
-                self.call("on_timer", context, |c, out| c.on_timer(tag, out));
-            }
         }
     }
 
@@ -481,7 +459,7 @@ impl<C: Component> Stage for Node<C> {
 
     fn deadline(&self) -> Option<Timestamp> {
         let retry = self.component.is_none().then_some(self.retry_at);
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.next_due();
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
     }
