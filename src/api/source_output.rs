@@ -118,6 +118,11 @@ impl<T> SourceOutput<T> {
 
     /// Promises that no event older than this follows from here. A watermark that is lower than one
     /// before it says nothing. Operators pass the least of their inputs on by themselves.
+    ///
+    /// The last one is saved with the position of a [`StatefulSource`](crate::StatefulSource) or a
+    /// [`SplitSource`](crate::SplitSource), and said before the first event after a restart. An instance
+    /// that takes up splits of several goes on from the least that they had said. Where single events are
+    /// kept until they are acknowledged it is not saved: those that come again may be older.
     pub fn advance_watermark(&mut self, to: EventTime) {
         self.watermark = self.watermark.max(Some(to));
     }

@@ -29,7 +29,7 @@ const MODULES: [(&str, u8, Uses); 19] = [
     ("error", 0, Only(&["id", "checkpoint"])),
     ("storage", 1, Only(&[])),
     ("api", 1, Below),
-    ("checkpoint", 2, Only(&["id", "clock", "storage"])),
+    ("checkpoint", 2, Only(&["id", "clock", "time", "storage"])),
     ("channel", 3, Below),
     ("delivery", 4, Below),
     ("executor", 5, Below),

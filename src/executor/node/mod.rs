@@ -14,7 +14,7 @@ use crate::api::instance::Instance;
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push, Stage};
-use crate::checkpoint::{CodecId, EncodedState, encoded};
+use crate::checkpoint::{CodecId, EncodedState, Part, encoded};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
@@ -26,6 +26,7 @@ use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
+use crate::time::watermarks::OutputWatermark;
 
 mod failure;
 mod in_place;
@@ -51,6 +52,7 @@ pub(crate) struct Place<T> {
     pub(crate) injected: Injected,
     /// What its state is turned into bytes with.
     pub(crate) codec: CodecId,
+    pub(crate) watermark: OutputWatermark,
 }
 
 /// One type per component, whatever made it: then what the loop calls is called from a single place.
@@ -64,6 +66,7 @@ pub(crate) struct Node<C: Component> {
     codec: CodecId,
     collector: Collector<C::Out>,
     timers: TagTimers,
+    watermark: OutputWatermark,
     pending: Batch<C::In>,
     waiting: VecDeque<Control>,
     out: Batch<C::Out>,
@@ -103,6 +106,7 @@ impl<C: Component> Node<C> {
             codec: place.codec,
             collector: place.collector,
             timers: TagTimers::default(),
+            watermark: place.watermark,
             pending: Batch::default(),
             waiting: VecDeque::new(),
             out: Batch::default(),
@@ -349,6 +353,8 @@ impl<C: Component> Node<C> {
     fn pass(&mut self, control: Control, context: &mut Context) {
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, context),
+            // After a restart it may be less than what had passed before, which those behind know.
+            Control::Watermark(watermark) if !self.watermark.rise(watermark) => return,
             Control::Watermark(watermark) => {
                 self.call("on_watermark", context, |c, out| c.on_watermark(watermark, out));
             }
@@ -358,20 +364,33 @@ impl<C: Component> Node<C> {
             }
             Control::Drain | Control::End(_) | Control::Idle | Control::Active => {}
         }
-        if context.fatal.is_none() {
-            self.next.control(control, context);
-            self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
+        match control {
+            _ if context.fatal.is_some() => {}
+            Control::Watermark(_) => self.tell_watermark(context),
+            _ => self.tell(control, context),
         }
+    }
+
+    fn tell_watermark(&mut self, context: &mut Context) {
+        if let Some(watermark) = self.watermark.tell() {
+            self.tell(Control::Watermark(watermark), context);
+        }
+    }
+
+    fn tell(&mut self, control: Control, context: &mut Context) {
+        self.next.control(control, context);
+        self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
     }
 
     /// Prepares outputs and takes the state.
     fn save(&mut self, checkpoint: CheckpointId, context: &mut Context) {
         let timers = self.timers.left(context.now);
-        let name = part_name(&self.instance.name);
+        let (name, watermark) = (part_name(&self.instance.name), self.watermark.saved());
+        let part = |state| Part::new(name, state).at(watermark);
         let Some(component) = &mut self.component else {
             // It is down: what was saved of it is its state.
-            let part = self.salvaged.clone().map(|state| (name, encoded(state)));
-            return context.snapshots.extend(part);
+            let state = self.salvaged.clone().map(encoded);
+            return context.snapshots.extend(state.map(part));
         };
         let mut callback = "prepare";
         let taken = catch_unwind(AssertUnwindSafe(|| {
@@ -381,7 +400,7 @@ impl<C: Component> Node<C> {
             self.injected.call(name, "state", || Ok(component.snapshot(timers, self.codec)))
         }));
         match taken {
-            Ok(Ok(part)) => context.snapshots.extend(part.map(|part| (name, part))),
+            Ok(Ok(state)) => context.snapshots.extend(state.map(part)),
             Ok(Err(error)) => context.fail(self.failure(callback, Cause::error(error))),
             Err(payload) => context.fail(self.failure(callback, Cause::panic(payload))),
         }
@@ -424,6 +443,8 @@ impl<C: Component> Stage for Node<C> {
     fn tick(&mut self, context: &mut Context) {
         self.next.tick(context);
         self.sides.iter_mut().for_each(|side| side.stage().tick(context));
+        // Before the first event, what a checkpoint had.
+        self.tell_watermark(context);
         if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
             self.rise(context);
         }
