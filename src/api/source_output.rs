@@ -49,6 +49,13 @@ impl<T> SourceOutput<T> {
         Self { events: Vec::new(), room: 0, watermark: None, idle: false, rejected: Vec::new() }
     }
 
+    /// Takes back all that was emitted and said since it was looked at last.
+    pub(crate) fn discard(&mut self) {
+        self.events.clear();
+        self.rejected.clear();
+        (self.watermark, self.idle) = (None, false);
+    }
+
     /// Emits an event. Never waits: what the next queue cannot take is kept, and the source is not asked
     /// again until it could.
     #[inline]

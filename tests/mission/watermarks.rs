@@ -433,3 +433,48 @@ fn splits_that_are_dealt_out_anew_go_on_from_the_least_watermark_of_those_who_ha
     // An instance that takes up no split holds the others until it says something.
     assert_eq!(heard_of_halves(4, 3, directory.path()), "e4 e4");
 }
+
+/// Emits 1 to 3 and says 10, 20 and 30; at its second call it emits the last two, says 30, and fails.
+struct Stumbles {
+    at: i64,
+    fails: Arc<AtomicBool>,
+}
+
+impl StatefulSource for Stumbles {
+    type Out = i64;
+    type State = i64;
+    fn setup(&mut self, _: &Instance, state: Option<i64>) -> Result<(), BoxError> {
+        self.at = state.unwrap_or(0);
+        Ok(())
+    }
+    fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
+        let stumbles = self.at == 1 && self.fails.swap(false, Ordering::SeqCst);
+        let until = if stumbles { 3 } else { self.at + 1 };
+        out.emit_all(self.at + 1..=until);
+        out.advance_watermark(EventTime::from_unix_ms(until * 10));
+        if stumbles {
+            return Err("told to".into());
+        }
+        self.at = until;
+        Ok(if self.at == 3 { Next::End } else { Next::Now })
+    }
+    fn state(&self) -> i64 {
+        self.at
+    }
+}
+
+#[test]
+fn a_watermark_of_a_call_whose_events_are_discarded_and_come_again_is_discarded_with_them() {
+    for guarantee in [AtMostOnce::new().into(), Guarantee::default()] {
+        let (journal, fails) = (Journal::default(), Arc::new(AtomicBool::new(true)));
+        let (noted, never) = (journal.clone(), Arc::<AtomicBool>::default());
+        let job = Job::new("stumbles");
+        let stumbles = Arc::clone(&fails);
+        job.stateful_source("stumbles", move || Stumbles { at: 0, fails: Arc::clone(&stumbles) })
+            .operator("notes", move || Notes { journal: noted.clone(), fails: Arc::clone(&never) })
+            .for_each(|_| ());
+        job.run(guarantee).unwrap();
+        assert!(!fails.load(Ordering::SeqCst));
+        assert_eq!(journal.since_start(), "e1 w10 e2 w20 e3 w30");
+    }
+}

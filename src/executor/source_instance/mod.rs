@@ -208,7 +208,10 @@ impl<C: SourceComponent> SourceInstance<C> {
             let most = (room - self.outgoing.len()).min(Batch::<C::Out>::FULL);
             self.parts.output.room = self.parts.injected.piece(most);
             match self.get_events() {
-                Ok(asked) => next = asked,
+                Ok(asked) => {
+                    next = asked;
+                    self.take_watermark();
+                }
                 Err(failure) => {
                     self.source_failed(failure);
                     break;
@@ -245,12 +248,16 @@ impl<C: SourceComponent> SourceInstance<C> {
                 Some(now)
             }
         };
-        if let Some(watermark) = self.parts.output.watermark.take() {
-            self.watermark.rise(watermark);
-        }
         self.idle = std::mem::take(&mut self.parts.output.idle);
         self.emit();
         Progress::Moved
+    }
+
+    /// What the source has said of event time, once its events are to be emitted.
+    pub(super) fn take_watermark(&mut self) {
+        if let Some(watermark) = self.parts.output.watermark.take() {
+            self.watermark.rise(watermark);
+        }
     }
 
     fn get_events(&mut self) -> Result<Next, Failure> {
