@@ -93,7 +93,9 @@ pub trait Operator: 'static {
         Ok(())
     }
 
-    /// No event older than this will come. Never falls, however the inputs do.
+    /// No event older than this will come. Never falls, however the inputs do. A job that starts over goes
+    /// on from the watermarks that its sources had said at the checkpoint, so an operator without state may
+    /// hear one again, before its first event.
     ///
     /// # Errors
     /// As [`on_timer`](Operator::on_timer).
@@ -210,7 +212,9 @@ pub trait StatefulOperator: 'static {
         Ok(())
     }
 
-    /// No event older than this will come. Never falls, however the inputs do.
+    /// No event older than this will come. Never falls, however the inputs do. The last one is part of the
+    /// state: after a restart those up to it are not heard again. Where single events are kept until they
+    /// are acknowledged it is not, since those that come again may be older.
     ///
     /// # Errors
     /// As [`on_timer`](StatefulOperator::on_timer).

@@ -59,9 +59,18 @@ pub struct Output<T> {
     pub(crate) sides: Vec<Box<dyn SideEvents>>,
     /// The side outputs that the operator has, read or not.
     declared: &'static [DeclaredOutput],
-    pub(crate) timers: Vec<(Duration, u64)>,
+    pub(crate) timers: Vec<TimerRequest>,
     pub(crate) room: usize,
     pub(crate) accounts: Accounts,
+}
+
+/// What an operator asks of its timers. Done when what it emitted is handed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimerRequest {
+    /// After so much processing time call `on_timer` with this tag.
+    Set(Duration, u64),
+    /// Do not call it with this tag for what has been set so far.
+    Cancel(u64),
 }
 
 impl<T> Output<T> {
@@ -127,12 +136,58 @@ impl<T> Output<T> {
         self.events.push(event);
     }
 
-    /// Calls `on_timer(tag)` on this instance after this much (processing) time. Several timers may
-    /// have one tag; a timer cannot be taken back, so let `on_timer` ignore what no longer matters.
-    /// Timers that are not due when the input ends do not fire any more: `finish` is called instead.
+    /// Calls `on_timer(tag)` on this instance after this much (processing) time, never before. Several
+    /// timers may have one tag, and each fires, also where they are due at the same moment: which events see
+    /// the same moment is no more than how they came in batches. Timers of one moment fire in the order in
+    /// which they were set; one that is set while others fire and is due at once fires after them. Those
+    /// that are not due when the input ends do not fire any more: `finish` is called instead.
+    ///
+    /// A [`StatefulOperator`](crate::StatefulOperator)'s timers are part of its state: after a restart each
+    /// waits for what was left of its time. Setting and cancelling a timer are effects of the event at hand;
+    /// if that fails, they have not happened.
     pub fn set_timer(&mut self, after: Duration, tag: u64) {
         self.accounts.begin_side_effects(self.timers.len());
-        self.timers.push((after, tag));
+        self.timers.push(TimerRequest::Set(after, tag));
+    }
+
+    /// Cancels all timers of this tag that have not fired. If there are none nothing happens. One that is
+    /// set afterwards, also in the same call, is not touched.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use streamwork::testkit::OperatorHarness;
+    /// use streamwork::{BoxError, Collector, Instance, Output, StatefulOperator};
+    ///
+    /// /// Emits the number of a sensor that has said nothing for a minute.
+    /// struct Silent;
+    ///
+    /// impl StatefulOperator for Silent {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     type State = ();
+    ///     fn setup(&mut self, _: &Instance, _: Option<()>) -> Result<(), BoxError> {
+    ///         Ok(())
+    ///     }
+    ///     fn apply(&mut self, sensor: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         out.cancel_timers(sensor);
+    ///         out.set_timer(Duration::from_secs(60), sensor);
+    ///         Ok(())
+    ///     }
+    ///     fn on_timer(&mut self, sensor: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
+    ///         out.emit(sensor);
+    ///         Ok(())
+    ///     }
+    ///     fn state(&self) {}
+    /// }
+    ///
+    /// let harness = OperatorHarness::stateful(|| Silent).events([7, 8]);
+    /// let harness = harness.pause(Duration::from_secs(50)).event(7);
+    /// assert_eq!(harness.pause(Duration::from_secs(30)).check()?, [8]);
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn cancel_timers(&mut self, tag: u64) {
+        self.accounts.begin_side_effects(self.timers.len());
+        self.timers.push(TimerRequest::Cancel(tag));
     }
 
     /// How many events have been emitted on the main output and not been handed on.

@@ -49,6 +49,13 @@ impl<T> SourceOutput<T> {
         Self { events: Vec::new(), room: 0, watermark: None, idle: false, rejected: Vec::new() }
     }
 
+    /// Takes back all that was emitted and said since it was looked at last.
+    pub(crate) fn discard(&mut self) {
+        self.events.clear();
+        self.rejected.clear();
+        (self.watermark, self.idle) = (None, false);
+    }
+
     /// Emits an event. Never waits: what the next queue cannot take is kept, and the source is not asked
     /// again until it could.
     #[inline]
@@ -118,6 +125,11 @@ impl<T> SourceOutput<T> {
 
     /// Promises that no event older than this follows from here. A watermark that is lower than one
     /// before it says nothing. Operators pass the least of their inputs on by themselves.
+    ///
+    /// The last one is saved with the position of a [`StatefulSource`](crate::StatefulSource) or a
+    /// [`SplitSource`](crate::SplitSource), and said before the first event after a restart. An instance
+    /// that takes up splits of several goes on from the least that they had said. Where single events are
+    /// kept until they are acknowledged it is not saved: those that come again may be older.
     pub fn advance_watermark(&mut self, to: EventTime) {
         self.watermark = self.watermark.max(Some(to));
     }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use crate::channel::frame::{Batch, Control};
 use crate::channel::ledger::Ledger;
 use crate::channel::slice::Slice;
-use crate::checkpoint::PartName;
-use crate::checkpoint::Snapshot;
+use crate::checkpoint::Part;
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::error::Failure;
 use crate::id::CheckpointId;
@@ -23,7 +22,7 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ledger: Ledger,
     /// Snapshots taken in this step, to be sent to the checkpoint writer.
-    pub(crate) snapshots: Vec<(PartName, Box<dyn Snapshot>)>,
+    pub(crate) snapshots: Vec<Part>,
     /// A failure that the instance cannot get over by itself.
     pub(crate) fatal: Option<Failure>,
 }

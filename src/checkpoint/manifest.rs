@@ -10,6 +10,7 @@ use super::unit::{NameOfVersion1, PartName};
 use crate::id::{CheckpointId, ExecutionId};
 use crate::storage::codec::{self, Bincode, Codec, CodecError, CodecId};
 use crate::storage::envelope::{self, FormatError, Kind};
+use crate::time::EventTime;
 
 /// Everything that a restart must know about one complete checkpoint.
 ///
@@ -150,6 +151,9 @@ pub struct PartRecord {
     pub at: Location,
     /// What turned the state into bytes.
     pub codec: CodecId,
+    /// How far event time had come where it was taken: nothing older than this is to come any more. None if
+    /// nobody had said, or what is read again after a restart may be older.
+    pub watermark: Option<EventTime>,
 }
 
 /// Where a part lies: with the checkpoint that it was written for. A manifest may refer to parts of earlier
@@ -178,7 +182,12 @@ impl PartRecord {
         let out = FieldsOut::default().put_bytes(1, &self.name.to_bytes()?)?.put(2, &self.bytes)?;
         let out = out.put(3, &self.checksum)?.put(4, &self.at.execution)?;
         let out = out.put(5, &self.at.checkpoint)?.put(6, &self.at.file)?;
-        Ok(out.put(7, &self.codec)?.into_bytes())
+        let out = out.put(7, &self.codec)?;
+        // Who has no event time writes what readers of before know.
+        match &self.watermark {
+            Some(watermark) => Ok(out.put(8, watermark)?.into_bytes()),
+            None => Ok(out.into_bytes()),
+        }
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
@@ -194,6 +203,7 @@ impl PartRecord {
                 file: fields.take(6)?,
             },
             codec: fields.take(7)?,
+            watermark: fields.find(8)?,
         };
         fields.end().map(|()| record)
     }
@@ -202,7 +212,7 @@ impl PartRecord {
     #[cfg(test)]
     pub(crate) fn named(name: PartName) -> Self {
         let at = Location::new(ExecutionId(0), CheckpointId(0), "");
-        Self { name, bytes: 0, checksum: 0, at, codec: Bincode::ID }
+        Self { name, bytes: 0, checksum: 0, at, codec: Bincode::ID, watermark: None }
     }
 }
 
@@ -223,6 +233,7 @@ impl RecordOfVersion1 {
             checksum: self.checksum,
             at: Location { execution, checkpoint, file: self.file },
             codec: Bincode::ID,
+            watermark: None,
         }
     }
 }

@@ -37,8 +37,8 @@ pub use directory_store::DirectoryStore;
 pub use encoded::{EncodedState, StateCodec};
 pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartRecord};
 pub(crate) use shape::Shape;
+pub(crate) use snapshot::{Part, encoded, read_back, state_snapshot};
 pub use snapshot::{PartSink, Snapshot, SnapshotError, snapshot};
-pub(crate) use snapshot::{encoded, read_back, state_snapshot};
 #[cfg(test)]
 pub(crate) use store::sealed::Sealed;
 pub use store::{CheckpointStore, PartWriter, Recovered, SetAside};

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use super::encoded::{EncodedState, StateCodec, encode_into};
 use super::store_error::StoreError;
 use super::trace::trace;
+use super::unit::PartName;
 use crate::storage::codec::{CodecError, CodecId};
+use crate::time::EventTime;
 
 /// Boxes a state so that another thread can encode it later.
 ///
@@ -83,6 +85,25 @@ pub enum SnapshotError {
     /// The store does not take the bytes.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A unit of state on its way into a checkpoint.
+pub(crate) struct Part {
+    pub(crate) name: PartName,
+    pub(crate) state: Box<dyn Snapshot>,
+    /// What the manifest is to say of it beside.
+    pub(crate) watermark: Option<EventTime>,
+}
+
+impl Part {
+    /// One of which no watermark is known.
+    pub(crate) fn new(name: PartName, state: Box<dyn Snapshot>) -> Self {
+        Self { name, state, watermark: None }
+    }
+
+    pub(crate) fn at(self, watermark: Option<EventTime>) -> Self {
+        Self { watermark, ..self }
+    }
 }
 
 impl dyn Snapshot {

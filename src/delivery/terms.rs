@@ -138,6 +138,13 @@ impl fmt::Debug for DropHook {
 }
 
 impl Terms {
+    /// Whether nothing that comes again after a restart is older than the watermark at the cut, or counts
+    /// already in what was saved with it. Not so where single events are kept: one that is not done yet
+    /// comes again, and would be late.
+    pub(crate) fn saves_watermarks(&self) -> bool {
+        !matches!(self.sources, SourceTerms::Kept(_))
+    }
+
     /// What holds for the output of a sink. Only aligned checkpoints make every rerun alike, which
     /// is what an idempotent sink needs and a transactional one builds on.
     pub(crate) fn output(&self, sink: SinkKind) -> OutputGuarantee {

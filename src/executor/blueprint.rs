@@ -31,6 +31,7 @@ use crate::executor::splits::Splits;
 use crate::id::{ExecutionId, InstanceName};
 use crate::metrics::{Counters, Edge, Registry};
 use crate::sync::Mutex;
+use crate::time::watermarks::{OutputWatermark, floor_of};
 
 /// A job, ready to be built again and again.
 #[derive(Clone)]
@@ -243,18 +244,31 @@ impl Execution {
     /// What the store said.
     pub(crate) fn state_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
+        let failed = |error| failed_restore(&instance.name, error);
+        let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
+        self.reads_of(manifest, instance).first().map_or(Ok(None), read)
+    }
+
+    /// What an instance takes up of a checkpoint.
+    fn reads_of<'a>(&self, manifest: &'a Manifest, instance: &Instance) -> Vec<Reads<'a>> {
         if self.anew.contains(instance.component()) {
-            return Ok(None);
+            return Vec::new();
         }
         let reader = Reader {
             instance: instance.index(),
             instances: instance.parallelism,
             keys: hashes_of(instance.index(), instance.parallelism),
         };
-        let reads = reads(manifest, instance.component(), reader);
-        let failed = |error| failed_restore(&instance.name, error);
-        let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
-        reads.first().map_or(Ok(None), read)
+        reads(manifest, instance.component(), reader)
+    }
+
+    /// How far event time had come where an instance starts from: what it says first.
+    pub(crate) fn watermark_of(&self, instance: &Instance) -> OutputWatermark {
+        if self.store.is_none() || !self.terms.saves_watermarks() {
+            return OutputWatermark::default();
+        }
+        let read = self.restored.iter().flat_map(|manifest| self.reads_of(manifest, instance));
+        OutputWatermark::restored(floor_of(read.map(|read| read.part.watermark)))
     }
 
     /// The encoded position that a source instance starts from.

@@ -12,14 +12,15 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::checkpoint::{
-    CheckpointStore, CodecError, ComponentRecord, EncodedState, Manifest, PartName, PartRecord,
-    PartSink, Snapshot, SnapshotError, StoreError, encoded,
+    CheckpointStore, CodecError, ComponentRecord, EncodedState, Manifest, Part, PartName,
+    PartRecord, PartSink, Snapshot, SnapshotError, StoreError, encoded,
 };
 use crate::clock::Clock;
 use crate::error::{Cause, with_causes};
-use crate::executor::small_parts::{EncodedPart, PartOr, PartOrSmall, SmallParts};
+use crate::executor::small_parts::{PartOr, PartOrSmall, SmallParts};
 use crate::executor::writer_queue::{Taken, Task};
 use crate::id::{CheckpointId, ExecutionId};
+use crate::time::EventTime;
 
 /// What became of it.
 #[derive(Debug)]
@@ -68,6 +69,14 @@ pub(crate) struct Work {
     pub(crate) parts: u64,
 }
 
+/// A part of an instance that has ended.
+#[derive(Clone)]
+struct LastPart {
+    name: PartName,
+    state: EncodedState,
+    watermark: Option<EventTime>,
+}
+
 pub(crate) struct CheckpointWriter {
     store: Arc<dyn CheckpointStore>,
     clock: Arc<dyn Clock>,
@@ -77,7 +86,9 @@ pub(crate) struct CheckpointWriter {
     components: Vec<ComponentRecord>,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
-    last_parts: BTreeMap<usize, Vec<EncodedPart>>,
+    /// What their records are to say of parts, by the checkpoint that they belong to.
+    watermarks: BTreeMap<CheckpointId, BTreeMap<PartName, EventTime>>,
+    last_parts: BTreeMap<usize, Vec<LastPart>>,
     small: SmallParts,
     /// Components whose first state was read back.
     read_back: BTreeSet<String>,
@@ -103,6 +114,7 @@ impl CheckpointWriter {
             components,
             records: BTreeMap::new(),
             answered: BTreeMap::new(),
+            watermarks: BTreeMap::new(),
             last_parts: BTreeMap::new(),
             small: SmallParts::default(),
             read_back: BTreeSet::new(),
@@ -187,17 +199,17 @@ impl CheckpointWriter {
     }
 
     /// Writes the state of one component, piece by piece; a small one is kept.
-    fn write(
-        &mut self,
-        of: CheckpointId,
-        (name, part): (PartName, Box<dyn Snapshot>),
-    ) -> Result<(), Unwritten> {
+    fn write(&mut self, of: CheckpointId, part: Part) -> Result<(), Unwritten> {
+        let Part { name, state, watermark } = part;
+        if let Some(watermark) = watermark {
+            self.watermarks.entry(of).or_default().insert(name.clone(), watermark);
+        }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let (codec, execution) = (part.codec(), self.execution);
+        let (codec, execution) = (state.codec(), self.execution);
         let begin = || store.begin_part(execution, of, &name, codec);
         let mut sink = PartOrSmall::new(&begin, &*clock);
         let began = clock.now();
-        let written = self.encode(&name, part, &mut sink);
+        let written = self.encode(&name, state, &mut sink);
         self.work.encoding += clock.now().since(began).saturating_sub(sink.writing());
         let stored = written
             .and_then(|()| sink.finish().map_err(|error| Unwritten::Failed(with_causes(&error))));
@@ -219,13 +231,11 @@ impl CheckpointWriter {
     }
 
     /// The last state of one component as bytes, which are kept.
-    fn encode_last(
-        &mut self,
-        (name, part): (PartName, Box<dyn Snapshot>),
-    ) -> Result<EncodedPart, Unwritten> {
-        let (codec, mut bytes) = (part.codec(), Vec::new());
-        self.encode(&name, part, &mut bytes)?;
-        Ok((name, EncodedState { codec, bytes }))
+    fn encode_last(&mut self, part: Part) -> Result<LastPart, Unwritten> {
+        let Part { name, state, watermark } = part;
+        let (codec, mut bytes) = (state.codec(), Vec::new());
+        self.encode(&name, state, &mut bytes)?;
+        Ok(LastPart { name, state: EncodedState { codec, bytes }, watermark })
     }
 
     /// Encodes a state; a panic of its `Serialize` is an error like any other. The first of each component is read
@@ -255,9 +265,9 @@ impl CheckpointWriter {
         }
     }
 
-    fn keep_or_store(&mut self, of: CheckpointId, part: EncodedPart) -> Result<(), String> {
-        let (name, state) = part;
-        match self.write(of, (name, encoded(state))) {
+    fn keep_or_store(&mut self, of: CheckpointId, part: LastPart) -> Result<(), String> {
+        let LastPart { name, state, watermark } = part;
+        match self.write(of, Part::new(name, encoded(state)).at(watermark)) {
             Ok(()) => Ok(()),
             Err(Unwritten::Failed(reason)) => Err(reason),
             Err(Unwritten::NotGivenBack(_, error)) => Err(with_causes(&error)),
@@ -309,7 +319,13 @@ impl CheckpointWriter {
         self.cut.clone_into(&mut manifest.cut);
         manifest.components.clone_from(&self.components);
         manifest.taken_unix_ms = self.clock.unix_ms();
-        manifest.parts = parts.map(|(_, record)| record.clone()).collect();
+        let watermarks = self.watermarks.get(&checkpoint);
+        let watermark = |name: &PartName| watermarks.and_then(|known| known.get(name)).copied();
+        let record = |(name, record): (&PartName, &PartRecord)| PartRecord {
+            watermark: watermark(name),
+            ..record.clone()
+        };
+        manifest.parts = parts.map(record).collect();
         let began = self.clock.now();
         self.store.commit(&manifest).map_err(|error| match &error {
             // One that was replaced finds that out for good as it starts over.
@@ -326,6 +342,7 @@ impl CheckpointWriter {
     /// Drops what is known of this checkpoint and of older ones.
     fn forget(&mut self, checkpoint: CheckpointId) {
         self.records.retain(|of, _| *of > checkpoint);
+        self.watermarks.retain(|of, _| *of > checkpoint);
         self.answered.retain(|of, _| *of > checkpoint);
         self.small.forget(checkpoint);
     }
@@ -523,7 +540,7 @@ mod tests {
 
     fn parts(instance: usize, bytes: usize) -> Parts {
         let state = vec![u8::try_from(instance).expect("few instances"); bytes];
-        vec![(PartName::new("counter", instance), encoded(state.into()))]
+        vec![Part::new(PartName::new("counter", instance), encoded(state.into()))]
     }
 
     #[test]
@@ -570,7 +587,7 @@ mod tests {
         let mut scene = Scene::new(|store| store);
         let many = (0..2_500).map(|instance| {
             let state = encoded(vec![0; 4096].into());
-            (PartName::new("counter", instance), state)
+            Part::new(PartName::new("counter", instance), state)
         });
         let (checkpoint, parts) = (CheckpointId(1), Revocable::new(many.collect()));
         let taken = Taken::default();

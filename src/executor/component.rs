@@ -1,7 +1,6 @@
 //! [`Component`]: what a node runs. One thin adapter per trait that a user implements, so that the
 //! loop is written once.
 
-use std::time::Duration;
 use std::vec::Drain;
 
 use crate::api::apply_loop::Pass;
@@ -21,8 +20,8 @@ use crate::executor::blueprint::StateShape;
 use crate::id::{CheckpointId, ExecutionId};
 use crate::time::EventTime;
 
-/// Timers as they are stored: nanoseconds that were left, and the tag.
-pub(crate) type Timers = Vec<(u64, u64)>;
+/// Timers as they are stored, in the order in which they fire: nanoseconds that were left, and the tag.
+pub(crate) type SavedTimers = Vec<(u64, u64)>;
 
 /// What a node runs.
 pub(crate) trait Component: Sized {
@@ -41,8 +40,8 @@ pub(crate) trait Component: Sized {
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
     /// Starts from encoded state; the timers that were part of it. By default it has none.
-    fn setup(&mut self, _: &Instance, _: Option<&EncodedState>) -> Result<Timers, BoxError> {
-        Ok(Timers::new())
+    fn setup(&mut self, _: &Instance, _: Option<&EncodedState>) -> Result<SavedTimers, BoxError> {
+        Ok(SavedTimers::new())
     }
 
     /// Applies itself to one event after the other.
@@ -80,7 +79,7 @@ pub(crate) trait Component: Sized {
         Ok(())
     }
     /// Its state; `None` for what has none.
-    fn snapshot(&mut self, _timers: Timers, _: CodecId) -> Option<Box<dyn Snapshot>> {
+    fn snapshot(&mut self, _timers: SavedTimers, _: CodecId) -> Option<Box<dyn Snapshot>> {
         None
     }
     fn prepare(&mut self, _checkpoint: CheckpointId) -> Result<(), BoxError> {
@@ -99,8 +98,12 @@ impl<O: Operator> Component for Stateless<O> {
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
 
-    fn setup(&mut self, instance: &Instance, _: Option<&EncodedState>) -> Result<Timers, BoxError> {
-        self.0.setup(instance).map(|()| Timers::new())
+    fn setup(
+        &mut self,
+        instance: &Instance,
+        _: Option<&EncodedState>,
+    ) -> Result<SavedTimers, BoxError> {
+        self.0.setup(instance).map(|()| SavedTimers::new())
     }
     fn apply_each(
         &mut self,
@@ -141,13 +144,14 @@ impl<O: StatefulOperator> Component for Stateful<O> {
         &mut self,
         instance: &Instance,
         state: Option<&EncodedState>,
-    ) -> Result<Timers, BoxError> {
+    ) -> Result<SavedTimers, BoxError> {
         let (state, timers) = match state {
             Some(encoded) => {
-                let decoded = encoded.decode::<(O::State, Timers)>().map_err(Permanent::new)?;
+                let decoded =
+                    encoded.decode::<(O::State, SavedTimers)>().map_err(Permanent::new)?;
                 (Some(decoded.0), decoded.1)
             }
-            None => (None, Timers::new()),
+            None => (None, SavedTimers::new()),
         };
         self.0.setup(instance, state).map(|()| timers)
     }
@@ -172,7 +176,7 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     fn finish(&mut self, out: &mut Output<O::Out>) -> Result<(), BoxError> {
         self.0.finish(out)
     }
-    fn snapshot(&mut self, timers: Timers, codec: CodecId) -> Option<Box<dyn Snapshot>> {
+    fn snapshot(&mut self, timers: SavedTimers, codec: CodecId) -> Option<Box<dyn Snapshot>> {
         Some(state_snapshot((self.0.state(), timers), codec))
     }
 }
@@ -185,8 +189,12 @@ impl<S: Sink> Component for Plain<S> {
     type Out = ();
     const IS_SINK: bool = true;
 
-    fn setup(&mut self, instance: &Instance, _: Option<&EncodedState>) -> Result<Timers, BoxError> {
-        self.0.setup(instance).map(|()| Timers::new())
+    fn setup(
+        &mut self,
+        instance: &Instance,
+        _: Option<&EncodedState>,
+    ) -> Result<SavedTimers, BoxError> {
+        self.0.setup(instance).map(|()| SavedTimers::new())
     }
     fn apply_each(
         &mut self,
@@ -242,7 +250,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         &mut self,
         instance: &Instance,
         state: Option<&EncodedState>,
-    ) -> Result<Timers, BoxError> {
+    ) -> Result<SavedTimers, BoxError> {
         self.execution = instance.execution();
         self.sink.setup(instance)?;
         if let Some(encoded) = state {
@@ -256,7 +264,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
             }
         }
         self.sink.abort_unfinished()?;
-        Ok(Timers::new())
+        Ok(SavedTimers::new())
     }
 
     fn apply_each(
@@ -286,7 +294,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
         Ok(())
     }
 
-    fn snapshot(&mut self, _: Timers, codec: CodecId) -> Option<Box<dyn Snapshot>> {
+    fn snapshot(&mut self, _: SavedTimers, codec: CodecId) -> Option<Box<dyn Snapshot>> {
         match self.commits {
             Commits::WithCheckpoint => {
                 let stored: Stored<S::Handle> = (self.prepared.clone(), self.sink.newest());
@@ -313,13 +321,8 @@ impl<S: TransactionalSink> Component for Transactional<S> {
 /// The state cannot be encoded.
 pub(crate) fn salvage<C: Component>(
     component: &mut C,
-    timers: Timers,
+    timers: SavedTimers,
     codec: CodecId,
 ) -> Result<Option<EncodedState>, CodecError> {
     component.snapshot(timers, codec).map(<dyn Snapshot>::encode).transpose()
-}
-
-/// Nanoseconds of a timer.
-pub(crate) fn as_nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,8 +7,7 @@ use crossbeam_channel::Sender;
 use crate::api::waker::Waker;
 use crate::channel::frame::{BATCH, End};
 use crate::channel::push::Context;
-use crate::checkpoint::PartName;
-use crate::checkpoint::Snapshot;
+use crate::checkpoint::Part;
 use crate::clock::Timestamp;
 use crate::error::Failure;
 use crate::executor::writer_queue::{Taken, Task, WriterQueue};
@@ -89,7 +88,7 @@ impl Mailbox {
 }
 
 /// Snapshots of the components of one instance.
-pub(crate) type Parts = Vec<(PartName, Box<dyn Snapshot>)>;
+pub(crate) type Parts = Vec<Part>;
 
 /// What an instance tells the supervisor. Snapshots are not among it: they go to the checkpoint writer.
 pub(crate) enum Report {
@@ -207,7 +206,7 @@ impl Base {
 mod tests {
     use super::*;
     use crate::channel::ledger::Ledger;
-    use crate::checkpoint::encoded;
+    use crate::checkpoint::{PartName, encoded};
     use crate::clock::MonotonicClock;
     use crate::error::Cause;
     use crate::id::InstanceName;
@@ -219,7 +218,7 @@ mod tests {
         let (writer, tasks) = WriterQueue::new();
         let reporter = Reporter { number: 7, to, writer: Some(writer) };
         let mut base = Base::new(Arc::default(), reporter, context);
-        let part = || (PartName::new("counter", 0), encoded(b"42".into()));
+        let part = || Part::new(PartName::new("counter", 0), encoded(b"42".into()));
 
         base.context.snapshots.push(part());
         base.report_saved(CheckpointId(1), Timestamp(0));

@@ -184,7 +184,7 @@ mod tests {
     use crate::channel::ledger::Ledger;
     use crate::channel::push::{Context, Stage};
     use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
-    use crate::checkpoint::{PartName, encoded};
+    use crate::checkpoint::{Part, PartName, encoded};
     use crate::clock::MonotonicClock;
     use crate::executor::instance::{Mailbox, Reporter};
     use crate::executor::writer_queue::{Task, WriterQueue};
@@ -227,7 +227,8 @@ mod tests {
             self.said.lock().push(match control {
                 Control::Barrier(checkpoint) => {
                     let state = format!("{:?}", self.waiting);
-                    context.snapshots.push((PartName::new("join", 0), encoded(state.into())));
+                    let part = Part::new(PartName::new("join", 0), encoded(state.into()));
+                    context.snapshots.push(part);
                     format!("cut {checkpoint} with {:?}", self.waiting)
                 }
                 Control::Watermark(at) => format!("w{at}"),

@@ -6,14 +6,11 @@ use crate::api::instance::Instance;
 use crate::api::source::{Next, OnStop, Source, StatefulSource};
 use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
-use crate::checkpoint::{CodecId, PartName, Snapshot, state_snapshot};
+use crate::checkpoint::{CodecId, Part, state_snapshot};
 use crate::clock::Timestamp;
 use crate::error::BoxError;
 use crate::executor::blueprint::{StateShape, part_name};
 use crate::id::InstanceName;
-
-/// A part of a checkpoint.
-pub(crate) type Part = (PartName, Box<dyn Snapshot>);
 
 /// What a source instance polls.
 pub(crate) trait SourceComponent {
@@ -46,7 +43,7 @@ pub(crate) trait SourceComponent {
     fn state(&self) -> Self::State;
     /// A state as parts of a checkpoint.
     fn parts(state: Self::State, of: &InstanceName, codec: CodecId) -> Vec<Part> {
-        vec![(part_name(of), state_snapshot(state, codec))]
+        vec![Part::new(part_name(of), state_snapshot(state, codec))]
     }
     /// This state has become durable.
     fn checkpointed(&mut self, _: &Self::State) -> Result<(), BoxError> {

@@ -12,13 +12,13 @@ use crate::api::source::Next;
 use crate::api::source_output::SourceOutput;
 use crate::api::split_source::{SplitSource, SplitStart};
 use crate::api::state::State;
-use crate::checkpoint::{CodecId, EncodedState, PartName, Snapshot, Unit, state_snapshot};
+use crate::checkpoint::{CodecId, EncodedState, Part, PartName, Unit, state_snapshot};
 use crate::clock::Timestamp;
 use crate::error::{BoxError, Permanent, with_causes};
 use crate::executor::blueprint::StateShape;
 use crate::executor::injected::Injected;
 use crate::executor::named_call::{is_panic, named};
-use crate::executor::source_component::{Part, SourceComponent};
+use crate::executor::source_component::SourceComponent;
 use crate::executor::splits::Splits;
 use crate::id::InstanceName;
 use crate::sync::Mutex;
@@ -177,8 +177,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
     fn parts(state: Self::State, of: &InstanceName, codec: CodecId) -> Vec<Part> {
         let part = |(split, position)| {
             let name = PartName::of(&*of.component, "", Unit::Split(split));
-            let snapshot: Box<dyn Snapshot> = state_snapshot(position, codec);
-            (name, snapshot)
+            Part::new(name, state_snapshot(position, codec))
         };
         state.0.into_iter().map(part).collect()
     }

@@ -141,7 +141,7 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{PartName, PartSink, Snapshot, SnapshotError};
+    use crate::checkpoint::{Part, PartName, PartSink, Snapshot, SnapshotError};
 
     /// A state that is alive as long as somebody has a clone of its counter.
     struct Alive(#[expect(dead_code, reason = "only counted")] Arc<()>);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn parts(alive: &Arc<()>) -> Parts {
-        vec![(PartName::new("counter", 0), Box::new(Alive(Arc::clone(alive))) as Box<dyn Snapshot>)]
+        vec![Part::new(PartName::new("counter", 0), Box::new(Alive(Arc::clone(alive))))]
     }
 
     fn kept(alive: &Arc<()>) -> usize {

@@ -228,6 +228,7 @@ where
             consequences: site.execution.consequences(),
             injected: site.execution.injected.clone(),
             codec: site.codec,
+            watermark: site.execution.watermark_of(&site.instance),
         };
         let state = site.execution.state_of(&site.instance)?;
         let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
@@ -391,6 +392,7 @@ fn start_source<C: SourceComponent + 'static>(
         injected: execution.injected.clone(),
         codec: site.codec,
     };
-    let source = SourceInstance::start(execution.base(site.number), parts, factory, state)?;
+    let start = (state, execution.watermark_of(&site.instance));
+    let source = SourceInstance::start(execution.base(site.number), parts, factory, start)?;
     Ok(Box::new(source))
 }

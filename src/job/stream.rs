@@ -314,6 +314,9 @@ impl<T: Event> Stream<T> {
     /// Events with equal keys reach the same instance of the next component. The hash is stable: the same key
     /// goes to the same instance across restarts, builds and machines.
     ///
+    /// A key owns what it is made of: `|sale| sale.shop.clone()`. To one that borrows from its event
+    /// (`|sale| &sale.shop`) the compiler says that a lifetime may not live long enough.
+    ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("by key");

@@ -56,7 +56,9 @@ impl<T: Event> Stream<T> {
         self.operator(name, move || Verb { apply: Arc::clone(&apply), types: PhantomData })
     }
 
-    /// Each event becomes another.
+    /// Each event becomes another. All instances share the function, as those of every verb do, so it cannot
+    /// change what it has captured: what remembers something is an operator with state
+    /// ([`stateful`](Stream::stateful)).
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

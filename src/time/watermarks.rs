@@ -1,5 +1,6 @@
-//! [`Watermarks`]: how far event time has come on all inputs of an instance together. A value: what the
-//! inputs say goes in, what the instance says to those after it comes out.
+//! [`Watermarks`]: how far event time has come on all inputs of an instance together, and
+//! [`OutputWatermark`], how far behind one component. Values: what the inputs say goes in, what is said to
+//! those after it comes out.
 //!
 //! Source of the rules: the watermarks of the Dataflow model (Akidau et al., "The Dataflow Model", VLDB
 //! 2015, section 2.3), with idle inputs as in Flink's `StatusWatermarkValve` and Jet's
@@ -119,9 +120,100 @@ impl Watermarks {
     }
 }
 
+/// How far event time has come behind one component: what it says to those after it. It goes on from
+/// where the last checkpoint had it, and says so first (state T14).
+///
+/// By default it is no part of checkpoints.
+#[derive(Debug, Default)]
+pub(crate) struct OutputWatermark {
+    at: Option<EventTime>,
+    /// It has risen, and those after the component do not know.
+    untold: bool,
+    is_saved: bool,
+}
+
+impl OutputWatermark {
+    /// As a checkpoint has it, and part of the next ones.
+    pub(crate) fn restored(at: Option<EventTime>) -> Self {
+        Self { at, untold: at.is_some(), is_saved: true }
+    }
+
+    /// Event time has come so far; whether that is further than ever.
+    pub(crate) fn rise(&mut self, to: EventTime) -> bool {
+        let risen = Some(to) > self.at;
+        if risen {
+            (self.at, self.untold) = (Some(to), true);
+        }
+        risen
+    }
+
+    /// Whether there is something to tell.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.untold
+    }
+
+    /// What those after the component have to be told, who know it from here on.
+    pub(crate) fn tell(&mut self) -> Option<EventTime> {
+        std::mem::take(&mut self.untold).then_some(self.at).flatten()
+    }
+
+    /// What a checkpoint has to keep of it.
+    pub(crate) fn saved(&self) -> Option<EventTime> {
+        self.at.filter(|_| self.is_saved)
+    }
+}
+
+/// What a component starts from that takes up what several others had left: the least of what they had
+/// said, and nothing if one had said nothing.
+pub(crate) fn floor_of(said: impl IntoIterator<Item = Option<EventTime>>) -> Option<EventTime> {
+    said.into_iter().min().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(ms: i64) -> EventTime {
+        EventTime::from_unix_ms(ms)
+    }
+
+    /// State T14.
+    #[test]
+    fn what_was_saved_is_told_first_and_nothing_up_to_it_is_told_again() {
+        let mut watermark = OutputWatermark::restored(Some(at(10)));
+        assert!(!watermark.rise(at(5)) && !watermark.rise(at(10)));
+        assert_eq!((watermark.tell(), watermark.tell()), (Some(at(10)), None));
+        assert!(!watermark.rise(at(10)) && watermark.rise(at(11)));
+        assert_eq!((watermark.tell(), watermark.tell()), (Some(at(11)), None));
+        assert_eq!(watermark.saved(), Some(at(11)));
+        // One that rises before it was told says the higher one alone.
+        let mut watermark = OutputWatermark::restored(Some(at(10)));
+        assert!(watermark.rise(at(12)));
+        assert_eq!((watermark.tell(), watermark.tell()), (Some(at(12)), None));
+    }
+
+    /// State T14.
+    #[test]
+    fn what_was_never_said_is_neither_told_nor_saved() {
+        let mut watermark = OutputWatermark::restored(None);
+        assert_eq!((watermark.tell(), watermark.saved()), (None, None));
+        assert!(watermark.rise(EventTime::MIN));
+        assert_eq!(
+            (watermark.tell(), watermark.saved()),
+            (Some(EventTime::MIN), Some(EventTime::MIN))
+        );
+        let mut unsaved = OutputWatermark::default();
+        assert!(unsaved.rise(at(3)));
+        assert_eq!((unsaved.tell(), unsaved.saved()), (Some(at(3)), None));
+    }
+
+    /// State T14, B4.3.
+    #[test]
+    fn who_takes_up_what_several_left_starts_from_the_least_and_from_nothing_if_one_had_none() {
+        assert_eq!(floor_of([Some(at(7)), Some(at(5)), Some(at(9))]), Some(at(5)));
+        assert_eq!(floor_of([Some(at(7)), None]), None);
+        assert_eq!(floor_of([]), None);
+    }
 
     /// Runs a script: one line per step, what happens to an input and what is said to those after it.
     fn script(lanes: usize, lines: &[&str]) {

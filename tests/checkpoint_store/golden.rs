@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::memory_disk::Outside as _;
 use streamwork::{
-    CheckpointId, ExecutionId,
+    CheckpointId, EventTime, ExecutionId,
     checkpoint::{CheckpointStore, ComponentRecord, Manifest, PartName},
 };
 
@@ -108,6 +108,17 @@ fn parts_that_share_a_file_of_version_1_are_restored_by_manifests_of_version_1_a
         assert_eq!(manifest.checkpoint, CheckpointId(8));
         assert_parts_hold(&store, &manifest);
     }
+}
+
+#[test]
+fn a_watermark_is_a_field_of_its_part_and_those_without_are_written_as_before() {
+    let (_, mut manifest) = disk_with_a_shared_file();
+    manifest.parts[1].watermark = Some(EventTime::from_unix_ms(1_700_000_000_000));
+    assert_golden("manifest-watermark-v3.hex", &manifest.to_bytes().unwrap());
+    let read = Manifest::from_bytes(&golden("manifest-watermark-v3.hex")).unwrap();
+    assert_eq!(read, manifest);
+    let before = Manifest::from_bytes(&golden("manifest-parts-v3.hex")).unwrap();
+    assert!(before.parts.iter().all(|part| part.watermark.is_none()));
 }
 
 #[test]

@@ -32,5 +32,6 @@ mod side_outputs;
 mod slow_steps;
 mod splits;
 mod state_types;
+mod timers;
 mod waits;
 mod watermarks;

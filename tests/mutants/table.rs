@@ -100,6 +100,27 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: "tests/mission/watermarks.rs::an_idle_source_holds_nobody_back_until_its_next_event",
     },
     Mutant {
+        name: "leave the watermark out of the state",
+        file: "src/executor/node/mod.rs",
+        whole: "Part::new(name, state).at(watermark)",
+        broken: "Part::new(name, state).at(watermark.filter(|_| false))",
+        killed_by: "tests/mission/watermarks.rs::a_job_that_goes_back_goes_back_to_the_watermarks_of_its_checkpoint",
+    },
+    Mutant {
+        name: "keep the watermark of a call whose events are discarded",
+        file: "src/api/source_output.rs",
+        whole: "(self.watermark, self.idle) = (None, false);",
+        broken: "self.idle = false;",
+        killed_by: "tests/mission/watermarks.rs::a_watermark_of_a_call_whose_events_are_discarded_and_come_again_is_discarded_with_them",
+    },
+    Mutant {
+        name: "cancel no timer",
+        file: "src/executor/node/timers.rs",
+        whole: "TimerRequest::Cancel(tag) => self.timers.cancel(tag),",
+        broken: "TimerRequest::Cancel(tag) => self.timers.cancel(!tag),",
+        killed_by: "tests/mission/timers.rs::cancelled_timers_do_not_fire_and_all_others_fire_once_under_every_guarantee",
+    },
+    Mutant {
         name: "acknowledge before emitting",
         file: "src/channel/outbox.rs",
         whole: "        context.ledger.send();\n",

@@ -22,14 +22,14 @@ use Uses::{Below, BelowAnd, Only};
 const MODULES: [(&str, u8, Uses); 19] = [
     ("id", 0, Only(&[])),
     ("clock", 0, Only(&[])),
-    ("time", 0, Only(&[])),
+    ("time", 0, Only(&["clock"])),
     ("sync", 0, Only(&[])),
     ("metrics", 0, Only(&["id"])),
     // Upwards, and alone in that: both errors carry the store's error by its type.
     ("error", 0, Only(&["id", "checkpoint"])),
     ("storage", 1, Only(&[])),
     ("api", 1, Below),
-    ("checkpoint", 2, Only(&["id", "clock", "storage"])),
+    ("checkpoint", 2, Only(&["id", "clock", "time", "storage"])),
     ("channel", 3, Below),
     ("delivery", 4, Below),
     ("executor", 5, Below),

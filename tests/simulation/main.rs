@@ -13,3 +13,4 @@ mod logs;
 mod oracle;
 mod split_numbers;
 mod splits;
+mod watermarks;

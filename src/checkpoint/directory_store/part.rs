@@ -262,7 +262,7 @@ fn record(
     file: String,
 ) -> PartRecord {
     let at = Location::new(of.execution, of.checkpoint, file);
-    PartRecord { name: name.clone(), bytes, checksum, at, codec }
+    PartRecord { name: name.clone(), bytes, checksum, at, codec, watermark: None }
 }
 
 /// What is written around a state.

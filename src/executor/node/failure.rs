@@ -8,6 +8,7 @@ use crate::error::{Cause, Failure};
 use crate::executor::component::{Component, salvage};
 use crate::executor::drop_hook::tell;
 use crate::executor::node::Node;
+use crate::executor::node::timers::TagTimers;
 use crate::id::Root;
 
 impl<C: Component> Node<C> {
@@ -47,8 +48,10 @@ impl<C: Component> Node<C> {
             let events = std::mem::take(&mut self.unflushed);
             self.unwritten(events, &failure, context);
         }
-        let (timers, codec) = (self.timers_left(context.now), self.codec);
-        self.timers.clear();
+        // What the events before asked for is part of what it knew.
+        self.set_timers(context.now);
+        let (timers, codec) = (self.timers.left(context.now), self.codec);
+        self.timers = TagTimers::default();
         let component = self.component.take();
         let salvaged = catch_unwind(AssertUnwindSafe(move || {
             let Some(mut component) = component else { return Ok(None) };

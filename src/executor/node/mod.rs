@@ -4,11 +4,9 @@
 //! Inside the loop nothing is boxed, locked, cloned or matched per event. What interrupts it leaves
 //! the rest of the batch in `pending`; while anything is pending the node is blocked.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
@@ -17,20 +15,23 @@ use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push, Stage};
 use crate::channel::slice::Pace;
-use crate::checkpoint::{CodecId, EncodedState, encoded};
+use crate::checkpoint::{CodecId, EncodedState, Part, encoded};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::part_name;
-use crate::executor::component::{Component, Timers, as_nanos};
+use crate::executor::component::Component;
 use crate::executor::injected::{Injected, Strike};
+use crate::executor::node::timers::TagTimers;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
+use crate::time::watermarks::OutputWatermark;
 
 mod failure;
 mod in_place;
+mod timers;
 
 /// Full batches of outputs after which the loop hands on before it takes the next event.
 const BATCHES: usize = 4;
@@ -52,6 +53,7 @@ pub(crate) struct Place<T> {
     pub(crate) injected: Injected,
     /// What its state is turned into bytes with.
     pub(crate) codec: CodecId,
+    pub(crate) watermark: OutputWatermark,
 }
 
 /// One type per component, whatever made it: then what the loop calls is called from a single place.
@@ -64,7 +66,8 @@ pub(crate) struct Node<C: Component> {
     salvaged: Option<EncodedState>,
     codec: CodecId,
     collector: Collector<C::Out>,
-    timers: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    timers: TagTimers,
+    watermark: OutputWatermark,
     pending: Batch<C::In>,
     pace: Pace,
     /// The buffer of the piece of a batch that is run.
@@ -106,7 +109,8 @@ impl<C: Component> Node<C> {
             salvaged: state,
             codec: place.codec,
             collector: place.collector,
-            timers: BinaryHeap::new(),
+            timers: TagTimers::default(),
+            watermark: place.watermark,
             pending: Batch::default(),
             pace: Pace::default(),
             piece: Batch::default(),
@@ -142,10 +146,7 @@ impl<C: Component> Node<C> {
         };
         self.component = Some(component);
         self.salvaged = None;
-        let restored = timers
-            .into_iter()
-            .map(|(left, tag)| Reverse((now.after(Duration::from_nanos(left)), tag)));
-        self.timers.extend(restored);
+        self.timers = TagTimers::restored(timers, now);
         Ok(())
     }
 
@@ -338,9 +339,7 @@ impl<C: Component> Node<C> {
 
     /// Passes the outputs on.
     fn hand_on(&mut self, born: Timestamp, context: &mut Context) {
-        for (after, tag) in self.collector.timers.drain(..) {
-            self.timers.push(Reverse((context.now.after(after), tag)));
-        }
+        self.set_timers(context.now);
         for (port, side) in self.sides.iter_mut().zip(&mut self.collector.sides) {
             port.hand_on(&mut **side, born, context);
         }
@@ -398,6 +397,8 @@ impl<C: Component> Node<C> {
     fn pass(&mut self, control: Control, context: &mut Context) {
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, context),
+            // After a restart it may be less than what had passed before, which those behind know.
+            Control::Watermark(watermark) if !self.watermark.rise(watermark) => return,
             Control::Watermark(watermark) => {
                 self.call("on_watermark", context, |c, out| c.on_watermark(watermark, out));
             }
@@ -407,20 +408,33 @@ impl<C: Component> Node<C> {
             }
             Control::Drain | Control::End(_) | Control::Idle | Control::Active => {}
         }
-        if context.fatal.is_none() {
-            self.next.control(control, context);
-            self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
+        match control {
+            _ if context.fatal.is_some() => {}
+            Control::Watermark(_) => self.tell_watermark(context),
+            _ => self.tell(control, context),
         }
+    }
+
+    fn tell_watermark(&mut self, context: &mut Context) {
+        if let Some(watermark) = self.watermark.tell() {
+            self.tell(Control::Watermark(watermark), context);
+        }
+    }
+
+    fn tell(&mut self, control: Control, context: &mut Context) {
+        self.next.control(control, context);
+        self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
     }
 
     /// Prepares outputs and takes the state.
     fn save(&mut self, checkpoint: CheckpointId, context: &mut Context) {
-        let timers = self.timers_left(context.now);
-        let name = part_name(&self.instance.name);
+        let timers = self.timers.left(context.now);
+        let (name, watermark) = (part_name(&self.instance.name), self.watermark.saved());
+        let part = |state| Part::new(name, state).at(watermark);
         let Some(component) = &mut self.component else {
             // It is down: what was saved of it is its state.
-            let part = self.salvaged.clone().map(|state| (name, encoded(state)));
-            return context.snapshots.extend(part);
+            let state = self.salvaged.clone().map(encoded);
+            return context.snapshots.extend(state.map(part));
         };
         let mut callback = "prepare";
         let taken = catch_unwind(AssertUnwindSafe(|| {
@@ -430,7 +444,7 @@ impl<C: Component> Node<C> {
             self.injected.call(name, "state", || Ok(component.snapshot(timers, self.codec)))
         }));
         match taken {
-            Ok(Ok(part)) => context.snapshots.extend(part.map(|part| (name, part))),
+            Ok(Ok(state)) => context.snapshots.extend(state.map(part)),
             Ok(Err(error)) => context.fail(self.failure(callback, Cause::error(error))),
             Err(payload) => context.fail(self.failure(callback, Cause::panic(payload))),
         }
@@ -444,23 +458,6 @@ impl<C: Component> Node<C> {
             Ok(Ok(())) => {}
             Ok(Err(error)) => context.fail(self.failure("commit", Cause::error(error))),
             Err(payload) => context.fail(self.failure("commit", Cause::panic(payload))),
-        }
-    }
-
-    fn timers_left(&self, now: Timestamp) -> Timers {
-        self.timers.iter().map(|Reverse((at, tag))| (as_nanos(at.since(now)), *tag)).collect()
-    }
-
-    fn fire_timers(&mut self, context: &mut Context) {
-        while self.component.is_some() && !self.stage_blocked() && context.fatal.is_none() {
-            match self.timers.peek() {
-                Some(Reverse((at, _))) if *at <= context.now => {}
-                _ => return,
-            }
-            if let Some(Reverse((_, tag))) = self.timers.pop() {
-                self.unfinished = true;
-                self.call("on_timer", context, |c, out| c.on_timer(tag, out));
-            }
         }
     }
 
@@ -490,6 +487,8 @@ impl<C: Component> Stage for Node<C> {
     fn tick(&mut self, context: &mut Context) {
         self.next.tick(context);
         self.sides.iter_mut().for_each(|side| side.stage().tick(context));
+        // Before the first event, what a checkpoint had.
+        self.tell_watermark(context);
         if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
             self.rise(context);
         }
@@ -529,7 +528,7 @@ impl<C: Component> Stage for Node<C> {
         // What the end of a slice has left goes on at once.
         let goes_on = self.component.is_some() && !self.pending.is_empty() && !self.stage_blocked();
         let retry = retry.or(goes_on.then_some(Timestamp(0)));
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.next_due();
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
     }

@@ -28,7 +28,7 @@ use crate::executor::node::Consequences;
 use crate::executor::source_component::SourceComponent;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
-use crate::time::EventTime;
+use crate::time::watermarks::OutputWatermark;
 
 mod position;
 mod rebuild;
@@ -89,9 +89,8 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     drained: bool,
     /// The job is to be stopped by then.
     stop_by: Option<Timestamp>,
-    /// The highest watermark of the source, and whether those behind it have been told.
-    watermark: Option<EventTime>,
-    watermark_is_told: bool,
+    /// The highest watermark of the source.
+    watermark: OutputWatermark,
     /// Whether the source has said that it is idle, and those behind it know.
     idle: bool,
     idle_is_told: bool,
@@ -118,7 +117,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         base: Base,
         parts: SourceParts<C::Out>,
         factory: Box<dyn Fn() -> C>,
-        state: Option<C::State>,
+        (state, watermark): (Option<C::State>, OutputWatermark),
     ) -> Result<Self, Failure> {
         let mut source = Self {
             base,
@@ -139,8 +138,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             phase: Phase::Polling,
             drained: false,
             stop_by: None,
-            watermark: None,
-            watermark_is_told: true,
+            watermark,
             idle: false,
             idle_is_told: false,
         };
@@ -164,7 +162,11 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn handle(&mut self, command: Command) {
         let context = &mut self.base.context;
         match command {
-            Command::Open => self.base.open = true,
+            Command::Open => {
+                self.base.open = true;
+                // How far event time had come at the checkpoint precedes the first event.
+                self.emit();
+            }
             Command::Inject(checkpoint) if self.phase != Phase::Ended => {
                 self.newest = self.newest.max(checkpoint);
                 match self.parts.cut {
@@ -212,7 +214,10 @@ impl<C: SourceComponent> SourceInstance<C> {
             let most = (room - self.outgoing.len()).min(Batch::<C::Out>::FULL);
             self.parts.output.room = self.parts.injected.piece(most);
             match self.get_events() {
-                Ok(asked) => next = asked,
+                Ok(asked) => {
+                    next = asked;
+                    self.take_watermark();
+                }
                 Err(failure) => {
                     self.source_failed(failure);
                     break;
@@ -257,13 +262,16 @@ impl<C: SourceComponent> SourceInstance<C> {
                 Some(now)
             }
         };
-        let watermark = self.parts.output.watermark.take();
-        if watermark > self.watermark {
-            (self.watermark, self.watermark_is_told) = (watermark, false);
-        }
         self.idle = std::mem::take(&mut self.parts.output.idle);
         self.emit();
         Progress::Moved
+    }
+
+    /// What the source has said of event time, once its events are to be emitted.
+    pub(super) fn take_watermark(&mut self) {
+        if let Some(watermark) = self.parts.output.watermark.take() {
+            self.watermark.rise(watermark);
+        }
     }
 
     fn get_events(&mut self) -> Result<Next, Failure> {
@@ -319,7 +327,7 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     /// Pushes outgoing events, a batch at a time, as long as the stage takes them.
     fn emit(&mut self) {
-        let speaks = !self.outgoing.is_empty() || !self.watermark_is_told;
+        let speaks = !self.outgoing.is_empty() || self.watermark.is_untold();
         if speaks && std::mem::take(&mut self.idle_is_told) {
             self.parts.stage.control(Control::Active, &mut self.base.context);
         }
@@ -340,9 +348,8 @@ impl<C: SourceComponent> SourceInstance<C> {
             batch.clear();
             self.spare = batch;
         }
-        if let Some(watermark) = self.watermark
-            && self.outgoing.is_empty()
-            && !std::mem::replace(&mut self.watermark_is_told, true)
+        if self.outgoing.is_empty()
+            && let Some(watermark) = self.watermark.tell()
         {
             self.parts.stage.control(Control::Watermark(watermark), &mut self.base.context);
         }

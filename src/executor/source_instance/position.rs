@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::channel::frame::Control;
 use crate::channel::push::Local;
-use crate::checkpoint::{EncodedState, PartName, encoded};
+use crate::checkpoint::{EncodedState, Part, PartName, encoded};
 use crate::delivery::source_side::Position;
 use crate::error::{BoxError, Cause, Failure, with_causes};
 use crate::executor::blueprint::part_name;
-use crate::executor::source_component::{Part, SourceComponent};
+use crate::executor::source_component::SourceComponent;
 use crate::executor::source_instance::SourceInstance;
 use crate::id::CheckpointId;
 
@@ -42,7 +42,11 @@ impl<C: SourceComponent> SourceInstance<C> {
             Position::Settled(Some(bytes)) => self.settled_parts(checkpoint, &bytes),
         };
         match parts {
-            Ok(parts) => self.base.context.snapshots.extend(parts),
+            Ok(parts) => {
+                let watermark = self.watermark.saved();
+                let parts = parts.into_iter().map(|part| part.at(watermark));
+                self.base.context.snapshots.extend(parts);
+            }
             Err(failure) => self.base.context.fail(failure),
         }
     }
@@ -72,7 +76,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let state = EncodedState { codec: self.parts.codec, bytes: bytes.to_vec() };
         self.saved = Some((checkpoint, state.clone()));
         if !C::HAS_SPLITS {
-            return Ok(vec![(part_name(&self.parts.instance.name), encoded(state))]);
+            return Ok(vec![Part::new(part_name(&self.parts.instance.name), encoded(state))]);
         }
         let (name, codec) = (&self.parts.instance.name, self.parts.codec);
         let decoded = catch_unwind(AssertUnwindSafe(|| state.decode::<C::State>()));
@@ -160,8 +164,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
         let state = position.decode::<C::State>().map_err(Cause::error)?;
         let mut before = std::mem::take(&mut self.persisted);
-        for (name, position) in C::parts(state, &instance.name, codec) {
-            let position = position.encode().map_err(Cause::error)?;
+        for Part { name, state, .. } in C::parts(state, &instance.name, codec) {
+            let position = state.encode().map_err(Cause::error)?;
             let known = match before.remove(&name) {
                 None => store.read_position(&name).map_err(Cause::error)?,
                 known => known,

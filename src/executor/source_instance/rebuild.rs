@@ -46,10 +46,11 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.parts.counters.failed_calls.add(1);
         let now = self.base.context.now;
         if C::REWINDABLE {
-            self.parts.output.events.clear();
-            self.parts.output.rejected.clear();
+            // It will say all of it again. A watermark that was kept would make those events late.
+            self.parts.output.discard();
         } else {
             // What cannot be read again has been emitted.
+            self.take_watermark();
             self.reject();
             let mut batch = self.collected(now);
             self.admit(&mut batch);

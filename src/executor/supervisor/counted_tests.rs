@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use crate::channel::frame::End;
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{
-    CheckpointStore, CodecId, EncodedState, Manifest, PartName, PartRecord, PartSink, PartWriter,
-    Recovered, Snapshot, SnapshotError, StateCodec, StoreError,
+    CheckpointStore, CodecId, EncodedState, Manifest, Part, PartName, PartRecord, PartSink,
+    PartWriter, Recovered, Snapshot, SnapshotError, StateCodec, StoreError,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::terms::Guarantee;
@@ -81,7 +81,7 @@ impl Instance {
         self.clock.pass(self.manner.taking_ms);
         let Manner { name, encoding_ms, bytes, .. } = self.manner;
         let state = State { clock: Arc::clone(&self.clock), encoding_ms, bytes };
-        self.base.context.snapshots.push((PartName::new(name, 0), Box::new(state)));
+        self.base.context.snapshots.push(Part::new(PartName::new(name, 0), Box::new(state)));
     }
 
     fn handle(&mut self, command: Command) {

@@ -27,6 +27,7 @@ use crate::executor::rebuild::Rebuild;
 use crate::id::CheckpointId;
 use crate::testkit::harness::{Capture, desk, instance};
 use crate::time::EventTime;
+use crate::time::watermarks::OutputWatermark;
 
 /// Feeds one operator the same input in several ways, and asserts that what it emits is the same:
 /// all events at once, one at a time, with its state taken after each piece of input, and with a new
@@ -184,11 +185,13 @@ where
     let clock = Arc::new(ManualClock::default());
     let mut context = Context::new(Arc::clone(&clock) as Arc<dyn Clock>, Ledger::default());
     let emitted = Rc::new(RefCell::new(Vec::new()));
-    let start = |state, now| {
+    // Those before the operator go on as well, so no watermark falls for its being put back.
+    let mut watermark = None;
+    let start = |state, watermark, now| {
         let factory = Rc::clone(factory);
-        Node::start(place::<C>(&emitted), Box::new(move || factory()), state, now)
+        Node::start(place::<C>(&emitted, watermark), Box::new(move || factory()), state, now)
     };
-    let mut node = start(None, context.now)?;
+    let mut node = start(None, None, context.now)?;
     let mut batch = Batch::default();
     for (number, input) in inputs.iter().enumerate() {
         match input {
@@ -200,7 +203,10 @@ where
                 }
                 node.push(&mut batch, &mut context);
             }
-            Input::Watermark(to) => node.control(Control::Watermark(*to), &mut context),
+            Input::Watermark(to) => {
+                watermark = watermark.max(Some(*to));
+                node.control(Control::Watermark(*to), &mut context);
+            }
             Input::Pause(time) => {
                 let until = context.now.after(*time);
                 while let Some(due) = node.deadline().filter(|due| *due <= until) {
@@ -216,12 +222,12 @@ where
         }
         if matches!(way, Way::Looked | Way::PutBack) {
             node.local(Local::Snapshot(CheckpointId(number as u64 + 1)), &mut context);
-            let part = context.snapshots.pop().map(|(_, part)| part.encode()).transpose()?;
+            let part = context.snapshots.pop().map(|part| part.state.encode()).transpose()?;
             if let Some(failure) = context.fatal.take() {
                 return Err(failure.into());
             }
             if way == Way::PutBack {
-                node = start(part, context.now)?;
+                node = start(part, watermark, context.now)?;
             }
         }
     }
@@ -233,7 +239,10 @@ where
     Ok(emitted.take())
 }
 
-fn place<C: Component>(emitted: &Rc<RefCell<Vec<C::Out>>>) -> Place<C::Out>
+fn place<C: Component>(
+    emitted: &Rc<RefCell<Vec<C::Out>>>,
+    watermark: Option<EventTime>,
+) -> Place<C::Out>
 where
     C::Out: Event,
 {
@@ -248,5 +257,6 @@ where
         consequences: Consequences { verdict: Verdict::GoBack, on_drop: None, rebuild },
         injected: Injected::default(),
         codec: StateCodec::SELF_DESCRIBING,
+        watermark: OutputWatermark::restored(watermark),
     }
 }

@@ -1,0 +1,138 @@
+//! Event time in any history: operators with state never hear of a watermark a second time, nor of one that is
+//! lower, and under aligned checkpoints no event is ever behind (state T8, T14).
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use streamwork::testkit::{Ended, Faults, explore};
+use streamwork::{
+    AtLeastOnce, AtMostOnce, BoxError, Collector, EventTime, ExactlyOnce, Guarantee, Instance, Job,
+    Next, Output, SourceOutput, StatefulOperator, StatefulSource,
+};
+
+use crate::histories::often;
+use crate::tier;
+
+/// Emits its moments in ascending order, and after each few says how far it is.
+struct Moments {
+    emitted: i64,
+    instance: usize,
+}
+
+const MOMENTS: i64 = 120;
+
+impl StatefulSource for Moments {
+    type Out = i64;
+    type State = i64;
+    fn setup(&mut self, instance: &Instance, state: Option<i64>) -> Result<(), BoxError> {
+        (self.emitted, self.instance) = (state.unwrap_or(0), instance.index());
+        Ok(())
+    }
+    fn get_events(&mut self, out: &mut SourceOutput<i64>) -> Result<Next, BoxError> {
+        for _ in 0..out.room().min(4) {
+            if self.emitted == MOMENTS {
+                return Ok(Next::End);
+            }
+            self.emitted += 1;
+            let at = self.emitted * 10 + self.instance as i64;
+            out.emit(at);
+            out.advance_watermark(EventTime::from_unix_ms(at));
+        }
+        Ok(Next::Now)
+    }
+    fn state(&self) -> i64 {
+        self.emitted
+    }
+}
+
+/// What was heard that must not be.
+#[derive(Clone, Default)]
+struct Wrong {
+    fallen: Arc<Mutex<Vec<String>>>,
+    late: Arc<Mutex<Vec<String>>>,
+    restored: Arc<Mutex<u64>>,
+}
+
+/// Remembers the highest watermark that it has heard of.
+struct Judge {
+    high: Option<i64>,
+    wrong: Wrong,
+}
+
+impl StatefulOperator for Judge {
+    type In = i64;
+    type Out = i64;
+    type State = Option<i64>;
+    fn setup(&mut self, _: &Instance, state: Option<Option<i64>>) -> Result<(), BoxError> {
+        self.high = state.flatten();
+        *self.wrong.restored.lock() += u64::from(self.high.is_some());
+        Ok(())
+    }
+    fn apply(&mut self, at: i64, out: &mut Collector<i64>) -> Result<(), BoxError> {
+        if Some(at) < self.high {
+            self.wrong.late.lock().push(format!("{at} after {:?}", self.high));
+        }
+        out.emit(at);
+        Ok(())
+    }
+    fn on_watermark(&mut self, at: EventTime, _: &mut Output<i64>) -> Result<(), BoxError> {
+        let at = Some(at.unix_ms());
+        if at <= self.high {
+            self.wrong.fallen.lock().push(format!("{at:?} after {:?}", self.high));
+        }
+        self.high = self.high.max(at);
+        Ok(())
+    }
+    fn state(&self) -> Option<i64> {
+        self.high
+    }
+}
+
+fn job(wrong: &Wrong) -> Job {
+    let judge = |wrong: &Wrong| {
+        let wrong = wrong.clone();
+        move || Judge { high: None, wrong: wrong.clone() }
+    };
+    let job = Job::new("moments");
+    job.stateful_source("moments", || Moments { emitted: 0, instance: 0 })
+        .parallelism(2)
+        .global()
+        .stateful("first", judge(wrong))
+        .stateful("fused", judge(wrong))
+        .own_thread()
+        .stateful("apart", judge(wrong))
+        .for_each(|_| ());
+    job
+}
+
+fn guarantee(seed: u64) -> Guarantee {
+    match seed % 3 {
+        0 => AtLeastOnce::checkpoints_in("/store").every(often()).into(),
+        1 => AtMostOnce::new().store_in("/store").every(often()).into(),
+        _ => ExactlyOnce::checkpoints_in("/store").every(often()).into(),
+    }
+}
+
+#[test]
+fn watermarks_go_on_where_they_were_and_aligned_checkpoints_make_no_event_late_in_any_history() {
+    let test = "watermarks_go_on_where_they_were_and_aligned_checkpoints_make_no_event_late_in_any_history";
+    let (first, histories) = (tier::seed(test), tier::times(400, 100_000));
+    let (restored, late) = (Cell::new(0), Cell::new(0));
+    explore(first..first + histories, |simulation| {
+        let (wrong, guarantee) = (Wrong::default(), guarantee(simulation.seed()));
+        let name = guarantee.name();
+        let history = simulation.faults(Faults::all()).run(&job(&wrong), guarantee);
+        assert!(matches!(history.ended, Ended::Finished(_)), "{name}, {history}");
+        let fallen = wrong.fallen.lock();
+        assert!(fallen.is_empty(), "{name}, {fallen:?}: {history}");
+        let behind = wrong.late.lock();
+        // Without alignment events come again that the state has.
+        let may_be_late = name == "at-least-once-checkpoint";
+        assert!(may_be_late || behind.is_empty(), "{name}, {behind:?}: {history}");
+        late.set(late.get() + behind.len());
+        restored.set(restored.get() + *wrong.restored.lock());
+    });
+    assert!(restored.get() > histories / 10, "a test that cannot fail: {restored:?} restored");
+    println!("{test}: {} judges restored, {} late without alignment", restored.get(), late.get());
+}
