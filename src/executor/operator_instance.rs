@@ -301,7 +301,8 @@ mod tests {
     }
 
     fn pair<T>() -> (QueueSender<T>, QueueReceiver<T>) {
-        queue(8, Waker::default(), Waker::default(), Bound::default())
+        let bound = Bound { by_length_alone: true, ..Bound::default() };
+        queue(8, Waker::default(), Waker::default(), bound)
     }
 
     impl Scene {

@@ -447,6 +447,10 @@ impl<T: Event> Stream<T> {
     /// Under light load a batch is what the sender had before it ran out of input, perhaps one event:
     /// an edge that drops, or that must take a stall of its receiver, wants more of them.
     ///
+    /// Where this is not set and nothing is dropped, fewer events wait if the receiver is slow: with those that it
+    /// works on about what it does in 100 ms, so that barriers and stops have no long way. Where it is set, the
+    /// number of batches is the only bound.
+    ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
     /// let job = Job::new("example");

@@ -23,6 +23,27 @@ const SPLITS: &str = "tests/simulation/splits.rs::splits_are_read_as_the_guarant
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "lose what a slice of time has left of a batch",
+        file: "src/executor/node/mod.rs",
+        whole: "            self.pending.events.extend(events);\n            self.pending.roots",
+        broken: "            drop(events);\n            self.pending.roots",
+        killed_by: EXACTLY_ONCE,
+    },
+    Mutant {
+        name: "refuse a sender that has nothing under way",
+        file: "src/channel/queue.rs",
+        whole: "!by_length_alone && !self.frames.is_empty()",
+        broken: "!by_length_alone",
+        killed_by: "src/channel/queue.rs::what_is_under_way_in_all_queues_together_is_bounded_and_an_empty_queue_takes_a_batch_all_the_same",
+    },
+    Mutant {
+        name: "count what an instance works on as done",
+        file: "src/channel/queue.rs",
+        whole: "        let frame = self.frames.try_recv().ok()?;\n        if self.sender_waits",
+        broken: "        let frame = self.frames.try_recv().ok()?;\n        self.budget.leave(frame.events());\n        if self.sender_waits",
+        killed_by: "src/channel/queue.rs::what_is_under_way_in_all_queues_together_is_bounded_and_an_empty_queue_takes_a_batch_all_the_same",
+    },
+    Mutant {
         name: "deal a split out to two instances",
         file: "src/executor/splits.rs",
         whole: "filter(|(_, of)| **of == instance)",
