@@ -80,7 +80,7 @@ pub fn partition(batches: u64, instances: usize) -> Duration {
         hashes.extend(events.iter().map(|event| hash_key(&event[0])));
     };
     let partition = Partition::Key { key_of: Arc::new(by_key), on_panic: Box::new(()) };
-    let mut outbox = Outbox::new(partition, senders.collect(), Overflow::Block);
+    let mut outbox = Outbox::new(partition, senders.collect(), Overflow::Block, None);
     let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
     let mut batch = Batch::default();
     let started = Instant::now();

@@ -13,7 +13,7 @@ use shuttle::thread;
 
 use crate::api::waker::Waker;
 use crate::channel::budget::Budget;
-use crate::channel::frame::{Batch, Frame};
+use crate::channel::frame::{Amount, Batch, Frame};
 use crate::channel::ledger::{Entries, Reports};
 use crate::channel::queue::{Bound, queue};
 use crate::clock::{MonotonicClock, Timestamp};
@@ -95,7 +95,7 @@ fn senders_that_share_a_budget_are_all_woken_and_nothing_is_lost() {
                 if let Some(Frame::Batch(frame)) = receiver.try_recv() {
                     assert_eq!(frame.events, [*next]);
                     (*next, any) = (*next + 1, true);
-                    budget.leave(1);
+                    budget.leave(Amount { events: 1, bytes: 0 });
                 }
             }
             if !any {
@@ -103,7 +103,7 @@ fn senders_that_share_a_budget_are_all_woken_and_nothing_is_lost() {
             }
         }
         senders.into_iter().for_each(|sender| sender.join().expect("it has sent all"));
-        assert!(budget.admits(2), "nothing is under way any more");
+        assert!(budget.admits(Amount { events: 2, bytes: 0 }), "nothing is under way any more");
     });
 }
 

@@ -20,3 +20,4 @@ pub(crate) mod split_source;
 pub(crate) mod state;
 pub(crate) mod token;
 pub(crate) mod waker;
+pub(crate) mod weight;

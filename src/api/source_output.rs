@@ -5,6 +5,9 @@ use std::fmt;
 use crate::error::{BoxError, Cause};
 use crate::time::EventTime;
 
+/// Bytes that a source may emit in one go, as far as their number is known.
+pub(crate) const BYTES_MAX: usize = 1 << 20;
+
 /// What a source emits into.
 ///
 /// ```
@@ -28,6 +31,8 @@ use crate::time::EventTime;
 pub struct SourceOutput<T> {
     pub(crate) events: Vec<T>,
     pub(crate) room: usize,
+    /// Bytes that the source has said its events hold.
+    pub(crate) bytes: usize,
     pub(crate) watermark: Option<EventTime>,
     pub(crate) idle: bool,
     /// Records that are no events.
@@ -46,7 +51,14 @@ pub(crate) enum Rejected<T> {
 
 impl<T> SourceOutput<T> {
     pub(crate) fn new() -> Self {
-        Self { events: Vec::new(), room: 0, watermark: None, idle: false, rejected: Vec::new() }
+        Self {
+            events: Vec::new(),
+            room: 0,
+            bytes: 0,
+            watermark: None,
+            idle: false,
+            rejected: Vec::new(),
+        }
     }
 
     /// Takes back all that was emitted and said since it was looked at last.
@@ -70,11 +82,28 @@ impl<T> SourceOutput<T> {
         self.events.extend(events);
     }
 
+    /// Emits an event that holds so many bytes on the heap, as the source knows from reading it. With a mebibyte
+    /// of them there is no more [`room`](SourceOutput::room).
+    #[inline]
+    pub fn emit_weighing(&mut self, event: T, heap_bytes: usize) {
+        self.weigh(heap_bytes);
+        self.events.push(event);
+    }
+
+    /// What was or will be emitted in this call holds so many bytes on the heap.
+    #[inline]
+    pub(crate) fn weigh(&mut self, heap_bytes: usize) {
+        self.bytes = self.bytes.saturating_add(heap_bytes);
+    }
+
     /// How many more events are welcome before the call returns. A hint; emitting more is allowed and is
     /// kept.
     #[inline]
     pub fn room(&self) -> usize {
-        self.room.saturating_sub(self.events.len())
+        match self.bytes >= BYTES_MAX {
+            true => 0,
+            false => self.room.saturating_sub(self.events.len()),
+        }
     }
 
     /// A record that was read and is no event that the job can work on. It counts as an event that was

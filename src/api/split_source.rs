@@ -7,6 +7,7 @@ use crate::api::instance::Instance;
 use crate::api::source::Next;
 use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
+use crate::api::weight::heap_bytes;
 use crate::error::BoxError;
 
 /// Where events come from, when the input is in splits that are read independently of each other: partitions of a topic or
@@ -135,10 +136,11 @@ pub trait SplitSource: 'static {
         Ok(())
     }
 
-    /// Bytes that one event occupies, for the byte bound of replay buffers. By default the size of
-    /// the type; say more if events own memory on the heap.
+    /// Bytes that one event occupies, for the bounds in bytes: of replay buffers, and of what the source is
+    /// asked for in one go. By default the size of the type, and what a `String`, `Vec<u8>`, `Box<str>` or
+    /// `Box<[u8]>` holds; say more if events own other memory on the heap.
     fn event_bytes(event: &Self::Out) -> usize {
-        size_of_val(event)
+        size_of_val(event).saturating_add(heap_bytes(event))
     }
 }
 

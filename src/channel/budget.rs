@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::channel::frame::Amount;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// How much work may be under way towards an instance.
@@ -18,6 +19,9 @@ const LONGEST_SPAN: Duration = Duration::from_secs(2);
 
 /// Events under way at least, and before anything has been measured.
 const LEAST: usize = 2;
+
+/// Bytes under way at most, as far as their number is known.
+const BYTES_MAX: usize = 32 << 20;
 
 /// Batches that the events under way are cut into: while one is worked on, the next is there.
 pub(crate) const BATCHES: usize = 2;
@@ -35,6 +39,7 @@ pub(crate) struct Budget {
     limit: AtomicUsize,
     /// Events that are: in the queues, and what the instance works on.
     under_way: AtomicUsize,
+    bytes: AtomicUsize,
     /// A sender has been refused since this was asked last.
     wanted: AtomicBool,
     /// Queues into the instance.
@@ -50,6 +55,7 @@ impl Default for Budget {
         Self {
             limit: AtomicUsize::new(LEAST),
             under_way: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             wanted: AtomicBool::new(false),
             queues: AtomicUsize::new(0),
             ceiling: AtomicUsize::new(0),
@@ -72,10 +78,15 @@ impl Budget {
     }
 
     /// Whether so many more may be sent now.
-    pub(crate) fn admits(&self, events: usize) -> bool {
+    pub(crate) fn admits(&self, more: Amount) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let under_way = self.under_way.load(Ordering::SeqCst);
-        under_way.saturating_add(events) <= limit
+        under_way.saturating_add(more.events) <= limit && self.admits_bytes(more.bytes)
+    }
+
+    /// Whether so many bytes more may be sent now, however many events they are.
+    pub(crate) fn admits_bytes(&self, more: usize) -> bool {
+        more == 0 || self.bytes.load(Ordering::SeqCst).saturating_add(more) <= BYTES_MAX
     }
 
     /// A sender waits for it.
@@ -83,12 +94,18 @@ impl Budget {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn enter(&self, events: usize) {
-        self.under_way.fetch_add(events, Ordering::SeqCst);
+    pub(crate) fn enter(&self, more: Amount) {
+        self.under_way.fetch_add(more.events, Ordering::SeqCst);
+        if more.bytes > 0 {
+            self.bytes.fetch_add(more.bytes, Ordering::SeqCst);
+        }
     }
 
-    pub(crate) fn leave(&self, events: usize) {
-        self.under_way.fetch_sub(events, Ordering::SeqCst);
+    pub(crate) fn leave(&self, done: Amount) {
+        self.under_way.fetch_sub(done.events, Ordering::SeqCst);
+        if done.bytes > 0 {
+            self.bytes.fetch_sub(done.bytes, Ordering::SeqCst);
+        }
     }
 
     /// What the instance has measured.
@@ -230,9 +247,12 @@ mod tests {
         assert_eq!(budget.batch(), 1);
         budget.limit.store(400, Ordering::Relaxed);
         assert_eq!(budget.batch(), 50);
-        budget.enter(390);
-        assert!(budget.admits(10) && !budget.admits(11));
-        budget.leave(390);
-        assert!(budget.admits(400));
+        let of = |events, bytes| Amount { events, bytes };
+        budget.enter(of(390, 0));
+        assert!(budget.admits(of(10, 0)) && !budget.admits(of(11, 0)));
+        budget.leave(of(390, 0));
+        assert!(budget.admits(of(400, 0)));
+        budget.enter(of(1, BYTES_MAX - 10));
+        assert!(budget.admits(of(1, 10)) && !budget.admits(of(1, 11)));
     }
 }

@@ -14,6 +14,13 @@ const BATCH_BYTES: usize = BATCH * 32;
 /// Events per batch at least, however large one is.
 const BATCH_LEAST: usize = 16;
 
+/// How much it is, in events and in the bytes that they are known to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
 /// Events that travel together.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
@@ -22,11 +29,13 @@ pub(crate) struct Batch<T> {
     pub(crate) roots: Vec<Root>,
     /// When the oldest of them left its source.
     pub(crate) born: Timestamp,
+    /// What the events hold, where it is known; set when the batch is sent.
+    pub(crate) bytes: usize,
 }
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
-        Self { events: Vec::new(), roots: Vec::new(), born: Timestamp(u64::MAX) }
+        Self { events: Vec::new(), roots: Vec::new(), born: Timestamp(u64::MAX), bytes: 0 }
     }
 }
 
@@ -49,11 +58,15 @@ impl<T> Batch<T> {
         self.events.is_empty()
     }
 
+    pub(crate) fn amount(&self) -> Amount {
+        Amount { events: self.len(), bytes: self.bytes }
+    }
+
     /// Empties the batch and keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.events.clear();
         self.roots.clear();
-        self.born = Timestamp(u64::MAX);
+        (self.born, self.bytes) = (Timestamp(u64::MAX), 0);
     }
 
     /// Takes the event at this place out; its root.
@@ -69,6 +82,7 @@ impl<T> Batch<T> {
             events: self.events.split_off(events),
             roots: self.roots.split_off(after),
             born: self.born,
+            bytes: 0,
         }
     }
 
@@ -119,10 +133,10 @@ pub(crate) enum Frame<T> {
 }
 
 impl<T> Frame<T> {
-    pub(crate) fn events(&self) -> usize {
+    pub(crate) fn amount(&self) -> Amount {
         match self {
-            Self::Batch(batch) => batch.len(),
-            Self::Control(_) => 0,
+            Self::Batch(batch) => batch.amount(),
+            Self::Control(_) => Amount::default(),
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::clock::{Timestamp, earlier};
 /// Events that one delaying queue keeps at most; more wait in the queue.
 const DELAYED_EVENTS: usize = 65_536;
 
+/// Bytes that it keeps at most, as far as their number is known.
+const DELAYED_BYTES: usize = 64 << 20;
+
 pub(crate) struct Inbox<T> {
     lanes: Vec<Lane<T>>,
     next: usize,
@@ -27,6 +30,7 @@ struct Lane<T> {
     delay: Duration,
     delayed: VecDeque<(Timestamp, Frame<T>)>,
     delayed_events: usize,
+    delayed_bytes: usize,
     /// The delay is over for good.
     hurries: bool,
 }
@@ -38,6 +42,7 @@ impl<T> Inbox<T> {
             delay,
             delayed: VecDeque::new(),
             delayed_events: 0,
+            delayed_bytes: 0,
             hurries: false,
         });
         Self { lanes: lanes.collect(), next: 0, first: 0 }
@@ -94,18 +99,25 @@ impl<T> Lane<T> {
         if self.delay.is_zero() {
             return self.queue.try_recv();
         }
-        while self.delayed_events < DELAYED_EVENTS && self.delayed.len() < DELAYED_EVENTS {
+        while self.delayed_events < DELAYED_EVENTS
+            && self.delayed_bytes < DELAYED_BYTES
+            && self.delayed.len() < DELAYED_EVENTS
+        {
             let Some(frame) = self.queue.try_recv() else { break };
-            self.delayed_events += frame.events();
+            let amount = frame.amount();
+            self.delayed_events += amount.events;
+            self.delayed_bytes += amount.bytes;
             // What waits for its time holds no sender back.
-            self.queue.budget().leave(frame.events());
+            self.queue.budget().leave(amount);
             let delay = if self.hurries { Duration::ZERO } else { self.delay };
             self.delayed.push_back((now.after(delay), frame));
         }
         self.delayed.front().filter(|(due, _)| *due <= now)?;
         let (_, frame) = self.delayed.pop_front()?;
-        self.delayed_events -= frame.events();
-        self.queue.budget().enter(frame.events());
+        let amount = frame.amount();
+        self.delayed_events -= amount.events;
+        self.delayed_bytes -= amount.bytes;
+        self.queue.budget().enter(amount);
         Some(frame)
     }
 }

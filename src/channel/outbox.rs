@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::weight::Weigher;
 use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::moves::Moves;
 use crate::channel::partition::Partition;
@@ -25,6 +26,9 @@ const WIDE_LEAST: usize = 128;
 
 /// Batches to each receiver that a stage may emit before it looks whether they can go.
 const BATCHES: usize = 4;
+
+/// Bytes of a batch at most, as far as their number is known and more than one event has them.
+const BYTES: usize = 1 << 20;
 
 /// What an edge does with a batch when the receiver's queue is full.
 ///
@@ -59,6 +63,7 @@ struct Lane<T> {
     paused_before: Duration,
     overflow: Overflow,
     counters: Arc<Counters>,
+    weigher: Option<Weigher<T>>,
 }
 
 impl<T: Clone> Outbox<T> {
@@ -67,6 +72,7 @@ impl<T: Clone> Outbox<T> {
         partition: Partition<T>,
         queues: Vec<(QueueSender<T>, Arc<Counters>)>,
         overflow: Overflow,
+        weigher: Option<&Weigher<T>>,
     ) -> Self {
         let most = match partition {
             Partition::One(_) | Partition::All => Batch::<T>::FULL,
@@ -81,6 +87,7 @@ impl<T: Clone> Outbox<T> {
             queue,
             overflow,
             counters,
+            weigher: weigher.cloned(),
         });
         Self { partition, lanes: lanes.collect(), targets: Vec::new() }
     }
@@ -222,13 +229,38 @@ impl<T: Clone> Lane<T> {
         self.full = self.queue.batch().min(self.most);
         // Whole batches move without looking at single events; only one that is far too large is cut.
         while self.open.len() >= 2 * self.full && self.full < self.most {
-            let rest = self.open.split_off(self.full);
-            let batch = std::mem::replace(&mut self.open, rest);
-            self.send(Frame::Batch(batch));
+            self.send_first(self.full);
+        }
+        while let Some(events) = self.weigh() {
+            self.send_first(events);
         }
         let batch = std::mem::replace(&mut self.open, self.queue.buffer());
         self.send(Frame::Batch(batch));
         true
+    }
+
+    /// Sends so many events of the open batch.
+    fn send_first(&mut self, events: usize) {
+        let rest = self.open.split_off(events);
+        let mut batch = std::mem::replace(&mut self.open, rest);
+        batch.bytes = self.weigher.as_ref().map_or(0, |weigher| weigher.bytes(&batch.events));
+        self.send(Frame::Batch(batch));
+    }
+
+    /// Weighs the open batch. If it is too heavy, so many of its events are a batch.
+    fn weigh(&mut self) -> Option<usize> {
+        let weigher = self.weigher.as_ref()?;
+        let events = &self.open.events;
+        self.open.bytes = weigher.bytes(events);
+        if self.open.bytes <= BYTES || events.len() == 1 {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = events.iter().take_while(|event| {
+            bytes += weigher.bytes(std::slice::from_ref(*event));
+            bytes <= BYTES
+        });
+        Some(fits.count().max(1))
     }
 
     fn send(&mut self, frame: Frame<T>) {
@@ -290,7 +322,7 @@ mod tests {
         let pairs = (0..receivers).map(|_| queue());
         let (to, from): (Vec<_>, Vec<_>) = pairs.unzip();
         let to = to.into_iter().map(|to| (to, Arc::default())).collect();
-        let mut outbox = Outbox::new(Partition::RoundRobin { next: 0 }, to, Overflow::Block);
+        let mut outbox = Outbox::new(Partition::RoundRobin { next: 0 }, to, Overflow::Block, None);
         let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
         let mut batch = Batch { events: (0..events as u64).collect(), ..Batch::default() };
         outbox.push(&mut batch, &mut context);
@@ -309,6 +341,34 @@ mod tests {
         assert_eq!(dealt(2, 2 * 1_024), vec![vec![1_024]; 2]);
         assert_eq!(dealt(16, 16 * 1_024), vec![vec![512; 2]; 16]);
         assert_eq!(dealt(64, 64 * 300), vec![vec![128; 2]; 64]);
+    }
+
+    #[test]
+    fn batches_of_heavy_events_are_cut_by_what_they_weigh() {
+        let (to, from) = queue::<Vec<u8>>(8, Waker::default(), Waker::default(), Bound::default());
+        let weigher = Weigher::known();
+        let one = Partition::One(0);
+        let lanes = vec![(to, Arc::default())];
+        let mut outbox = Outbox::new(one, lanes, Overflow::Block, weigher.as_ref());
+        let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
+        let bytes = [1, 600_000, 600_000, 3_000_000, 10, 10];
+        let events = bytes.map(|bytes| vec![0; bytes]);
+        outbox.push(&mut Batch { events: events.into(), ..Batch::default() }, &mut context);
+        outbox.flush(&mut context);
+        let mut sizes = Vec::new();
+        loop {
+            while let Some(Frame::Batch(batch)) = from.try_recv() {
+                sizes.push(batch.events.iter().map(Vec::len).collect::<Vec<_>>());
+                assert!(batch.bytes >= sizes.concat().last().copied().unwrap_or(0));
+                from.budget().leave(batch.amount());
+            }
+            if !outbox.blocked() {
+                break;
+            }
+            outbox.tick(&mut context);
+        }
+        assert!(sizes.iter().all(|sizes| sizes.len() == 1 || sizes.iter().sum::<usize>() <= BYTES));
+        assert_eq!(sizes.concat(), bytes);
     }
 
     #[test]

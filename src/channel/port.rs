@@ -1,7 +1,7 @@
 //! [`Ports`]: the typed queues of one instance in front of its stage. An operator with one input has
 //! [`One`]; one with inputs of several types has ports of its own. The instance behind it knows no type.
 
-use crate::channel::frame::{Control, Frame};
+use crate::channel::frame::{Amount, Control, Frame};
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
 use crate::channel::push::{Context, Push, Stage};
@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 /// What came out of the queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// A batch of so many events, which is in the stage.
-    Batch(usize),
+    /// A batch of so much, which is in the stage.
+    Batch(Amount),
     /// A control frame out of this input, which is for the instance.
     Control(usize, Control),
 }
@@ -53,10 +53,10 @@ impl<T: 'static> Ports for One<T> {
         match self.inbox.poll(inputs, context.now)? {
             (lane, Frame::Batch(mut batch)) => {
                 inputs.on_batch(lane);
-                let events = batch.len();
+                let amount = batch.amount();
                 self.stage.push(&mut batch, context);
                 self.inbox.recycle(lane, batch);
-                Some(Taken::Batch(events))
+                Some(Taken::Batch(amount))
             }
             (lane, Frame::Control(control)) => Some(Taken::Control(lane, control)),
         }

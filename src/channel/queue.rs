@@ -50,7 +50,8 @@ pub(crate) struct QueueReceiver<T> {
 pub(crate) struct Bound {
     /// What is under way to the receiver, over all its queues.
     pub(crate) budget: Arc<Budget>,
-    /// It counts there like the others, and is full only when its length is reached.
+    /// Its events count there like the others, and it is full only when its length is reached, or as many bytes
+    /// are under way as may be.
     pub(crate) by_length_alone: bool,
 }
 
@@ -99,22 +100,26 @@ impl<T> QueueSender<T> {
     }
 
     fn offer(&self, frame: Frame<T>) -> Result<(), Frame<T>> {
-        let events = frame.events();
+        let amount = frame.amount();
         let Bound { budget, by_length_alone } = &self.bound;
-        let is_bounded = events > 0 && !by_length_alone && !self.frames.is_empty();
-        if is_bounded && !budget.admits(events) {
+        let is_bounded = amount.events > 0 && !self.frames.is_empty();
+        let admits = || match by_length_alone {
+            true => budget.admits_bytes(amount.bytes),
+            false => budget.admits(amount),
+        };
+        if is_bounded && !admits() {
             budget.want();
             return Err(frame);
         }
         // Before it can be taken out.
-        budget.enter(events);
+        budget.enter(amount);
         match self.frames.try_send(frame) {
             Ok(()) => {
                 self.receiver.notify();
                 Ok(())
             }
             Err(TrySendError::Full(frame)) => {
-                budget.leave(events);
+                budget.leave(amount);
                 budget.want();
                 Err(frame)
             }
@@ -127,7 +132,7 @@ impl<T> QueueSender<T> {
     /// Takes the oldest frame back out of the queue.
     pub(crate) fn take_oldest(&self) -> Option<Frame<T>> {
         let frame = self.head.try_recv().ok()?;
-        self.bound.budget.leave(frame.events());
+        self.bound.budget.leave(frame.amount());
         Some(frame)
     }
 
@@ -178,7 +183,7 @@ impl<T> QueueReceiver<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::frame::Control;
+    use crate::channel::frame::{Amount, Control};
 
     #[test]
     fn a_full_queue_gives_the_frame_back_and_wakes_the_sender_when_there_is_room() {
@@ -212,7 +217,7 @@ mod tests {
         assert!(from_a.try_recv().is_some() && from_b.try_recv().is_some());
         assert!(b.try_send(batch(vec![7])).is_ok(), "its queue is empty");
         assert!(a.try_send(batch(vec![3])).is_err(), "the receiver is not done with those");
-        from_a.budget().leave(6);
+        from_a.budget().leave(Amount { events: 6, bytes: 0 });
         assert!(a.try_send(batch(vec![3])).is_ok());
     }
 

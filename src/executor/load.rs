@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::budget::{BATCHES, Budget, Throughput};
+use crate::channel::frame::Amount;
 use crate::channel::slice::Slice;
 use crate::clock::Timestamp;
 
@@ -13,7 +14,7 @@ pub(crate) struct Load {
     budget: Arc<Budget>,
     throughput: Throughput,
     /// The events at hand, and since when.
-    at_hand: Option<(usize, Timestamp)>,
+    at_hand: Option<(Amount, Timestamp)>,
     /// Pauses that have been told to the senders.
     told: Duration,
 }
@@ -41,29 +42,30 @@ impl Load {
     }
 
     /// These events were taken out of a queue at that moment.
-    pub(crate) fn begin(&mut self, events: usize, at: Timestamp) {
-        self.at_hand = Some((events, at));
+    pub(crate) fn begin(&mut self, amount: Amount, at: Timestamp) {
+        self.at_hand = Some((amount, at));
     }
 
     /// A source emits these events from that moment on, unless it does so already.
     pub(crate) fn begin_emitting(&mut self, events: usize, at: Timestamp) {
         if self.at_hand.is_none() {
-            self.budget.enter(events);
-            self.begin(events, at);
+            let amount = Amount { events, bytes: 0 };
+            self.budget.enter(amount);
+            self.begin(amount, at);
         }
     }
 
     /// Everything that was taken in has gone on.
     pub(crate) fn end(&mut self, slice: &Slice) {
-        let Some((events, since)) = self.at_hand.take() else { return };
-        self.budget.leave(events);
+        let Some((amount, since)) = self.at_hand.take() else { return };
+        self.budget.leave(amount);
         let paused = slice.paused() - self.told;
         if !paused.is_zero() {
             self.told = slice.paused();
             self.budget.pause(paused);
         }
         let worked = slice.looked().since(since).saturating_sub(paused);
-        self.throughput.completed(events, worked, slice.last_pause());
+        self.throughput.completed(amount.events, worked, slice.last_pause());
         self.budget.adjust(&mut self.throughput);
     }
 }

@@ -111,8 +111,8 @@ impl OperatorInstance {
     fn take(&mut self) -> Progress {
         let since = self.base.context.slice.looked();
         match self.ports.take(&mut self.inputs, &mut self.base.context) {
-            Some(Taken::Batch(events)) => {
-                self.load.begin(events, since);
+            Some(Taken::Batch(amount)) => {
+                self.load.begin(amount, since);
                 self.since_flush += 1;
                 if self.since_flush >= BATCHES_PER_FLUSH {
                     self.since_flush = 0;
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::api::waker::Waker;
-    use crate::channel::frame::{Batch, End, Frame};
+    use crate::channel::frame::{Amount, Batch, End, Frame};
     use crate::channel::inbox::Inbox;
     use crate::channel::ledger::Ledger;
     use crate::channel::push::{Context, Stage};
@@ -261,7 +261,7 @@ mod tests {
                 Some((lane, Frame::Batch(mut batch))) => {
                     inputs.on_batch(lane);
                     self.join.left(&mut batch);
-                    return Some(Taken::Batch(1));
+                    return Some(Taken::Batch(Amount { events: 1, bytes: 0 }));
                 }
                 Some((lane, Frame::Control(control))) => {
                     return Some(Taken::Control(lane, control));
@@ -272,7 +272,7 @@ mod tests {
                 (lane, Frame::Batch(mut batch)) => {
                     inputs.on_batch(lane);
                     self.join.right(&mut batch);
-                    Some(Taken::Batch(1))
+                    Some(Taken::Batch(Amount { events: 1, bytes: 0 }))
                 }
                 (lane, Frame::Control(control)) => Some(Taken::Control(lane, control)),
             }

@@ -18,6 +18,7 @@ use crate::api::source_output::SourceOutput;
 use crate::api::split_source::SplitSource;
 use crate::api::state::State;
 use crate::api::waker::Waker;
+use crate::api::weight::Weigher;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
 use crate::channel::outbox::{Outbox, Overflow};
@@ -100,6 +101,8 @@ pub(crate) enum Route {
 /// An edge for events of type `T`.
 pub(crate) struct TypedEdge<T> {
     pub(crate) key: Option<KeyOf<T>>,
+    /// What its events weigh, if that is known.
+    pub(crate) weigher: Option<Weigher<T>>,
 }
 
 const ONE_TYPE: &str = "both ends of an edge were made with one event type";
@@ -139,7 +142,8 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
         let typed = queues
             .into_iter()
             .map(|(end, counters)| (*end.downcast::<QueueSender<T>>().expect(ONE_TYPE), counters));
-        let outbox: Box<dyn Push<T>> = Box::new(Outbox::new(partition, typed.collect(), overflow));
+        let outbox: Box<dyn Push<T>> =
+            Box::new(Outbox::new(partition, typed.collect(), overflow, self.weigher.as_ref()));
         Box::new(outbox)
     }
 

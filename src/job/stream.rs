@@ -13,6 +13,7 @@ use crate::api::instance::Instance;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::side_output::SideOutput;
 use crate::api::sink::{IdempotentSink, Sink, SinkKind, TransactionalSink};
+use crate::api::weight::Weigher;
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
 use crate::channel::partition::KeyOf;
@@ -57,6 +58,7 @@ struct Origin<T> {
     side_output: Option<&'static str>,
     options: EdgeOptions,
     key: Option<KeyOf<T>>,
+    weigher: Option<Weigher<T>>,
 }
 
 impl<T> Clone for Stream<T> {
@@ -71,7 +73,7 @@ impl<T> Clone for Stream<T> {
 
 impl<T> Clone for Origin<T> {
     fn clone(&self) -> Self {
-        Self { key: self.key.clone(), ..*self }
+        Self { key: self.key.clone(), weigher: self.weigher.clone(), ..*self }
     }
 }
 
@@ -87,7 +89,13 @@ impl<T: Event> Stream<T> {
         let options = EdgeOptions::default();
         Self {
             graph,
-            origins: vec![Origin { node, side_output: None, options, key: None }],
+            origins: vec![Origin {
+                node,
+                side_output: None,
+                options,
+                key: None,
+                weigher: Weigher::known(),
+            }],
             foreign: false,
         }
     }
@@ -264,7 +272,8 @@ impl<T: Event> Stream<T> {
         let mut stream = self.clone();
         for origin in &mut stream.origins {
             let options = EdgeOptions::default();
-            let plain = Origin { options, key: None, ..*origin };
+            let weigher = origin.weigher.clone();
+            let plain = Origin { options, key: None, weigher, ..*origin };
             let before = Self { origins: vec![plain], ..self.clone() };
             let added = add(&before).origins.into_iter().next();
             let added = added.expect("a component has an output");
@@ -289,7 +298,10 @@ impl<T: Event> Stream<T> {
                 side_output: origin.side_output,
                 to,
                 options: origin.options,
-                maker: Arc::new(TypedEdge { key: origin.key.clone() }),
+                maker: Arc::new(TypedEdge {
+                    key: origin.key.clone(),
+                    weigher: origin.weigher.clone(),
+                }),
             });
         }
         to
@@ -466,6 +478,31 @@ impl<T: Event> Stream<T> {
         self.with(|options| options.frames = Some(batches))
     }
 
+    /// Says how many bytes an event of this stream holds on the heap, so that what waits for the next component
+    /// is bounded in bytes too: 1 MiB in a batch, 32 MiB on the way to each instance, and one event for each of
+    /// its senders, however large. Of `String`, `Vec<u8>`, `Box<str>` and `Box<[u8]>` it is known.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// #[derive(Clone)]
+    /// struct Image { width: usize, pixels: Vec<u32> }
+    ///
+    /// let job = Job::new("images");
+    /// let images = job.from_iter("images", || (1..4).map(|n| Image { width: n, pixels: vec![0; n * n] }));
+    /// images
+    ///     .weigh(|image| image.pixels.len() * 4)
+    ///     .for_each(|image| println!("{} pixels wide", image.width))
+    ///     .own_thread();
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn weigh(&self, heap_bytes: impl Fn(&T) -> usize + Send + Sync + 'static) -> Self {
+        let mut stream = self.clone();
+        let weigher = Weigher::by(heap_bytes);
+        stream.origins.iter_mut().for_each(|origin| origin.weigher = Some(weigher.clone()));
+        stream
+    }
+
     /// This stream and another as one. Events of one origin keep their order.
     ///
     /// Each of the two keeps the grouping, key, delay, overflow and queue bound that were set on it
@@ -535,7 +572,13 @@ impl<T: Event> Stream<T> {
                 self.graph.lock().refuse_key(origin.node, output.name);
             }
             let Origin { node, options, .. } = *origin;
-            Origin { node, side_output: Some(output.name), options, key: None }
+            Origin {
+                node,
+                side_output: Some(output.name),
+                options,
+                key: None,
+                weigher: Weigher::known(),
+            }
         };
         Stream {
             graph: Arc::clone(&self.graph),

@@ -118,6 +118,7 @@ mod fault_tests;
 
 pub use error::LogError;
 pub use identity::LogId;
+pub(crate) use offset::Limit;
 pub use offset::{Offset, Record};
 pub use options::{Fsync, LogOptions, PARTITIONS_DEFAULT, PARTITIONS_MAX, Retention};
 pub use reader::LogReader;

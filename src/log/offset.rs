@@ -80,3 +80,11 @@ pub struct Record<E> {
     /// The event itself.
     pub event: E,
 }
+
+/// How much is read in one go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) records: usize,
+    /// Encoded. The record that reaches it is the last.
+    pub(crate) bytes: usize,
+}

@@ -16,7 +16,7 @@ use super::index::{IndexEntry, SegmentIndex};
 use super::mark::{Mark, MarkReader};
 use super::meta;
 use super::segment::PartitionDir;
-use super::{LogId, Offset, Record};
+use super::{Limit, LogId, Offset, Record};
 use crate::storage::Disk;
 
 #[derive(Debug)]
@@ -78,17 +78,19 @@ impl PartitionReader {
     pub(super) fn read<E: DeserializeOwned>(
         &mut self,
         from: Offset,
-        max: usize,
+        most: Limit,
         into: &mut Vec<Record<E>>,
-    ) -> Result<Offset, LogError> {
+    ) -> Result<(Offset, usize), LogError> {
+        let max = most.records;
         if max == 0 || (from >= self.mark.end && from >= self.end()?) {
-            return Ok(from);
+            return Ok((from, 0));
         }
-        let before = into.len();
+        let (before, mut bytes) = (into.len(), 0);
         let room = max.min(usize::MAX - before);
         let mut next = from;
-        while into.len() - before < room && next < self.mark.end {
-            match self.read_run(&mut next, before + room, into) {
+        while into.len() - before < room && bytes < most.bytes && next < self.mark.end {
+            let full = Limit { records: before + room, bytes: most.bytes };
+            match self.read_run(&mut next, full, &mut bytes, into) {
                 Ok(Run::Interrupted) => {}
                 Ok(Run::Ended) => break,
                 // What was found before it comes first; the next call meets the error again.
@@ -96,7 +98,7 @@ impl PartitionReader {
                 Err(error) => return Err(error),
             }
         }
-        Ok(next)
+        Ok((next, bytes))
     }
 
     pub(super) fn last_checksum(&self) -> Option<u32> {
@@ -139,7 +141,8 @@ impl PartitionReader {
     fn read_run<E: DeserializeOwned>(
         &mut self,
         next: &mut Offset,
-        full: usize,
+        full: Limit,
+        bytes: &mut usize,
         into: &mut Vec<Record<E>>,
     ) -> Result<Run, LogError> {
         let end = self.mark.end;
@@ -147,7 +150,7 @@ impl PartitionReader {
             self.cursor = Some(self.locate(*next)?);
             return Ok(Run::Interrupted);
         };
-        while into.len() < full && *next < end {
+        while into.len() < full.records && *bytes < full.bytes && *next < end {
             match cursor.step()? {
                 Step::Frame(Frame { offset, timestamp_ms, payload, checksum, .. }) => {
                     let take = |event| into.push(Record { offset, timestamp_ms, event });
@@ -158,6 +161,7 @@ impl PartitionReader {
                             source,
                         });
                     }
+                    *bytes += payload.len();
                     self.last_checksum = Some(checksum);
                     *next = cursor.next();
                 }

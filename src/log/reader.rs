@@ -13,7 +13,7 @@ use super::disk;
 use super::error::LogError;
 use super::meta::{self, Meta};
 use super::partition_reader::PartitionReader;
-use super::{LogId, Offset, Record};
+use super::{Limit, LogId, Offset, Record};
 use crate::storage::{Disk, RealDisk};
 
 /// Reads events `E` from a log that this or another process may be writing.
@@ -238,7 +238,20 @@ impl<E: DeserializeOwned> LogReader<E> {
         max: usize,
         into: &mut Vec<Record<E>>,
     ) -> Result<Offset, LogError> {
-        self.partition(partition)?.read(from, max, into)
+        let most = Limit { records: max, bytes: usize::MAX };
+        self.partition(partition)?.read(from, most, into).map(|(next, _)| next)
+    }
+
+    /// As [`read`](LogReader::read), and stops behind the record with which the records read are as many bytes,
+    /// encoded. Says how many they are too.
+    pub(crate) fn read_some(
+        &mut self,
+        partition: u32,
+        from: Offset,
+        most: Limit,
+        into: &mut Vec<Record<E>>,
+    ) -> Result<(Offset, usize), LogError> {
+        self.partition(partition)?.read(from, most, into)
     }
 }
 

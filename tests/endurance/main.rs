@@ -2,6 +2,7 @@
 //! without a pause, thousands of instances, jobs that come and go.
 
 mod churn;
+mod heavy;
 mod many;
 mod often;
 mod pressure;

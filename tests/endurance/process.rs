@@ -1,5 +1,6 @@
 //! A test in a process of its own, and what that process takes up.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,29 @@ const ALONE: &str = "STREAMWORK_ALONE";
 /// # Panics
 /// If the body did.
 pub(crate) fn alone(path: &str, body: impl FnOnce()) {
+    start(Command::new(test_binary()), path, body);
+}
+
+/// As [`alone`], in a process that may use so many kilobytes of addresses.
+///
+/// # Panics
+/// If the body did.
+pub(crate) fn alone_within(addresses_kb: u64, path: &str, body: impl FnOnce()) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -v {addresses_kb}; exec \"$0\" \"$@\"")]);
+    shell.arg(test_binary());
+    start(shell, path, body);
+}
+
+fn test_binary() -> PathBuf {
+    std::env::current_exe().expect("this test is a file")
+}
+
+fn start(mut command: Command, path: &str, body: impl FnOnce()) {
     if std::env::var(ALONE).is_ok_and(|name| name == path) {
         return body();
     }
-    let child = Command::new(std::env::current_exe().expect("this test is a file"))
+    let child = command
         .args(["--exact", path, "--nocapture"])
         .env(ALONE, path)
         .stderr(Stdio::inherit())

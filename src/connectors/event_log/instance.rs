@@ -10,12 +10,12 @@ use super::{EventLogSource, Reach, Start};
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::Next;
-use crate::api::source_output::SourceOutput;
+use crate::api::source_output::{BYTES_MAX, SourceOutput};
 use crate::api::split_source::{SplitSource, SplitStart};
 use crate::connectors::bad_record::OnBadRecord;
 use crate::connectors::lost_position::{Loss, LostPosition, OnLostPosition};
 use crate::error::{BoxError, Permanent};
-use crate::log::{LogError, LogReader, Offset, Record};
+use crate::log::{Limit, LogError, LogReader, Offset, Record};
 
 /// Records taken from one partition before the next one has its turn.
 const TURN: usize = 256;
@@ -129,8 +129,13 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         let Position { partition, next, .. } = lane.position;
         let wanted = lane.room(wanted);
         if wanted > 0 {
-            match reader.read(partition, next, wanted, &mut self.records) {
-                Ok(next) => lane.position.next = next,
+            let most = Limit { records: wanted, bytes: BYTES_MAX };
+            match reader.read_some(partition, next, most, &mut self.records) {
+                Ok((next, bytes)) => {
+                    lane.position.next = next;
+                    // What it holds when decoded is about what it is encoded.
+                    out.weigh(bytes);
+                }
                 Err(LogError::OffsetGone { earliest, .. }) => {
                     let loss = Loss::Retained { earliest };
                     lane.position = self.source.elsewhere(reader, &lane.position, loss)?;
@@ -165,7 +170,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         out: &mut SourceOutput<T>,
     ) -> Result<bool, BoxError> {
         let mut empty_handed = 0;
-        while room > 0 && empty_handed < self.lanes.len() {
+        while room > 0 && out.room() > 0 && empty_handed < self.lanes.len() {
             let lane = self.turn;
             self.turn = (self.turn + 1) % self.lanes.len();
             let found = self.read(lane, room, out)?;

@@ -169,7 +169,7 @@ impl SplitSource for LinesInstance {
         }
         let mut room = out.room();
         for _ in 0..TURNS_PER_CALL {
-            if room == 0 {
+            if room == 0 || out.room() == 0 {
                 break;
             }
             let Some(name) = self.next() else { break };

@@ -37,7 +37,7 @@ impl<'a> Turn<'a> {
         out: &mut SourceOutput<String>,
     ) -> Result<usize, LinesError> {
         let mut found = 0;
-        while found < wanted && !self.file.in_a_line {
+        while found < wanted && out.room() > 0 && !self.file.in_a_line {
             let Some(begin) = self.read_line()? else { break };
             self.emit(begin, out)?;
             found += 1;
@@ -105,7 +105,8 @@ impl<'a> Turn<'a> {
     fn emit(&mut self, begin: usize, out: &mut SourceOutput<String>) -> Result<(), LinesError> {
         let error = match self.decode(begin) {
             Ok(event) => {
-                out.emit(event);
+                let bytes = event.len();
+                out.emit_weighing(event, bytes);
                 return Ok(());
             }
             Err(error) => error,

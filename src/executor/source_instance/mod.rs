@@ -10,7 +10,7 @@ use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::sink::Sink;
 use crate::api::source::Next;
-use crate::api::source_output::{Rejected, SourceOutput};
+use crate::api::source_output::{BYTES_MAX, Rejected, SourceOutput};
 use crate::channel::frame::{BATCH, Batch, Control, End};
 use crate::channel::push::{Local, Push};
 use crate::checkpoint::coordinator::Cut;
@@ -78,6 +78,8 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     /// An emptied buffer for the next poll.
     spare: Batch<C::Out>,
     since_flush: u32,
+    /// Events that are asked for in one call, so that they do not weigh too much together.
+    room_in_bytes: usize,
     load: Load,
     unmarked: bool,
     /// The state that is in the newest checkpoint, until that is complete: one is under way at a time.
@@ -130,6 +132,10 @@ impl<C: SourceComponent> SourceInstance<C> {
             outgoing: Batch::default(),
             spare: Batch::default(),
             since_flush: 0,
+            room_in_bytes: match std::mem::needs_drop::<C::Out>() {
+                true => 1,
+                false => Batch::<C::Out>::FULL,
+            },
             load: Load::of_source(SOURCE_ROOM),
             unmarked: false,
             saved: None,
@@ -208,10 +214,12 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn poll(&mut self) -> Progress {
         let now = self.base.context.now;
         let mut room = self.parts.side.room().min(self.load.room()).min(self.parts.stage.room());
+        let mut bytes = 0;
         let mut next = Next::Now;
         let mut persist = false;
-        while next == Next::Now && room > self.outgoing.len() {
+        while next == Next::Now && room > self.outgoing.len() && bytes < BYTES_MAX {
             let most = (room - self.outgoing.len()).min(Batch::<C::Out>::FULL);
+            let most = most.min(self.room_in_bytes);
             self.parts.output.room = self.parts.injected.piece(most);
             match self.get_events() {
                 Ok(asked) => {
@@ -228,6 +236,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             if batch.len() >= most {
                 self.load.want();
             }
+            bytes += self.weigh(&batch.events);
             match self.admit(&mut batch) {
                 Admission::Emit => {
                     room = 0;
@@ -311,6 +320,26 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.base.context.fail(failure);
             Admission::Emit
         })
+    }
+
+    /// What these weigh, which says how many the source is asked for the next time. What owns no memory weighs
+    /// too little to be asked.
+    fn weigh(&mut self, events: &[C::Out]) -> usize {
+        let said = std::mem::take(&mut self.parts.output.bytes);
+        if !std::mem::needs_drop::<C::Out>() || events.is_empty() {
+            return said;
+        }
+        let weighed = catch_unwind(AssertUnwindSafe(|| C::bytes_of(events)));
+        let bytes = said.max(weighed.unwrap_or_else(|payload| {
+            let failure = self.failure("event_bytes", Cause::panic(payload));
+            self.base.context.fail(failure);
+            0
+        }));
+        let each = bytes / events.len();
+        // Twice as many at most: one light event does not say that the next are so.
+        let most = self.room_in_bytes.saturating_mul(2).min(Batch::<C::Out>::FULL);
+        self.room_in_bytes = (BYTES_MAX / each.max(1)).clamp(1, most);
+        bytes
     }
 
     /// Takes what the source emitted in the last call.

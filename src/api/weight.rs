@@ -1,0 +1,86 @@
+//! What an event weighs: the bytes that it holds on the heap, beside its own size.
+//!
+//! The length of some types is known here. Of others it is what the user says, of a stream
+//! ([`Stream::weigh`](crate::Stream::weigh)) or of what a source emits (`event_bytes`).
+
+use std::any::Any;
+use std::sync::Arc;
+
+/// Bytes that an event of a type which is known here holds on the heap, and 0 for any other.
+#[inline]
+pub(crate) fn heap_bytes<T: 'static>(event: &T) -> usize {
+    // The type is known to the compiler, and so is which of these it is.
+    let event: &dyn Any = event;
+    if let Some(text) = event.downcast_ref::<String>() {
+        return text.capacity();
+    }
+    if let Some(bytes) = event.downcast_ref::<Vec<u8>>() {
+        return bytes.capacity();
+    }
+    if let Some(bytes) = event.downcast_ref::<Box<[u8]>>() {
+        return bytes.len();
+    }
+    event.downcast_ref::<Box<str>>().map_or(0, |text| text.len())
+}
+
+fn is_known<T: 'static>() -> bool {
+    use std::any::TypeId;
+    let known = [
+        TypeId::of::<String>(),
+        TypeId::of::<Vec<u8>>(),
+        TypeId::of::<Box<[u8]>>(),
+        TypeId::of::<Box<str>>(),
+    ];
+    known.contains(&TypeId::of::<T>())
+}
+
+/// What events of a stream weigh together.
+pub(crate) struct Weigher<T>(Arc<dyn Fn(&[T]) -> usize + Send + Sync>);
+
+impl<T> Clone for Weigher<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: 'static> Weigher<T> {
+    /// For a type whose length is known here.
+    pub(crate) fn known() -> Option<Self> {
+        is_known::<T>().then(|| Self::by(heap_bytes))
+    }
+
+    /// Each event holds so many bytes on the heap.
+    pub(crate) fn by(heap_bytes: impl Fn(&T) -> usize + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |events| {
+            let each = events.iter().map(|event| heap_bytes(event).saturating_add(size_of::<T>()));
+            each.fold(0, usize::saturating_add)
+        }))
+    }
+}
+
+impl<T> Weigher<T> {
+    /// What these hold altogether, on the heap and by themselves.
+    pub(crate) fn bytes(&self, events: &[T]) -> usize {
+        (self.0)(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_text_and_bytes_is_known_and_that_of_others_is_what_is_said() {
+        assert_eq!(heap_bytes(&vec![0_u8; 1_000]), 1_000);
+        assert_eq!(heap_bytes(&"x".repeat(1_000)), 1_000);
+        assert_eq!(heap_bytes(&vec![0_u8; 10].into_boxed_slice()), 10);
+        assert_eq!(heap_bytes(&String::from("ten bytes.").into_boxed_str()), 10);
+        assert_eq!(heap_bytes(&vec![0_u64; 10]), 0);
+        assert!(Weigher::<u64>::known().is_none());
+        let known = Weigher::<Vec<u8>>::known().map(|weigher| weigher.bytes(&[vec![0; 100]]));
+        assert_eq!(known, Some(100 + size_of::<Vec<u8>>()));
+        let said = Weigher::by(|n: &u64| *n as usize);
+        assert_eq!(said.bytes(&[1_000, 2_000]), 3_016);
+        assert_eq!(said.bytes(&[u64::MAX, 1]), usize::MAX);
+    }
+}
