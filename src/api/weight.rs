@@ -3,7 +3,7 @@
 //! The length of some types is known here. Of others it is what the user says, of a stream
 //! ([`Stream::weigh`](crate::Stream::weigh)) or of what a source emits (`event_bytes`).
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 /// Bytes that an event of a type which is known here holds on the heap, and 0 for any other.
@@ -24,7 +24,6 @@ pub(crate) fn heap_bytes<T: 'static>(event: &T) -> usize {
 }
 
 fn is_known<T: 'static>() -> bool {
-    use std::any::TypeId;
     let known = [
         TypeId::of::<String>(),
         TypeId::of::<Vec<u8>>(),
@@ -34,8 +33,11 @@ fn is_known<T: 'static>() -> bool {
     known.contains(&TypeId::of::<T>())
 }
 
-/// What events of a stream weigh together.
-pub(crate) struct Weigher<T>(Arc<dyn Fn(&[T]) -> usize + Send + Sync>);
+/// Says what these events weigh together.
+type Weigh<T> = dyn Fn(&[T]) -> usize + Send + Sync;
+
+/// What events of a stream weigh.
+pub(crate) struct Weigher<T>(Arc<Weigh<T>>);
 
 impl<T> Clone for Weigher<T> {
     fn clone(&self) -> Self {

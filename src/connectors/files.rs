@@ -10,7 +10,7 @@ use crate::api::instance::Instance;
 use crate::api::sink::{Transaction, TransactionalSink};
 use crate::error::BoxError;
 use crate::id::ExecutionId;
-use crate::storage::{Disk, RealDisk, create_dir_durably, is_there};
+use crate::storage::{Disk, DiskFile, RealDisk, create_dir_durably, is_there};
 
 /// Writes events into files, one per transaction and instance, called
 /// `part-prices-0003-019abf2c77e1c0ffee0123456789-0000000017-x2`: component, instance, a series drawn at random, the number
@@ -61,8 +61,19 @@ pub struct TransactionalFiles<T> {
     execution: ExecutionId,
     series: Series,
     next: u64,
+    /// What the next file will hold, as far as it is not on the disk.
     open: Vec<u8>,
+    begun: Option<BegunFile>,
 }
+
+/// A file that is written before its transaction is prepared, since it is large.
+struct BegunFile {
+    file: Box<dyn DiskFile>,
+    bytes: u64,
+}
+
+/// Bytes that a transaction holds in memory; with more of them its file is begun.
+const IN_MEMORY: usize = 4 << 20;
 
 type Encode<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 
@@ -110,6 +121,7 @@ impl<T: Event> TransactionalFiles<T> {
             series: Series::begin(&*disk),
             next: 1,
             open: Vec::new(),
+            begun: None,
         }
     }
 
@@ -164,11 +176,40 @@ impl<T: Event> TransactionalFiles<T> {
         Ok(named(one, self.disk.read(one))? == named(other, self.disk.read(other))?)
     }
 
-    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let file = self.disk.create(path)?;
-        file.append(bytes)?;
+    fn write_file(&self, path: &Path, bytes: &[u8], begun: Option<BegunFile>) -> io::Result<()> {
+        let file = match begun {
+            Some(begun) => {
+                begun.file.write_at(begun.bytes, bytes)?;
+                // A piece that failed before may have left more.
+                begun.file.truncate(begun.bytes + bytes.len() as u64)?;
+                begun.file
+            }
+            None => {
+                let file = self.disk.create(path)?;
+                file.append(bytes)?;
+                file
+            }
+        };
         file.sync()?;
         self.disk.sync_dir(&self.directory)
+    }
+
+    /// Writes what is in memory into the file of the next transaction. If that fails, it stays in memory.
+    fn write_piece(&mut self) -> io::Result<()> {
+        let path = self.pending(&self.next_transaction());
+        let begun = match &mut self.begun {
+            Some(begun) => begun,
+            none => none.insert(BegunFile { file: self.disk.create(&path)?, bytes: 0 }),
+        };
+        begun.file.write_at(begun.bytes, &self.open)?;
+        begun.bytes += self.open.len() as u64;
+        self.open.clear();
+        Ok(())
+    }
+
+    fn next_transaction(&self) -> FileTransaction {
+        let (series, number, execution) = (self.series, self.next, self.execution);
+        FileTransaction { series, number, execution }
     }
 
     fn sync_directory(&self) -> Result<(), BoxError> {
@@ -202,21 +243,28 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
     }
 
     fn write(&mut self, event: T) -> Result<(), BoxError> {
+        let before = self.open.len();
         (self.encode)(&event, &mut self.open);
+        if self.open.len() >= IN_MEMORY {
+            let path = self.pending(&self.next_transaction());
+            named(&path, self.write_piece()).inspect_err(|_| {
+                // This event fails, and must not go out with the others.
+                self.open.truncate(before);
+            })?;
+        }
         Ok(())
     }
 
     fn prepare(&mut self, _: Transaction) -> Result<Option<Self::Handle>, BoxError> {
         // Taken in any case: an error fails these events, and they must not go out with the next ones.
-        let bytes = std::mem::take(&mut self.open);
-        if bytes.is_empty() {
+        let (bytes, begun) = (std::mem::take(&mut self.open), self.begun.take());
+        if bytes.is_empty() && begun.is_none() {
             return Ok(None);
         }
-        let (series, number, execution) = (self.series, self.next, self.execution);
-        let transaction = FileTransaction { series, number, execution };
+        let transaction = self.next_transaction();
         self.next += 1;
         let path = self.pending(&transaction);
-        named(&path, self.write_file(&path, &bytes)).inspect_err(|_| {
+        named(&path, self.write_file(&path, &bytes, begun)).inspect_err(|_| {
             // Nobody gets its handle. If it stays, readers ignore it all the same.
             let _ = self.disk.remove_file(&path);
         })?;
@@ -267,6 +315,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
 
     fn abort_unfinished(&mut self) -> Result<(), BoxError> {
         self.open.clear();
+        self.begun = None;
         for transaction in self.files(PENDING)? {
             let path = self.pending(&transaction);
             // It shows nothing and its name never comes again, so it is no reason not to start.

@@ -45,9 +45,10 @@ const SPEAK_OF_ROOTS: [(&str, &str); 19] = [
 ];
 
 /// The files in which an event type is forgotten and found again, with the reason.
-const SPEAK_OF_ANY: [(&str, &str); 10] = [
+const SPEAK_OF_ANY: [(&str, &str); 11] = [
     ("src/api/output.rs", "an event for a side output finds the batch of its type"),
     ("src/api/side_output.rs", "side outputs of several types stand in one list"),
+    ("src/api/weight.rs", "knows the length of some types"),
     ("src/connectors/event_log/instance.rs", "asks an error what it is"),
     ("src/error.rs", "what a panic carries"),
     ("src/executor/named_call.rs", "asks an error what it is"),

@@ -145,3 +145,33 @@ fn events_of_a_transaction_that_could_not_be_prepared_do_not_go_out_with_the_nex
     assert_eq!(disk.read(&sink.committed(&handle)).unwrap(), b"2\n");
     assert_eq!(disk.list(Path::new("/out")).unwrap().len(), 1);
 }
+
+/// Each event is more than a transaction holds in memory, so its file is written event by event.
+#[test]
+fn a_large_transaction_is_written_as_it_comes_and_an_event_that_failed_is_not_in_it() {
+    let event_bytes = IN_MEMORY + 10;
+    let mut shown = Vec::new();
+    for healthy in 0..10 {
+        let disk = SimulatedDisk::new();
+        let encode = move |n: &u8, file: &mut Vec<u8>| file.extend(vec![*n; event_bytes]);
+        let mut sink = TransactionalFiles::factory_on(Arc::new(disk.clone()), "/out", encode)();
+        sink.setup(&instance(1)).unwrap();
+        disk.fail(DiskFailures { after: healthy, times: 1, ..DiskFailures::default() });
+        let taken: Vec<u8> = (0..4).filter(|n| sink.write(*n).is_ok()).collect();
+        assert!(sink.open.len() < IN_MEMORY + event_bytes);
+        let prepared = sink.prepare(Transaction::new(ExecutionId(1), CheckpointId(1)));
+        disk.fail(DiskFailures { times: 0, ..DiskFailures::default() });
+        match prepared {
+            Ok(handle) => {
+                let handle = handle.unwrap();
+                sink.commit(handle).unwrap();
+                let bytes = disk.read(&sink.committed(&handle)).unwrap();
+                let expected: Vec<_> = taken.iter().map(|n| vec![*n; event_bytes]).collect();
+                assert!(bytes == expected.concat(), "{healthy}: {} events", taken.len());
+                shown.push(taken.len());
+            }
+            Err(_) => assert_eq!(disk.list(Path::new("/out")).unwrap(), [], "{healthy}"),
+        }
+    }
+    assert!(shown.contains(&3) && shown.contains(&4), "{shown:?}");
+}
