@@ -94,16 +94,16 @@ impl<T> SourceOutput<T> {
     #[inline]
     pub(crate) fn weigh(&mut self, heap_bytes: usize) {
         self.bytes = self.bytes.saturating_add(heap_bytes);
+        if self.bytes >= BYTES_MAX {
+            self.room = 0;
+        }
     }
 
     /// How many more events are welcome before the call returns. A hint; emitting more is allowed and is
     /// kept.
     #[inline]
     pub fn room(&self) -> usize {
-        match self.bytes >= BYTES_MAX {
-            true => 0,
-            false => self.room.saturating_sub(self.events.len()),
-        }
+        self.room.saturating_sub(self.events.len())
     }
 
     /// A record that was read and is no event that the job can work on. It counts as an event that was
