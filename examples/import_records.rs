@@ -119,7 +119,7 @@ fn main() -> Result<(), BoxError> {
 
     let job = Job::new("import");
     let rows = job.from_iter("rows", || ROWS.lines().map(String::from));
-    rows.dead_letters(move || Rejected(Arc::clone(&rejected)));
+    rows.dead_letter_sink(move || Rejected(Arc::clone(&rejected)));
     rows.try_map(parse).named("parse").idempotent_sink("people", move || Upsert {
         database: Arc::clone(&people),
         open: Vec::new(),

@@ -110,7 +110,7 @@ pub enum Refused {
     },
     /// A side output is read that the component has not declared.
     #[error(
-        "\"{component}\" has no side output \"{side_output}\": an operator lists those it has in `SIDE_OUTPUTS`, sources and sinks have none"
+        "\"{component}\" has no side output \"{side_output}\": an operator lists those it has in `SIDE_OUTPUTS`, sources have one for bad records, and sinks have none"
     )]
     SideOutputNotDeclared {
         /// The component.
@@ -142,8 +142,24 @@ pub enum Refused {
         /// How many instances it was to have.
         instances: usize,
     },
-    /// Sinks for dead letters hang on something that is not a source.
-    #[error("dead letters are events of a source, and \"{component}\" is none")]
+    /// The dead letters of a component are read that makes none.
+    #[error(
+        "\"{component}\" makes no dead letters to be read: an operator or sink does that with `on_error(OnError::DeadLetter)`"
+    )]
+    NoDeadLetters {
+        /// The component.
+        component: String,
+    },
+    /// A component makes dead letters and nothing reads them: they would vanish.
+    #[error(
+        "nothing reads the dead letters of \"{component}\": connect its `dead_letters()` to an operator or a sink"
+    )]
+    DeadLettersUnread {
+        /// The component.
+        component: String,
+    },
+    /// A sink for dead letters was given to something that is not a source.
+    #[error("a sink for dead letters takes events of a source, and \"{component}\" is none")]
     DeadLettersNotOfSource {
         /// The component.
         component: String,

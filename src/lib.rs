@@ -126,10 +126,12 @@ pub mod pieces;
 pub mod storage;
 pub mod testkit;
 
+pub use api::bad_record::{BadRecord, RawRecord};
 pub use api::collector::Collector;
 pub use api::dead_letter::DeadLetter;
 pub use api::event::Event;
 pub use api::instance::Instance;
+pub use api::on_error::OnError;
 pub use api::operator::{Operator, StatefulOperator};
 pub use api::output::Output;
 pub use api::side_output::{DeclaredOutput, SideOutput};

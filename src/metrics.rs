@@ -133,7 +133,8 @@ pub struct InstanceMetrics {
     pub held: u64,
     /// Events that a source emitted again.
     pub replayed: u64,
-    /// Events of a source that failed too often.
+    /// Dead letters: events that failed at a component that makes some of them, bad records of a source that
+    /// are read, and events of a source that failed too often.
     pub dead_lettered: u64,
     /// Times the instance was built anew in place.
     pub restarts: u64,

@@ -97,6 +97,8 @@ pub(crate) struct TakenBack {
     pub(crate) first_output: usize,
     /// If it did more than emit: its ordinal, and its first timer.
     pub(crate) more: Option<(u64, usize)>,
+    /// Whether it was deferred, so that a token may still be answered.
+    pub(crate) deferred: bool,
 }
 
 /// The first output of events of which nothing is left behind if they fail.
@@ -130,6 +132,11 @@ impl Accounts {
 
     pub(crate) fn copies(&self) -> u32 {
         self.copies
+    }
+
+    /// Whether events have roots.
+    pub(crate) fn tracked(&self) -> bool {
+        self.desk.tracked
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
@@ -335,7 +342,7 @@ impl Accounts {
     pub(crate) fn take_back(&mut self, cause: &Cause) -> TakenBack {
         let first_output = self.current.first_output;
         if self.current.doing == Doing::Emitting {
-            return TakenBack { first_output, more: None };
+            return TakenBack { first_output, more: None, deferred: false };
         }
         self.current.doing = Doing::Emitting;
         let own = self.current.deferred.take();
@@ -349,7 +356,8 @@ impl Accounts {
                 _ => deferred.take_back(cause.clone()),
             }
         }
-        TakenBack { first_output, more: Some((self.current.ordinal, self.current.first_timer)) }
+        let more = Some((self.current.ordinal, self.current.first_timer));
+        TakenBack { first_output, more, deferred: own.is_some() }
     }
 
     fn fail_anchored_from(&mut self, first_output: usize, cause: &Cause) {

@@ -1,18 +1,33 @@
-//! [`DeadLetter`]: an event that failed too often.
+//! [`DeadLetter`]: an event that failed and is not tried again.
 
+use crate::api::event::Event;
+use crate::api::side_output::SideOutput;
 use crate::error::Failure;
 
-/// An event that failed as often as the guarantee allows, with the last failure.
+/// An event that failed and is not tried again, with its last failure. There are two ways to become one.
 ///
-/// Goes to the sink given by [`Stream::dead_letters`](crate::Stream::dead_letters); without one it
-/// is traced as an error and counted.
+/// An operator or sink with [`OnError::DeadLetter`](crate::OnError::DeadLetter) makes one of every event for which it
+/// returns an error. It is an event of the stream [`Stream::dead_letters`](crate::Stream::dead_letters) and travels
+/// as any other: under every guarantee, to any operator or sink, as part of the same checkpoint.
+///
+/// At-least-once with the acknowledger makes one of every event of a source that failed as often as it allows, and
+/// gives it to the sink of [`Stream::dead_letter_sink`](crate::Stream::dead_letter_sink); without one it is traced
+/// as an error and counted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetter<T> {
-    /// The event as its source emitted it.
+    /// The event: as the component was given it, or as its source emitted it.
     pub event: T,
     /// Who failed on it last, and what that one said.
     pub failure: Failure,
-    /// How often it was tried.
+    /// How often it was tried; 1 if its component makes dead letters, since that does not try again.
     pub attempts: u32,
 }
+
+impl<T: Event> DeadLetter<T> {
+    /// The side output of a component that takes events of this type and makes dead letters of those that fail.
+    pub(crate) const OUTPUT: SideOutput<Self> = SideOutput::new(DEAD_LETTERS);
+}
+
+/// The name of the side output for dead letters.
+pub(crate) const DEAD_LETTERS: &str = "dead letters";

@@ -6,10 +6,12 @@
 
 pub(crate) mod accounts;
 pub(crate) mod apply_loop;
+pub(crate) mod bad_record;
 pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod event;
 pub(crate) mod instance;
+pub(crate) mod on_error;
 pub(crate) mod operator;
 pub(crate) mod output;
 pub(crate) mod side_output;

@@ -20,7 +20,7 @@ use crate::time::EventTime;
 ///
 /// `Ok(())` from `apply` acknowledges the event, `Err` fails it: what it emitted for that event is
 /// taken back, and the guarantee decides what follows (drop and count, replay, go back to a
-/// checkpoint). A panic is a failure too; after it the value is dropped and built anew by its
+/// checkpoint), unless the component makes dead letters ([`Stream::on_error`](crate::Stream::on_error)). A panic is a failure too; after it the value is dropped and built anew by its
 /// factory.
 ///
 /// ```

@@ -7,10 +7,12 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::api::accounts::{Accounts, Desk};
+use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
-use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents, SideOutput};
+use crate::api::side_output::{DeclaredOutput, STAYS, SideEvents, SideOutput};
 use crate::api::token::Token;
 use crate::error::Cause;
+use crate::id::Root;
 
 /// What an operator emits into: in `on_timer`, `on_watermark` and `finish`, and, as part of a
 /// [`Collector`](crate::Collector), in `apply`.
@@ -112,7 +114,7 @@ impl<T> Output<T> {
     pub fn emit_to<E: Event>(&mut self, output: SideOutput<E>, event: E) {
         let ordinal = self.accounts.begin_side_effects(self.timers.len());
         let read = self.sides.iter_mut().find(|side| side.name() == output.name);
-        let batch = read.and_then(|side| side.as_any().downcast_mut::<SideBatch<E>>());
+        let batch = read.and_then(|side| side.batch_of::<E>());
         match batch {
             Some(batch) => {
                 let root = self.accounts.emit_aside(batch.copies);
@@ -190,6 +192,16 @@ impl<T> Output<T> {
         self.timers.push(TimerRequest::Cancel(tag));
     }
 
+    /// Emits the dead letter of an event whose own outputs have been taken back; how many deliveries it makes.
+    pub(crate) fn emit_dead_letter<E: Event>(&mut self, letter: DeadLetter<E>, root: Root) -> u32 {
+        let output = self.sides.iter_mut().find(|side| side.name() == DeadLetter::<E>::OUTPUT.name);
+        let batch = output
+            .and_then(|side| side.batch_of::<DeadLetter<E>>())
+            .expect("the plan refuses dead letters that nothing reads as what they are");
+        batch.push(letter, self.accounts.tracked().then_some(root), STAYS);
+        batch.copies
+    }
+
     /// How many events have been emitted on the main output and not been handed on.
     pub(crate) fn emitted(&self) -> usize {
         self.events.len()
@@ -219,14 +231,15 @@ impl<T> Output<T> {
         self.accounts.end_tracked(self.events.len());
     }
 
-    /// Takes back what the event at hand emitted.
-    pub(crate) fn take_back(&mut self, cause: &Cause) {
+    /// Takes back what the event at hand emitted. Whether the event was deferred.
+    pub(crate) fn take_back(&mut self, cause: &Cause) -> bool {
         let taken_back = self.accounts.take_back(cause);
         self.events.truncate(taken_back.first_output);
         if let Some((ordinal, first_timer)) = taken_back.more {
             self.sides.iter_mut().for_each(|side| side.take_back(ordinal));
             self.timers.truncate(first_timer);
         }
+        taken_back.deferred
     }
 }
 

@@ -100,6 +100,16 @@ pub(crate) trait SideEvents {
     fn take_back(&mut self, ordinal: u64);
 }
 
+impl dyn SideEvents {
+    /// Itself, with its event type, if it is a side output of that type.
+    pub(crate) fn batch_of<T: 'static>(&mut self) -> Option<&mut SideBatch<T>> {
+        self.as_any().downcast_mut()
+    }
+}
+
+/// The ordinal of what stays although the event at hand fails: no event has it.
+pub(crate) const STAYS: u64 = u64::MAX;
+
 /// What has been emitted on one side output.
 pub(crate) struct SideBatch<T> {
     name: &'static str,

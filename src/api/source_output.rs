@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::api::bad_record::RawRecord;
 use crate::error::{BoxError, Cause};
 use crate::time::EventTime;
 
@@ -45,6 +46,9 @@ pub(crate) enum Rejected<T> {
     Event(T, Cause),
     /// It fails, and no event can stand for it.
     Record(Cause),
+    /// It is a bad record where the job reads these. Otherwise it fails, and the event stands for it, if there is
+    /// one.
+    Raw(RawRecord, Option<T>, Cause),
     /// It is dropped under every guarantee.
     Skipped(Cause),
 }
@@ -138,6 +142,60 @@ impl<T> SourceOutput<T> {
     /// ```
     pub fn reject(&mut self, event: T, error: impl Into<BoxError>) {
         self.rejected.push(Rejected::Event(event, Cause::error(error)));
+    }
+
+    /// As [`reject`](SourceOutput::reject), with the bytes and the position of the record. If the job reads the bad
+    /// records of the source ([`Stream::bad_records`](crate::Stream::bad_records)) the record is an event of that
+    /// stream, under every guarantee, and has not failed. Otherwise it fails as by `reject` if an `event` can stand
+    /// for it, and as by [`fail_record`](SourceOutput::fail_record) if none can.
+    ///
+    /// ```
+    /// use streamwork::{BoxError, Guarantee, Instance, Job, Next, RawRecord, SourceOutput, StatefulSource};
+    ///
+    /// const FRAMES: [&[u8]; 3] = [b"20.5", b"\xff", b"21"];
+    ///
+    /// struct Frames(u64);
+    ///
+    /// impl StatefulSource for Frames {
+    ///     type Out = String;
+    ///     type State = u64;
+    ///     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+    ///         self.0 = state.unwrap_or(0);
+    ///         Ok(())
+    ///     }
+    ///     fn get_events(&mut self, out: &mut SourceOutput<String>) -> Result<Next, BoxError> {
+    ///         while let Some(bytes) = FRAMES.get(self.0 as usize) {
+    ///             match String::from_utf8(bytes.to_vec()) {
+    ///                 Ok(text) => out.emit(text),
+    ///                 Err(error) => {
+    ///                     let record = RawRecord { split: "frames".into(), offset: self.0, bytes: bytes.to_vec() };
+    ///                     out.reject_record(record, None, error);
+    ///                 }
+    ///             }
+    ///             self.0 += 1;
+    ///         }
+    ///         Ok(Next::End)
+    ///     }
+    ///     fn state(&self) -> u64 {
+    ///         self.0
+    ///     }
+    /// }
+    ///
+    /// let job = Job::new("frames");
+    /// let frames = job.stateful_source("frames", || Frames(0));
+    /// frames.for_each(|text| println!("{text}"));
+    /// frames.bad_records().for_each(|bad| println!("{:?}: {}", bad.record.bytes, bad.failure)).named("bad");
+    /// let metrics = job.run(Guarantee::default())?.metrics;
+    /// assert_eq!(metrics.sum("bad", |m| m.delivered), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reject_record(
+        &mut self,
+        record: RawRecord,
+        event: Option<T>,
+        error: impl Into<BoxError>,
+    ) {
+        self.rejected.push(Rejected::Raw(record, event, Cause::error(error)));
     }
 
     /// As [`reject`](SourceOutput::reject), for a record for which no event can stand. There is no dead

@@ -20,7 +20,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnBadRecord {
-    /// It is an event that fails. Under at-most-once it is dropped, counted and told to the hook. Under
+    /// Where the job reads [`Stream::bad_records`](crate::Stream::bad_records) it is an event of that stream, with its
+    /// bytes and its position, under every guarantee. Elsewhere it is an event that fails. Under at-most-once it is dropped, counted and told to the hook. Under
     /// at-least-once with the acknowledger a line is a dead letter at once, with what can be read of it; a
     /// record of the event log, for which no event can stand, ends the job. Under guarantees by checkpoints
     /// it ends the job. The error says where the record lies.

@@ -2,7 +2,7 @@
 //! knows instances by number and knows nothing of streams or types.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::api::instance::Instance;
 use crate::channel::budget::Budget;
@@ -296,13 +296,16 @@ impl Execution {
         let restored = self.restored.clone().filter(|_| !is_anew);
         let names = restored.iter().flat_map(|manifest| splits_of(manifest, &component));
         let splits = Splits::restored(of.parallelism, names.map(str::to_owned));
-        let store = self.store.clone();
+        // What is shared may outlive the execution, and must not keep its store from the next one.
+        let store = self.store.as_ref().map(Arc::downgrade);
         let ahead = matches!(self.terms.sources, SourceTerms::WriteAhead);
         let is_first_run = restored.is_none();
         let splits = Arc::new(Mutex::new(splits));
         let known = Arc::clone(&splits);
         let stored: Stored = Arc::new(move |split| {
             let name = PartName::of(&*component, "", Unit::Split(split.to_owned()));
+            let open = |store: &Weak<_>| store.upgrade().ok_or("the execution is over");
+            let store: Option<Arc<dyn CheckpointStore>> = store.as_ref().map(open).transpose()?;
             match (&store, &restored) {
                 (Some(store), _) if ahead && !is_anew => Ok(store.read_position(&name)?),
                 (Some(_), Some(_)) if !ahead && known.lock().has_been_gone(split) => Ok(None),

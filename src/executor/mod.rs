@@ -10,6 +10,7 @@
 //! An instance is a step machine that never waits; a [`host`] carries it: [`threads`] in production,
 //! a seeded loop in a simulation.
 
+pub(crate) mod bad_records;
 pub(crate) mod blueprint;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod component;

@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::bad_record::OF_SOURCES;
+use crate::api::on_error::OnError;
 use crate::api::side_output::DeclaredOutput;
 use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
@@ -44,6 +46,8 @@ pub(crate) struct NodeSpec {
     pub(crate) scope: StateScope,
     /// What its state is turned into bytes with, if that is chosen for it alone.
     pub(crate) codec: Option<StateCodec>,
+    /// What follows an error of `apply` or `write`.
+    pub(crate) on_error: OnError,
     /// A factory of places for dead letters of its event type.
     pub(crate) letters: Option<AnyLetters>,
     /// The numbers of the edges that lead to it, and of those that lead away.
@@ -146,6 +150,7 @@ impl Graph {
             ignored: false,
             scope: StateScope::NoState,
             codec: None,
+            on_error: OnError::default(),
             letters: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -195,6 +200,18 @@ impl Graph {
         self.edges.push(edge);
     }
 
+    /// Chooses what follows an error of this component.
+    pub(crate) fn on_error(&mut self, node: usize, choice: OnError) {
+        let NodeSpec { name, kind, on_error, .. } = &mut self.nodes[node];
+        *on_error = choice;
+        if let NodeKind::Source(_) = kind {
+            let reason = format!(
+                "\"{name}\" is a source, which is given no events: read its `bad_records()`, or set this on a component behind it"
+            );
+            self.refuse("on_error", reason);
+        }
+    }
+
     pub(crate) fn edges_to(&self, node: usize) -> impl Iterator<Item = &EdgeSpec> {
         self.nodes[node].inputs.iter().map(|number| &self.edges[*number])
     }
@@ -204,8 +221,17 @@ impl NodeKind {
     /// Its outputs beside the main one.
     pub(crate) fn side_outputs(&self) -> &'static [DeclaredOutput] {
         match self {
-            Self::Source(_) | Self::Sink(..) => &[],
+            Self::Source(_) => OF_SOURCES,
             Self::Operator(maker) => maker.side_outputs,
+            Self::Sink(..) => &[],
+        }
+    }
+
+    /// The output of an operator or sink for the events that fail, if it makes dead letters of them.
+    pub(crate) fn dead_letters(&self) -> Option<&DeclaredOutput> {
+        match self {
+            Self::Source(_) => None,
+            Self::Operator(maker) | Self::Sink(_, maker) => Some(&maker.dead_letters),
         }
     }
 

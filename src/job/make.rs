@@ -8,9 +8,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::api::accounts::Desk;
+use crate::api::bad_record::{BadRecord, RawRecord};
 use crate::api::collector::Collector;
+use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::on_error::OnError;
 use crate::api::output::Output;
 use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents};
 use crate::api::source::{Source, StatefulSource};
@@ -31,6 +34,7 @@ use crate::checkpoint::{CodecError, CodecId, EncodedState};
 use crate::delivery::account::source_side;
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Cause, Failure, Permanent};
+use crate::executor::bad_records::{EventOrBadRecord, Fork, WithBadRecords};
 use crate::executor::blueprint::{Execution, StateShape};
 use crate::executor::component::Component;
 use crate::executor::instance::{Mailbox, Step};
@@ -60,6 +64,7 @@ pub(crate) struct Site<'a> {
     pub(crate) number: usize,
     /// What its state is turned into bytes with.
     pub(crate) codec: CodecId,
+    pub(crate) on_error: OnError,
 }
 
 /// What an instance's outputs lead to.
@@ -202,6 +207,8 @@ type MakeSource =
 pub(crate) struct OperatorMaker {
     pub(crate) state: fn(Commits) -> StateShape,
     pub(crate) side_outputs: &'static [DeclaredOutput],
+    /// The side output for the events that fail, if it makes dead letters of them.
+    pub(crate) dead_letters: DeclaredOutput,
     pub(crate) stage: Arc<MakeStage>,
     pub(crate) instance: Arc<MakeInstance>,
 }
@@ -233,6 +240,7 @@ where
             injected: site.execution.injected.clone(),
             codec: site.codec,
             watermark: site.execution.watermark_of(&site.instance),
+            on_error: site.on_error,
         };
         let state = site.execution.state_of(&site.instance)?;
         let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
@@ -258,6 +266,7 @@ where
     OperatorMaker {
         state: C::state_shape,
         side_outputs: C::SIDE_OUTPUTS,
+        dead_letters: DeadLetter::<C::In>::OUTPUT.declared(),
         stage: Arc::new(stage),
         instance: Arc::new(instance),
     }
@@ -310,7 +319,7 @@ fn source<C: SourceComponent + 'static>(
             Err(payload) => return Err(failed(Cause::panic(payload))),
         };
         let factory = Arc::clone(&factory);
-        start_source(site, outputs, letters, start, Box::new(move || factory()))
+        build_source(site, outputs, letters, start, move || factory())
     };
     source_maker::<C>(make)
 }
@@ -324,7 +333,7 @@ pub(crate) fn of_splits<S: SplitSource>(
         let (shared, factory) = (sharing.of(site), Arc::clone(&factory));
         let name = site.instance.name.clone();
         let build = move || SplitComponent::new(factory(), name.clone(), shared.clone());
-        start_source(site, outputs, letters, (None, None), Box::new(build))
+        build_source(site, outputs, letters, (None, None), build)
     };
     source_maker::<SplitComponent<S>>(make)
 }
@@ -369,25 +378,65 @@ fn failure(site: &Site<'_>, callback: &'static str, cause: Cause) -> Failure {
     Failure { instance: site.instance.name.clone(), callback, cause }
 }
 
-/// Builds a source instance that begins there.
-fn start_source<C: SourceComponent + 'static>(
+/// Builds a source instance that begins there. What it is made of depends on whether the job reads its bad records.
+fn build_source<C: SourceComponent + 'static>(
     site: &Site<'_>,
     outputs: Outputs,
     letters: Option<AnyLetters>,
+    start: StartingPoint<C::State>,
+    factory: impl Fn() -> C + 'static,
+) -> Result<Box<dyn Step>, Failure> {
+    let events = join::<C::Out>(outputs.main);
+    let letters = letters_of::<C::Out>(site, letters)?;
+    let Some(bad_records) = outputs.sides.into_iter().next() else {
+        return start_source(site, events, letters, start, Box::new(factory));
+    };
+    let counters = site.execution.counters(&site.instance.name);
+    let fork = Box::new(Fork::new(events, bad_records, counters));
+    let name = site.instance.name.clone();
+    let factory = move || WithBadRecords::new(factory(), name.clone());
+    start_source(site, fork, letters.map(of_events), start, Box::new(factory))
+}
+
+/// The place for dead letters of this source, if it has one.
+fn letters_of<T: Event>(
+    site: &Site<'_>,
+    letters: Option<AnyLetters>,
+) -> Result<Option<Letters<T>>, Failure> {
+    let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<T>>().cloned());
+    let letters = letters.map(|make| make(&site.instance)).transpose();
+    letters.map_err(|error| failure(site, "dead letters", Cause::error(error)))
+}
+
+/// A place for dead letters that takes those of events only: of a bad record that failed too often at what reads it
+/// there is no event.
+fn of_events<T: Event>(mut letters: Letters<T>) -> Letters<EventOrBadRecord<T>> {
+    Box::new(move |DeadLetter { event, failure, attempts }| match event {
+        Ok(event) => letters(DeadLetter { event, failure, attempts }),
+        Err(bad) => {
+            let BadRecord { record: RawRecord { split, offset, .. }, .. } = *bad;
+            tracing::error!(%failure, attempts, split, offset, "a bad record is given up");
+            Ok(())
+        }
+    })
+}
+
+/// Starts a source instance in front of this stage.
+fn start_source<C: SourceComponent + 'static>(
+    site: &Site<'_>,
+    stage: Box<dyn Push<C::Out>>,
+    letters: Option<Letters<C::Out>>,
     (state, start): StartingPoint<C::State>,
     factory: Box<dyn Fn() -> C>,
 ) -> Result<Box<dyn Step>, Failure> {
     let execution = site.execution;
     let (terms, account) = (&execution.terms, &execution.account);
     let side = source_side(terms, account, site.number, C::bytes_of, start);
-    let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<C::Out>>().cloned());
-    let letters = letters.map(|make| make(&site.instance)).transpose();
-    let letters = letters.map_err(|error| failure(site, "dead letters", Cause::error(error)))?;
     let parts = SourceParts {
         instance: site.instance.clone(),
         counters: execution.counters(&site.instance.name),
         output: SourceOutput::new(),
-        stage: join::<C::Out>(outputs.main),
+        stage,
         side,
         letters,
         store: execution.store.clone(),

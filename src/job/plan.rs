@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::dead_letter::DEAD_LETTERS;
 use crate::api::instance::Instance;
+use crate::api::on_error::OnError;
+use crate::api::side_output::DeclaredOutput;
 use crate::channel::key::KEY_GROUPS;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::Bound;
@@ -91,6 +94,7 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
         return Err(Refused::NoSource { job: graph.name.clone() });
     }
     check_side_outputs(graph)?;
+    check_dead_letters(graph)?;
     for node in &graph.nodes {
         let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
         if !ends && node.outputs.is_empty() {
@@ -132,9 +136,11 @@ fn check_side_outputs(graph: &Graph) -> Result<(), Refused> {
         let Some(name) = edge.side_output else { continue };
         let from = &graph.nodes[edge.from];
         let (component, side_output) = (from.name.clone(), name.to_owned());
-        let declared = from.kind.side_outputs();
-        let Some(declared) = declared.iter().find(|declared| declared.name == name) else {
-            return Err(Refused::SideOutputNotDeclared { component, side_output });
+        let Some(declared) = declared_output(from, name) else {
+            return Err(match name == DEAD_LETTERS {
+                true => Refused::NoDeadLetters { component },
+                false => Refused::SideOutputNotDeclared { component, side_output },
+            });
         };
         let ((emitted, declared), (read, read_as)) =
             (declared.event_type(), edge.maker.event_type());
@@ -145,6 +151,23 @@ fn check_side_outputs(graph: &Graph) -> Result<(), Refused> {
                 declared,
                 read_as,
             });
+        }
+    }
+    Ok(())
+}
+
+/// The side output of a component by this name: one that it declares, or that for dead letters if it makes some.
+fn declared_output<'a>(of: &'a NodeSpec, name: &str) -> Option<&'a DeclaredOutput> {
+    let dead_letters = of.kind.dead_letters().filter(|_| of.on_error == OnError::DeadLetter);
+    dead_letters.into_iter().chain(of.kind.side_outputs()).find(|declared| declared.name == name)
+}
+
+/// Dead letters that nothing reads would vanish.
+fn check_dead_letters(graph: &Graph) -> Result<(), Refused> {
+    for node in graph.nodes.iter().filter(|node| node.on_error == OnError::DeadLetter) {
+        let mut outputs = node.outputs.iter().map(|edge| &graph.edges[*edge]);
+        if !outputs.any(|edge| edge.side_output == Some(DEAD_LETTERS)) {
+            return Err(Refused::DeadLettersUnread { component: node.name.clone() });
         }
     }
     Ok(())
@@ -250,6 +273,7 @@ pub(super) struct PlannedNode {
     pub(super) parallelism: usize,
     /// The component at the head of its threads.
     pub(super) head: usize,
+    on_error: OnError,
     letters: Option<AnyLetters>,
     /// The numbers of the edges that lead away from it.
     outputs: Vec<usize>,
@@ -339,6 +363,7 @@ impl Layout {
                 },
                 parallelism: parallelism[number],
                 head: fused_to.map_or(number, |edge| nodes[edge.from].head),
+                on_error: node.on_error,
                 letters: node.letters.clone(),
                 outputs: node.outputs.clone(),
                 state,
@@ -588,6 +613,7 @@ impl Building<'_> {
             },
             number: self.number,
             codec: self.layout.nodes[node].codec,
+            on_error: self.layout.nodes[node].on_error,
         }
     }
 }

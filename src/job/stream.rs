@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::api::bad_record::{BAD_RECORDS, BadRecord};
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::on_error::OnError;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::side_output::SideOutput;
 use crate::api::sink::{IdempotentSink, Sink, SinkKind, TransactionalSink};
@@ -708,8 +710,84 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
+    /// What follows when the operator before returns an error from `apply`; see [`OnError`]. Default: what the
+    /// guarantee says. Set it at the operator, and read the events that fail with
+    /// [`dead_letters`](Stream::dead_letters). Refused for a source, and where nothing reads the dead letters.
+    ///
+    /// The engine then clones every event before the operator takes it. What the event emitted before it failed is
+    /// taken back, with its timers; what it changed in the state of the operator is not, so let `apply` look before it
+    /// changes anything. An event for which `apply` called [`defer`](crate::Collector::defer) fails as the guarantee
+    /// says, since a token may still be answered: call it when nothing can fail any more.
+    ///
+    /// ```
+    /// use streamwork::{ExactlyOnce, Job, LinesSource, OnError};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let (path, store) = (directory.path().join("numbers"), directory.path().join("store"));
+    /// # std::fs::write(&path, "1\nx\n3\n")?;
+    /// let job = Job::new("numbers");
+    /// let lines = job.lines("lines", LinesSource::new(&path));
+    /// let numbers = lines.try_map(|line| Ok(line.parse::<u64>()?)).named("parse").on_error(OnError::DeadLetter);
+    /// numbers.for_each(|n| println!("{n}")).named("numbers");
+    /// numbers
+    ///     .dead_letters::<String>()
+    ///     .for_each(|letter| println!("{:?}: {}", letter.event, letter.failure))
+    ///     .named("failed");
+    ///
+    /// // One line fails, and the job neither goes back nor ends for it.
+    /// let metrics = job.run(ExactlyOnce::checkpoints_in(&store))?.metrics;
+    /// assert_eq!(metrics.sum("numbers", |m| m.delivered), 2);
+    /// assert_eq!(metrics.sum("failed", |m| m.delivered), 1);
+    /// assert_eq!(metrics.restarts, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_error(&self, choice: OnError) -> Self {
+        let mut graph = self.graph.lock();
+        self.origins.iter().for_each(|origin| graph.on_error(origin.node, choice));
+        drop(graph);
+        self.clone()
+    }
+
+    /// The events that failed in the operator before, which is one with [`OnError::DeadLetter`]: each as that operator
+    /// was given it, with its error. `E` is the type of the events that the operator takes; the job is refused if it
+    /// is another.
+    ///
+    /// A stream like any other: a dead letter belongs to the same checkpoint as the outputs of the events around
+    /// it, and under at-least-once its event is acknowledged when the dead letter has been handled. So a transactional
+    /// sink has each exactly once under exactly-once. Options that were set on this stream go along, as by
+    /// [`side_output`](Stream::side_output). See [`on_error`](Stream::on_error) for an example.
+    pub fn dead_letters<E: Event>(&self) -> Stream<DeadLetter<E>> {
+        self.side_output(DeadLetter::OUTPUT)
+    }
+
+    /// The records of the source before that are no events, with their bytes and their position: those that it gives
+    /// to [`SourceOutput::reject_record`](crate::SourceOutput::reject_record), as the sources of lines and of event
+    /// logs do. Reading them is the choice: they do not fail then, under any guarantee, and a bad record belongs to the
+    /// same checkpoint as the events around it. Refused for anything but a source.
+    ///
+    /// ```
+    /// use streamwork::{ExactlyOnce, Job, LinesSource};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let (path, store) = (directory.path().join("lines"), directory.path().join("store"));
+    /// std::fs::write(&path, b"one\n\xff\xff\nthree\n")?;
+    /// let job = Job::new("lines");
+    /// let lines = job.lines("lines", LinesSource::new(&path));
+    /// lines.for_each(|line| println!("{line}")).named("good");
+    /// lines.bad_records().for_each(|bad| println!("{}: {:?}", bad.record.offset, bad.record.bytes)).named("bad");
+    ///
+    /// let metrics = job.run(ExactlyOnce::checkpoints_in(&store))?.metrics;
+    /// assert_eq!(metrics.sum("good", |m| m.delivered), 2);
+    /// assert_eq!(metrics.sum("bad", |m| m.delivered), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn bad_records(&self) -> Stream<BadRecord> {
+        self.side_output(BAD_RECORDS)
+    }
+
     /// Sends events of this source that have failed too often to a sink, under a
-    /// guarantee that replays: as often as its `attempts_max` says.
+    /// guarantee that replays: as often as its `attempts_max` says. The sink stands outside the job: for a stream of
+    /// the events that fail in one operator, under every guarantee, see [`on_error`](Stream::on_error).
     ///
     /// ```
     /// use streamwork::{BoxError, DeadLetter, Guarantee, Job, Sink};
@@ -725,13 +803,13 @@ impl<T: Event> Stream<T> {
     ///
     /// let job = Job::new("poison");
     /// let numbers = job.from_iter("numbers", || 0..10_u32);
-    /// numbers.dead_letters(|| Graveyard);
+    /// numbers.dead_letter_sink(|| Graveyard);
     /// numbers.try_map(|n| if n == 7 { Err("poison".into()) } else { Ok(n) }).for_each(|_| ());
     /// let report = job.run(Guarantee::default())?;
     /// assert_eq!(report.metrics.sum("numbers", |m| m.dead_lettered), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn dead_letters<S: Sink<In = DeadLetter<T>>>(
+    pub fn dead_letter_sink<S: Sink<In = DeadLetter<T>>>(
         &self,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) {
@@ -793,6 +871,30 @@ impl Placed {
     pub fn own_thread(self) -> Self {
         self.graph.lock().nodes[self.node].own_thread = true;
         self
+    }
+
+    /// As [`Stream::on_error`], for an error of `write`. Only for a sink whose `write` leaves nothing of an event
+    /// behind for which it returns an error: such an event is not written again, and nothing is rolled back.
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// use streamwork::OnError;
+    /// let job = Job::new("example");
+    /// let numbers = job.from_iter("numbers", || 0..9_u64);
+    /// let small = |n| if n < 8 { Ok(println!("{n}")) } else { Err("too large".into()) };
+    /// let written = numbers.try_for_each(small).on_error(OnError::DeadLetter);
+    /// written.dead_letters::<u64>().for_each(|letter| println!("{}: {}", letter.event, letter.failure));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_error(self, choice: OnError) -> Self {
+        self.graph.lock().on_error(self.node, choice);
+        self
+    }
+
+    /// As [`Stream::dead_letters`]: the events for which the `write` of the sink returned an error.
+    pub fn dead_letters<E: Event>(&self) -> Stream<DeadLetter<E>> {
+        Stream::<()>::of(Arc::clone(&self.graph), self.node).side_output(DeadLetter::OUTPUT)
     }
 
     /// Renames the sink.

@@ -117,6 +117,8 @@ pub enum LogError {
         partition: u32,
         /// The record's offset; reading on from the next one is possible.
         offset: Offset,
+        /// The record's bytes, as they are in the log.
+        bytes: Vec<u8>,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },

@@ -158,6 +158,7 @@ impl PartitionReader {
                         return Err(LogError::Decode {
                             partition: self.dir.number,
                             offset,
+                            bytes: payload.to_vec(),
                             source,
                         });
                     }

@@ -17,7 +17,7 @@ use streamwork::{
 
 use crate::memory_disk::MemoryDisk;
 use crate::tier;
-use crate::world::{EVENTS, Fault, Kind, World, assert_promised, run};
+use crate::world::{EVENTS, Fault, Kind, Shape, World, assert_promised, run};
 
 /// Every callback, by the component that a failure is laid to, and whether it can return an error.
 const CALLBACKS: [(&str, &str, bool); 36] = [
@@ -74,11 +74,26 @@ const OF_SPLITS: [(&str, &str, bool); 11] = [
     ("source", "drop", false),
 ];
 
+/// Those that meet dead letters of an operator: where these come from, and their sink.
+const OF_DEAD_LETTERS: [(&str, &str, bool); 11] = [
+    ("work", "apply", true),
+    ("work", "on_timer", true),
+    ("work", "state", false),
+    ("ledger", "write", true),
+    ("aside", "factory", false),
+    ("aside", "setup", true),
+    ("aside", "write", true),
+    ("aside", "prepare", true),
+    ("aside", "commit", true),
+    ("aside", "abort_unfinished", true),
+    ("aside", "drop", false),
+];
+
 /// One case of the matrix.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     guarantee: &'static str,
-    has_splits: bool,
+    shape: Shape,
     place: (&'static str, &'static str),
     kind: Kind,
     from: usize,
@@ -87,15 +102,16 @@ struct Case {
 
 fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
     let mut cases = Vec::new();
-    let plain = CALLBACKS.into_iter().map(|callback| (callback, false));
-    let of_splits = OF_SPLITS.into_iter().map(|callback| (callback, true));
-    for ((component, callback, can_err), has_splits) in plain.chain(of_splits) {
+    let plain = CALLBACKS.into_iter().map(|callback| (callback, Shape::Plain));
+    let of_splits = OF_SPLITS.into_iter().map(|callback| (callback, Shape::Splits));
+    let of_letters = OF_DEAD_LETTERS.into_iter().map(|callback| (callback, Shape::DeadLetters));
+    for ((component, callback, can_err), shape) in plain.chain(of_splits).chain(of_letters) {
         for kind in [Kind::Err, Kind::Panic] {
             for (from, times) in [(0, 1), (later, 1), (later, usize::MAX)] {
                 let place = (component, callback);
                 let reachable = component != "letters" || is_called(guarantee, place);
                 if reachable && (can_err || kind == Kind::Panic) {
-                    cases.push(Case { guarantee, has_splits, place, kind, from, times });
+                    cases.push(Case { guarantee, shape, place, kind, from, times });
                 }
             }
         }
@@ -106,12 +122,12 @@ fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
 /// Runs a case, then what is left of it without the fault; whether the fault happened.
 fn check(case: &Case) -> bool {
     let what = format!("{case:?}");
-    let Case { guarantee, has_splits, place, kind, from, times } = *case;
+    let Case { guarantee, shape, place, kind, from, times } = *case;
     // What is decoded has to be restored first; what becomes a letter has to fail first.
     let restored =
         matches!(place.1, "serialize" | "deserialize" | "abort_unfinished" | "setup" | "factory");
     let stumble = (restored || place.0.is_empty()).then_some(EVENTS / 2);
-    let world = World::new(Fault::new(place, kind, from, times), stumble, has_splits);
+    let world = World::new(Fault::new(place, kind, from, times), stumble, shape);
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let stored = !matches!(guarantee, "at-most-once" | "at-least-once");
     let mut first = run(&world, guarantee, &disk, &what);
@@ -194,15 +210,15 @@ fn matrix(guarantee: &'static str, test: &str) {
             threads.spawn(|| {
                 while let Some(case) = all.get(next.fetch_add(1, Ordering::SeqCst)) {
                     if !check(case) && case.from == 0 {
-                        never.lock().push((case.has_splits, case.place));
+                        never.lock().push((case.shape, case.place));
                     }
                 }
             });
         }
     });
-    for (has_splits, place) in never.into_inner() {
+    for (shape, place) in never.into_inner() {
         let called = is_called(guarantee, place);
-        assert!(!called, "{guarantee}, splits: {has_splits}: {place:?} was never reached");
+        assert!(!called, "{guarantee}, {shape:?}: {place:?} was never reached");
     }
     tier::report(7, test, all.len() as u64, "faults", 0, started.elapsed());
 }
@@ -258,7 +274,7 @@ fn a_checkpoint_of_which_a_sink_could_not_prepare_its_part_is_never_used() {
             for kind in [Kind::Err, Kind::Panic, Kind::Err, Kind::Panic] {
                 let guarantee = "exactly-once";
                 let (place, from, times) = (("ledger", "prepare"), 3, usize::MAX);
-                let case = Case { guarantee, has_splits: false, place, kind, from, times };
+                let case = Case { guarantee, shape: Shape::Plain, place, kind, from, times };
                 threads.spawn(move || check(&case));
             }
         });

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, DeadLetter, ExactlyOnce, Guarantee, Job, JobError,
-    JobReport, Restarts, Sink,
+    JobReport, OnError, Restarts, Sink,
 };
 
 use crate::memory_disk::Random;
@@ -82,7 +82,7 @@ fn run(events: u64, failing: &Failing, guarantee: impl Into<Guarantee>) -> Outco
     let job = Job::new("poison");
     let numbers =
         job.from_iter("numbers", move || (0..events).map(|number| (number, proof(number))));
-    numbers.dead_letters(move || Letters(Arc::clone(&graveyard)));
+    numbers.dead_letter_sink(move || Letters(Arc::clone(&graveyard)));
     numbers
         .shuffle()
         .try_map(move |event: Proven| failing.strike(event.0).map(|()| event))
@@ -199,4 +199,48 @@ fn under_checkpoints_an_event_that_always_fails_ends_the_job_with_its_name() {
     assert_eq!(failure.callback, "apply");
     assert!(failure.cause.to_string().contains("boom"), "{error}");
     assert!(outcome.letters.is_empty());
+}
+
+#[test]
+fn events_that_always_fail_go_to_a_stream_of_their_own_under_every_guarantee_and_end_no_job() {
+    let test =
+        "events_that_always_fail_go_to_a_stream_of_their_own_under_every_guarantee_and_end_no_job";
+    let (seed, started) = (tier::seed(test), Instant::now());
+    let events = tier::times(50_000, 5_000_000);
+    let directory = tempfile::tempdir().expect("a directory");
+    let guarantees: [Guarantee; 4] = [
+        AtMostOnce::new().into(),
+        AtLeastOnce::new().into(),
+        AtLeastOnce::checkpoints_in(directory.path().join("least")).into(),
+        ExactlyOnce::checkpoints_in(directory.path().join("exactly")).into(),
+    ];
+    for guarantee in guarantees {
+        let (what, seen, letters) = (guarantee.name(), Collected::new(), Collected::new());
+        let job = Job::new("poison");
+        let numbers =
+            job.from_iter("numbers", move || (0..events).map(|number| (number, proof(number))));
+        let is_poison = move |number: u64| proof(seed ^ number).is_multiple_of(10);
+        let checked = numbers
+            .shuffle()
+            .try_map(
+                move |event: Proven| {
+                    if is_poison(event.0) { Err("boom".into()) } else { Ok(event) }
+                },
+            )
+            .parallelism(2)
+            .on_error(OnError::DeadLetter);
+        checked.global().sink("seen", seen.factory());
+        checked.dead_letters::<Proven>().global().sink("letters", letters.factory());
+        let metrics = job.run(guarantee).unwrap_or_else(|error| panic!("{what}: {error}")).metrics;
+        let failed: Vec<Proven> = letters.events().iter().map(|letter| letter.event).collect();
+        assert_unaltered(&failed);
+        assert_unaltered(&seen.events());
+        assert!(failed.iter().all(|event| is_poison(event.0)), "{what}");
+        assert!(seen.events().iter().all(|event| !is_poison(event.0)), "{what}");
+        let all: BTreeSet<_> = failed.iter().chain(&seen.events()).map(|event| event.0).collect();
+        assert_eq!(all.len() as u64, events, "{what}: lost");
+        assert_eq!((failed.len() + seen.len()) as u64, events, "{what}: repeated");
+        assert_eq!(metrics.restarts + metrics.total(|m| m.dropped + m.replayed), 0, "{what}");
+    }
+    tier::report(8, test, 4 * events, "events", seed, started.elapsed());
 }

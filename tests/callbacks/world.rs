@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Once};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,8 +13,8 @@ use streamwork::checkpoint::{DirectoryStore, StoreError};
 use streamwork::storage::Disk;
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, DeadLetter, EventTime, ExactlyOnce, Guarantee,
-    Instance, Job, JobReport, Next, Output, Refused, Restarts, RunError, Sink, SourceOutput,
-    StatefulOperator, StatefulSource, Transaction, TransactionalSink,
+    Instance, Job, JobReport, Next, OnError, Output, Refused, Restarts, RunError, Sink,
+    SourceOutput, StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
 
 #[path = "split_numbers.rs"]
@@ -106,11 +106,20 @@ impl Fault {
     }
 }
 
+/// What the job of a world looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Plain,
+    /// The source has splits.
+    Splits,
+    /// The operator makes dead letters of the events that it fails at, for a sink with transactions.
+    DeadLetters,
+}
+
 /// What is the same for all values of one run: the fault, and what the outside sees.
 #[derive(Debug)]
 pub(crate) struct World {
-    /// Whether the source has splits.
-    pub(crate) has_splits: bool,
+    pub(crate) shape: Shape,
     number: u64,
     /// The same for all runs on one store.
     case: u64,
@@ -120,13 +129,15 @@ pub(crate) struct World {
     /// What the plain sink has made final.
     pub(crate) seen: Mutex<Vec<u64>>,
     pub(crate) ledger: Mutex<Table>,
+    /// What became a dead letter of the operator.
+    pub(crate) aside: Mutex<Table>,
     /// How often each event counts in the state at the end.
     pub(crate) counted: Mutex<BTreeMap<u64, u64>>,
     pub(crate) letters: Mutex<Vec<u64>>,
 }
 
 /// Prepared transactions by handle, and what is shown.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     next: u64,
     open: HashMap<u64, Vec<u64>>,
@@ -138,27 +149,22 @@ static WORLDS: LazyLock<Mutex<HashMap<u64, Arc<World>>>> = LazyLock::new(Mutex::
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl World {
-    pub(crate) fn new(fault: Fault, stumble: Option<u64>, has_splits: bool) -> Arc<Self> {
+    pub(crate) fn new(fault: Fault, stumble: Option<u64>, shape: Shape) -> Arc<Self> {
         silence_booms();
         let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
-        Self::with(number, number, fault, stumble, has_splits)
+        Self::with(number, number, fault, stumble, shape)
     }
 
-    fn with(
-        number: u64,
-        case: u64,
-        fault: Fault,
-        stumble: Option<u64>,
-        has_splits: bool,
-    ) -> Arc<Self> {
+    fn with(number: u64, case: u64, fault: Fault, stumble: Option<u64>, shape: Shape) -> Arc<Self> {
         let world = Arc::new(Self {
-            has_splits,
+            shape,
             number,
             case,
             fault,
             stumble: Mutex::new(stumble),
             seen: Mutex::default(),
             ledger: Mutex::default(),
+            aside: Mutex::default(),
             counted: Mutex::default(),
             letters: Mutex::default(),
         });
@@ -169,15 +175,14 @@ impl World {
     /// As this one is, without a fault.
     pub(crate) fn healed(&self) -> Arc<Self> {
         let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
-        let healed = Self::with(number, self.case, Fault::none(), None, self.has_splits);
+        let healed = Self::with(number, self.case, Fault::none(), None, self.shape);
         // What was stored by the broken one must be read without a fault.
         WORLDS.lock().remove(&self.number);
         *healed.seen.lock() = self.seen.lock().clone();
         *healed.counted.lock() = self.counted.lock().clone();
         *healed.letters.lock() = self.letters.lock().clone();
-        let table = self.ledger.lock();
-        let copy = Table { next: table.next, open: table.open.clone(), shown: table.shown.clone() };
-        *healed.ledger.lock() = copy;
+        (*healed.ledger.lock()).clone_from(&self.ledger.lock());
+        (*healed.aside.lock()).clone_from(&self.aside.lock());
         healed
     }
 
@@ -215,7 +220,7 @@ struct Stored<T> {
     value: T,
 }
 
-const COMPONENTS: [&str; 3] = ["source", "work", "ledger"];
+const COMPONENTS: [&str; 4] = ["source", "work", "ledger", "aside"];
 
 impl<T: Serialize> Serialize for Stored<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -304,8 +309,10 @@ impl StatefulOperator for Work {
     fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
         out.emit(event);
         self.world.strike("work", "apply")?;
-        // Something has to become a dead letter where the sink for those is to fail.
-        if self.world.fault.component == "letters" && event.is_multiple_of(50) {
+        // Something has to become a dead letter where it may, or where the sink for those is to fail.
+        let world = &self.world;
+        let has_poison = world.shape == Shape::DeadLetters || world.fault.component == "letters";
+        if has_poison && event.is_multiple_of(50) {
             return Err("boom: poison".into());
         }
         if self.world.stumble.lock().take_if(|at| *at == event).is_some() {
@@ -359,45 +366,58 @@ impl Sink for Seen {
 
 struct Ledger {
     world: Arc<World>,
+    name: &'static str,
     open: Vec<u64>,
+}
+
+impl Ledger {
+    fn new(world: &Arc<World>, name: &'static str) -> Self {
+        world.panic_if_struck(name, "factory");
+        Self { world: Arc::clone(world), name, open: Vec::new() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        if self.name == "aside" { self.world.aside.lock() } else { self.world.ledger.lock() }
+    }
 }
 
 impl TransactionalSink for Ledger {
     type In = u64;
     type Handle = StoredNumber;
     fn setup(&mut self, _: &Instance) -> Result<(), BoxError> {
-        self.world.strike("ledger", "setup")
+        self.world.strike(self.name, "setup")
     }
     fn write(&mut self, event: u64) -> Result<(), BoxError> {
-        self.world.strike("ledger", "write")?;
+        self.world.strike(self.name, "write")?;
         self.open.push(event);
         Ok(())
     }
     fn prepare(&mut self, _: Transaction) -> Result<Option<StoredNumber>, BoxError> {
         let open = std::mem::take(&mut self.open);
-        self.world.strike("ledger", "prepare")?;
+        self.world.strike(self.name, "prepare")?;
         if open.is_empty() {
             return Ok(None);
         }
-        let mut table = self.world.ledger.lock();
+        let mut table = self.table();
         let value = table.next;
         table.next += 1;
         table.open.insert(value, open);
-        let world = self.world.number;
-        Ok(Some(StoredNumber(Stored { world, component: "ledger", value })))
+        let (world, component) = (self.world.number, self.name);
+        drop(table);
+        Ok(Some(StoredNumber(Stored { world, component, value })))
     }
     fn commit(&mut self, handle: StoredNumber) -> Result<(), BoxError> {
-        self.world.strike("ledger", "commit")?;
-        let mut table = self.world.ledger.lock();
+        self.world.strike(self.name, "commit")?;
+        let mut table = self.table();
         if let Some(events) = table.open.remove(&handle.0.value) {
             table.shown.extend(events);
         }
         Ok(())
     }
     fn abort_unfinished(&mut self) -> Result<(), BoxError> {
-        self.world.strike("ledger", "abort_unfinished")?;
+        self.world.strike(self.name, "abort_unfinished")?;
         self.open.clear();
-        self.world.ledger.lock().open.clear();
+        self.table().open.clear();
         Ok(())
     }
 }
@@ -417,11 +437,12 @@ impl Sink for Letters {
 }
 
 macro_rules! fails_when_dropped {
-    ($($component:ty: $name:literal),*) => {$(
+    ($($component:ty: |$this:ident| $name:expr),*) => {$(
         impl Drop for $component {
             fn drop(&mut self) {
                 // A panic on top of a panic ends the process, and that is not ours to survive.
                 if !std::thread::panicking() {
+                    let $this = &*self;
                     self.world.panic_if_struck($name, "drop");
                 }
             }
@@ -429,22 +450,27 @@ macro_rules! fails_when_dropped {
     )*};
 }
 
-fails_when_dropped!(Numbers: "source", Work: "work", Seen: "seen", Ledger: "ledger");
+fails_when_dropped!(
+    Numbers: |_this| "source",
+    Work: |_this| "work",
+    Seen: |_this| "seen",
+    Ledger: |this| this.name
+);
 
 /// The job, under a name that its threads carry.
 fn job(world: &Arc<World>, name: &str) -> Job {
-    let [source, key, work, seen, ledger, letters] = [(); 6].map(|()| Arc::clone(world));
+    let [source, key, work, seen, ledger, letters, aside] = [(); 7].map(|()| Arc::clone(world));
     let job = Job::new("callbacks");
-    let (of, called) = (world.has_splits, format!("source{name}"));
+    let called = format!("source{name}");
     let build = move || {
         source.panic_if_struck("source", "factory");
         Numbers { world: Arc::clone(&source), next: 0 }
     };
-    let numbers = match of {
-        true => job.split_source(called, move || SplitNumbers::of(build())),
-        false => job.stateful_source(called, build),
+    let numbers = match world.shape {
+        Shape::Splits => job.split_source(called, move || SplitNumbers::of(build())),
+        Shape::Plain | Shape::DeadLetters => job.stateful_source(called, build),
     };
-    numbers.dead_letters(move || Letters(Arc::clone(&letters)));
+    numbers.dead_letter_sink(move || Letters(Arc::clone(&letters)));
     let worked = numbers
         .key_by(move |event| {
             key.panic_if_struck("source", "key");
@@ -461,11 +487,13 @@ fn job(world: &Arc<World>, name: &str) -> Job {
         })
         .own_thread();
     worked
-        .transactional_sink(format!("ledger{name}"), move || {
-            ledger.panic_if_struck("ledger", "factory");
-            Ledger { world: Arc::clone(&ledger), open: Vec::new() }
-        })
+        .transactional_sink(format!("ledger{name}"), move || Ledger::new(&ledger, "ledger"))
         .own_thread();
+    if world.shape == Shape::DeadLetters {
+        let failed = worked.on_error(OnError::DeadLetter).dead_letters::<u64>();
+        let events = failed.map(|letter| letter.event).named(format!("letters{name}"));
+        events.transactional_sink(format!("aside{name}"), move || Ledger::new(&aside, "aside"));
+    }
     job
 }
 
@@ -532,14 +560,19 @@ pub(crate) fn assert_promised(
     for of in [&seen, &shown, &counted] {
         assert!(of.keys().all(|event| *event < EVENTS), "{what}: invented: {of:?}");
     }
+    let aside = counts(&world.aside.lock().shown);
     let repeated = |of: &BTreeMap<u64, u64>| of.values().any(|n| *n > 1);
     let lost = |of: &BTreeMap<u64, u64>| {
-        (0..EVENTS).find(|event| !of.contains_key(event) && !letters.contains(event))
+        let found = |event: &u64| {
+            of.contains_key(event) || letters.contains(event) || aside.contains_key(event)
+        };
+        (0..EVENTS).find(|event| !found(event))
     };
     if guarantee.starts_with("at-most-once") {
         assert!(!repeated(&seen), "{what}: repeated at the plain sink, again: {again}");
         assert!(!repeated(&shown), "{what}: repeated at the ledger, again: {again}");
         assert!(!repeated(&counted), "{what}: repeated in the state, again: {again}");
+        assert!(!repeated(&aside), "{what}: a dead letter is repeated, again: {again}");
     } else if went_well {
         assert_eq!(lost(&seen), None, "{what}: lost at the plain sink, again: {again}");
         assert_eq!(lost(&shown), None, "{what}: lost at the ledger, again: {again}");
@@ -547,6 +580,10 @@ pub(crate) fn assert_promised(
     }
     if guarantee == "exactly-once" {
         assert!(letters.is_empty());
+        assert!(!repeated(&aside), "{what}: a dead letter is repeated, again: {again}");
+        let both =
+            aside.keys().find(|event| shown.contains_key(event) || counted.contains_key(event));
+        assert_eq!(both, None, "{what}: shown and a dead letter, again: {again}");
         assert!(!repeated(&shown), "{what}: repeated at the ledger, again: {again}");
         assert!(!repeated(&counted), "{what}: repeated in the state, again: {again}");
     }

@@ -13,7 +13,7 @@ use streamwork::testkit::{DiskFailures, DiskFault};
 
 use crate::memory_disk::MemoryDisk;
 use crate::tier;
-use crate::world::{Fault as NoFault, World, assert_promised, run};
+use crate::world::{Fault as NoFault, Shape, World, assert_promised, run};
 
 /// How many operations fail one after the other, and how.
 const WINDOWS: [(u64, DiskFault); 4] = [
@@ -32,7 +32,7 @@ fn check(guarantee: &str, failures: DiskFailures) -> bool {
     let what = format!("{guarantee}, {failures:?}");
     let memory = MemoryDisk::new();
     memory.fail(failures);
-    let world = World::new(NoFault::none(), None, false);
+    let world = World::new(NoFault::none(), None, Shape::Plain);
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());
     let first = run(&world, guarantee, &disk, &what);
     if let Err(error) = &first {

@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use streamwork::log::{EventLog, LogOptions};
 use streamwork::testkit::Collected;
 use streamwork::{
-    AtMostOnce, BoxError, DeadLetter, EventLogSource, Instance, Job, LinesSource, Next,
-    OnBadRecord, SourceOutput, StatefulSource, Stream,
+    AtMostOnce, BadRecord, BoxError, DeadLetter, EventLogSource, Instance, Job, LinesSource,
+    Metrics, Next, OnBadRecord, RawRecord, Refused, RunError, SourceOutput, StatefulSource, Stream,
 };
 
-use crate::support::{ALL, guarantee};
+use crate::support::{ALL, Faults, guarantee};
 
 /// Numbers from 0 to 99; what is not whole in tens is either rejected or skipped.
 struct Readings {
@@ -56,7 +56,7 @@ fn a_bad_record_is_dropped_or_a_dead_letter_and_the_source_goes_on() {
         let letters: Collected<DeadLetter<u64>> = Collected::new();
         let job = Job::new("readings");
         let stream = readings(&job, false);
-        stream.dead_letters(letters.factory());
+        stream.dead_letter_sink(letters.factory());
         stream.sink("seen", seen.factory());
         let result = job.run(guarantee(name, directory.path()));
         if rolls_back {
@@ -132,7 +132,7 @@ fn bad_lines_are_dropped_or_dead_letters_that_say_where_they_lie_and_the_good_on
             let job = Job::new("lines");
             let source = lines_with_bad_ones(directory.path()).on_bad_record(policy);
             let lines = job.lines("lines", source);
-            lines.dead_letters(letters.factory());
+            lines.dead_letter_sink(letters.factory());
             lines.sink("seen", seen.factory());
             let result = job.run(guarantee(name, &directory.path().join("store")));
             let rolls_back = name.contains("checkpoint") || name == "exactly-once";
@@ -210,4 +210,157 @@ fn a_record_of_a_log_that_is_of_another_type_is_dropped_where_that_is_allowed_an
             assert_eq!(metrics.sum("log", |m| m.dropped), 10, "{name}, {policy:?}");
         }
     }
+}
+
+/// Bad records of a source as events, and how the job that read them ended.
+fn read_bad_records<T: streamwork::Event>(
+    job: &Job,
+    stream: &Stream<T>,
+    name: &str,
+    store: &std::path::Path,
+) -> (Vec<T>, Vec<BadRecord>, Metrics) {
+    let (seen, bad) = (Collected::new(), Collected::new());
+    stream.sink("seen", seen.factory());
+    stream.bad_records().sink("bad", bad.factory());
+    let metrics = job.run(guarantee(name, store)).unwrap().metrics;
+    metrics.accounts.iter().for_each(|account| account.check().unwrap());
+    let lost = metrics.total(|m| m.dropped + m.replayed + m.taken_back);
+    assert_eq!((lost, metrics.restarts), (0, 0), "{name}");
+    (seen.events(), bad.events(), metrics)
+}
+
+#[test]
+fn bad_lines_are_events_with_their_bytes_and_position_where_the_job_reads_them() {
+    for name in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("store");
+        let run = || {
+            let job = Job::new("lines");
+            let lines = job.lines("lines", lines_with_bad_ones(directory.path()));
+            read_bad_records(&job, &lines, name, &store)
+        };
+        let (seen, bad, metrics) = run();
+        assert_eq!(seen, ["one", "three", "five"], "{name}");
+        let path = directory.path().join("lines").display().to_string();
+        let expected =
+            [(4, b"two \xff\xfe".to_vec()), (17, vec![b'x'; 1_000]), (700_023, vec![0xc3])];
+        assert_eq!(bad.len(), 3, "{name}");
+        for (bad, (offset, bytes)) in bad.iter().zip(expected) {
+            let record = RawRecord { split: path.clone(), offset, bytes };
+            assert_eq!(bad.record, record, "{name}");
+            let said = bad.failure.to_string();
+            assert!(said.starts_with("lines[0] failed in get_events"), "{said}");
+            assert!(said.contains(&format!("byte {offset}")), "{said}");
+        }
+        assert_eq!(metrics.sum("lines", |m| m.emitted), 6, "{name}");
+        assert_eq!(metrics.sum("lines", |m| m.dead_lettered), 3, "{name}");
+        // The next run goes on behind them.
+        if name.ends_with("stored") || name == "exactly-once" {
+            let (seen, bad, _) = run();
+            assert_eq!((seen.len(), bad.len()), (0, 0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn records_of_a_log_that_are_of_another_type_are_events_where_the_job_reads_them() {
+    for name in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let options = LogOptions { partitions: Some(2), ..LogOptions::default() };
+        let mut log = EventLog::create_or_open(&path, options).unwrap();
+        for n in 0..100_u64 {
+            let bytes: Vec<u8> = if n % 10 == 9 { vec![7] } else { Vec::new() };
+            log.append(1, 0, &bytes).unwrap();
+        }
+        log.close().unwrap();
+        let job = Job::new("log");
+        let source = EventLogSource::<u64>::open(&path).unwrap().until_end();
+        let events = job.event_log("log", source);
+        let (seen, bad, _) = read_bad_records(&job, &events, name, &directory.path().join("store"));
+        assert_eq!(seen.len(), 90, "{name}");
+        let offsets: Vec<u64> = bad.iter().map(|bad| bad.record.offset).collect();
+        assert_eq!(offsets, [9, 19, 29, 39, 49, 59, 69, 79, 89, 99], "{name}");
+        // The bytes of a list of one byte.
+        for BadRecord { record, .. } in bad {
+            assert_eq!(
+                (&*record.split, &*record.bytes),
+                ("1", &[1, 0, 0, 0, 0, 0, 0, 0, 7][..]),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bad_record_that_fails_at_what_reads_it_comes_again_under_at_least_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (seen, bad) = (Collected::new(), Collected::new());
+    let faults = Faults::once([4_u64, 700_023]);
+    let once = faults.clone();
+    let job = Job::new("lines");
+    let lines = job.lines("lines", lines_with_bad_ones(directory.path()));
+    lines.sink("seen", seen.factory());
+    let records = lines.bad_records().try_map(move |bad| match once.strike(&bad.record.offset) {
+        true => Err("not now".into()),
+        false => Ok(bad.record.offset),
+    });
+    records.sink("bad", bad.factory());
+    let metrics = job.run(guarantee("at-least-once", directory.path())).unwrap().metrics;
+    assert!(faults.spent());
+    let mut offsets = bad.events();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [4, 17, 700_023]);
+    assert_eq!(seen.events(), ["one", "three", "five"]);
+    assert_eq!(metrics.sum("lines", |m| m.replayed), 2);
+    metrics.accounts.iter().for_each(|account| account.check().unwrap());
+}
+
+#[test]
+fn events_with_several_readers_and_bad_records_with_none_beside_them_are_all_acknowledged() {
+    for readers in [0, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let bad = Collected::new();
+        let job = Job::new("lines");
+        let lines = job.lines("lines", lines_with_bad_ones(directory.path()));
+        if readers == 0 {
+            lines.ignore();
+        }
+        for _ in 0..readers {
+            lines.for_each(drop);
+        }
+        lines.bad_records().broadcast().sink("bad", bad.factory()).parallelism(3);
+        let metrics = job.run(guarantee("at-least-once", directory.path())).unwrap().metrics;
+        assert_eq!(bad.len(), 9, "each of three instances has each");
+        assert_eq!(metrics.sum("lines", |m| m.unacknowledged), 0);
+        assert_eq!(metrics.sum("lines", |m| m.replayed), 0);
+        metrics.accounts.iter().for_each(|account| account.check().unwrap());
+    }
+}
+
+#[test]
+fn a_record_without_bytes_fails_although_bad_records_are_read() {
+    for name in ["at-most-once", "at-least-once", "exactly-once"] {
+        let (directory, letters) = (tempfile::tempdir().unwrap(), Collected::new());
+        let job = Job::new("readings");
+        let stream = readings(&job, false);
+        stream.dead_letter_sink(letters.factory());
+        stream.for_each(drop);
+        stream.bad_records().for_each(|bad| panic!("{}", bad.failure));
+        let result = job.run(guarantee(name, directory.path()));
+        assert_eq!(result.is_ok(), name != "exactly-once", "{name}");
+        assert_eq!(letters.len(), if name == "at-least-once" { 10 } else { 0 }, "{name}");
+    }
+}
+
+#[test]
+fn bad_records_of_what_is_no_source_are_refused_by_name() {
+    let job = Job::new("none");
+    let mapped = job.from_iter("numbers", || 0..9_u64).map(|n| n);
+    mapped.for_each(drop);
+    mapped.bad_records().for_each(drop);
+    let Err(RunError::Refused(refused)) = job.run(AtMostOnce::new()) else { panic!("it ran") };
+    assert!(
+        matches!(&refused, Refused::SideOutputNotDeclared { component, .. } if component == "map")
+    );
 }

@@ -330,7 +330,7 @@ fn an_event_that_fails_too_often_becomes_a_dead_letter_and_the_others_flow_on() 
     let inner = dead.clone();
     let job = Job::new("poison");
     let numbers = job.from_iter("numbers", || 0..1_000_u64);
-    numbers.dead_letters(move || Letters(inner.clone()));
+    numbers.dead_letter_sink(move || Letters(inner.clone()));
     numbers
         .shuffle()
         .try_map(|n| if n % 100 == 13 { Err(format!("{n} is poison").into()) } else { Ok(n) })
@@ -360,7 +360,7 @@ fn dead_letters_that_cannot_be_written_end_the_job_instead_of_vanishing() {
     }
     let job = Job::new("full");
     let numbers = job.from_iter("numbers", || 0..10_u64);
-    numbers.dead_letters(|| Full);
+    numbers.dead_letter_sink(|| Full);
     numbers.try_for_each(|_| Err("poison".into()));
     let error = job.start(patient().attempts_max(1)).unwrap().wait().unwrap_err();
     let JobError::Failed { failure, .. } = &error else { panic!("{error}") };

@@ -74,7 +74,7 @@ fn a_key_that_always_panics_is_named_and_is_the_fate_of_its_event_alone() {
     let (letters, seen) = (Collected::<DeadLetter<u64>>::new(), Collected::new());
     let job = Job::new("keys");
     let numbers = job.from_iter("numbers", || 0..100_u64);
-    numbers.dead_letters(letters.factory());
+    numbers.dead_letter_sink(letters.factory());
     numbers.key_by(key).map(|n| n).parallelism(2).sink("seen", seen.factory());
     job.run(AtLeastOnce::new().attempts_max(3)).unwrap();
     let letters = letters.events();

@@ -11,6 +11,8 @@ use streamwork::{
 };
 use tempfile::TempDir;
 
+use crate::support::{ALL, guarantee};
+
 /// A file, and a store for the job that reads it.
 struct Scene {
     directory: TempDir,
@@ -230,4 +232,20 @@ fn a_relative_path_counts_from_where_the_program_was_when_it_was_given() {
     let told = format!("{:?}", LinesSource::new("some/lines"));
     let absolute = std::env::current_dir().unwrap().join("some/lines");
     assert!(told.contains(absolute.to_str().unwrap()), "{told}");
+}
+
+#[test]
+fn a_job_that_still_exists_can_be_run_again_on_its_store() {
+    for name in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lines");
+        std::fs::write(&path, "one\n").unwrap();
+        let (job, seen) = (Job::new("lines"), Collected::new());
+        job.lines("lines", LinesSource::new(&path)).sink("seen", seen.factory());
+        for _ in 0..2 {
+            job.run(guarantee(name, &directory.path().join("store"))).unwrap();
+        }
+        let is_stored = !matches!(name, "at-most-once" | "at-least-once");
+        assert_eq!(seen.len(), if is_stored { 1 } else { 2 }, "{name}");
+    }
 }

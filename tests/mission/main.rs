@@ -12,6 +12,7 @@ mod c_at_least_once;
 mod channels;
 mod checkpoint_stats;
 mod d_checkpoints;
+mod dead_letters;
 mod deep;
 mod e_one_switch;
 mod errors;

@@ -30,7 +30,7 @@ fn events_of_another_type_than_the_side_output_is_one_of_fail_by_name_under_ever
         let job = Job::new("aside");
         let numbers = job.from_iter("numbers", || 0..50_u64);
         let letters: Collected<DeadLetter<u64>> = Collected::new();
-        numbers.dead_letters(letters.factory());
+        numbers.dead_letter_sink(letters.factory());
         let aside = numbers.operator("aside", || Aside);
         aside.side_output(TEXTS).sink("seen", seen.factory());
         aside.ignore();
@@ -108,7 +108,7 @@ fn an_event_on_a_side_output_that_is_not_declared_fails_by_name_although_nothing
     let job = Job::new("undeclared");
     let numbers = job.from_iter("numbers", || 0..3_u64);
     let letters: Collected<DeadLetter<u64>> = Collected::new();
-    numbers.dead_letters(letters.factory());
+    numbers.dead_letter_sink(letters.factory());
     numbers.operator("undeclared", || Undeclared).ignore();
     job.run(AtLeastOnce::new().attempts_max(1)).unwrap();
     assert_eq!(letters.len(), 3);

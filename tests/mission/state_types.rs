@@ -517,7 +517,7 @@ fn an_event_that_fails_for_good_is_a_dead_letter_at_once() {
     let letters: Collected<DeadLetter<u64>> = Collected::new();
     let job = Job::new("poison");
     let numbers = job.from_iter("numbers", || 0..10_u64);
-    numbers.dead_letters(letters.factory());
+    numbers.dead_letter_sink(letters.factory());
     numbers
         .try_map(|n| if n == 7 { Err(Permanent::new("poison").into()) } else { Ok(n) })
         .for_each(|_| ());

@@ -21,7 +21,7 @@ fn failing_once() -> (Job, Collected<u64>, Collected<DeadLetter<u64>>) {
     let (job, seen, letters) = (Job::new("waits"), Collected::new(), Collected::new());
     let faults = Faults::once([7_u64]);
     let numbers = job.from_iter("numbers", || 0..1_000_u64);
-    numbers.dead_letters(letters.factory());
+    numbers.dead_letter_sink(letters.factory());
     numbers
         .try_map(move |n| if faults.strike(&n) { Err("once".into()) } else { Ok(n) })
         .sink("seen", seen.factory());

@@ -21,6 +21,8 @@ const AT_MOST_ONCE: &str =
 
 const SPLITS: &str = "tests/simulation/splits.rs::splits_are_read_as_the_guarantee_promises_with_another_parallelism_in_every_process";
 
+const DEAD_LETTERS: &str = "tests/simulation/dead_letters.rs::exactly_once_each_number_is_shown_or_failed_or_bad_once_in_every_history";
+
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lose what a slice of time has left of a batch",
@@ -400,5 +402,61 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         whole: "        // Also where nothing was renamed: whoever did may have died before it was durable.\n        self.sync_directory()",
         broken: "        Ok(())",
         killed_by: "tests/simulation/files.rs::files_hold_every_event_once_in_every_history",
+    },
+    Mutant {
+        name: "roll back for an event that has become a dead letter",
+        file: "src/executor/node/mod.rs",
+        whole: "Some(event) => self.dead_letter(event, root, failure.clone(), context),",
+        broken: "Some(event) => {\n self.dead_letter(event, root, failure.clone(), context);\n self.event_failed(root, failure.clone(), context);\n }",
+        killed_by: DEAD_LETTERS,
+    },
+    Mutant {
+        name: "leave the outputs of an event that becomes a dead letter",
+        file: "src/executor/node/mod.rs",
+        whole: "failed_with.as_ref().is_some_and(take_back)",
+        broken: "failed_with.as_ref().filter(|_| self.copies.is_none()).is_some_and(take_back)",
+        killed_by: DEAD_LETTERS,
+    },
+    Mutant {
+        name: "acknowledge an event before its dead letter is handled",
+        file: "src/executor/node/dead_letters.rs",
+        whole: "i64::from(deliveries) - 1",
+        broken: "{ let _ = deliveries; -1 }",
+        killed_by: "tests/mission/dead_letters.rs::an_event_is_acknowledged_when_all_that_read_its_dead_letter_have_handled_it",
+    },
+    Mutant {
+        name: "make a dead letter of the event before the one that failed",
+        file: "src/executor/node/dead_letters.rs",
+        whole: "self.reversed.truncate(self.total - event);",
+        broken: "self.reversed.truncate(self.total - event + 1);",
+        killed_by: "tests/mission/dead_letters.rs::exactly_the_events_that_fail_are_dead_letters_under_every_guarantee_and_nothing_starts_over",
+    },
+    Mutant {
+        name: "make a dead letter of an event that panicked",
+        file: "src/executor/node/mod.rs",
+        whole: "copy.filter(|_| !panicked && !deferred)",
+        broken: "copy.filter(|_| !deferred)",
+        killed_by: "tests/mission/dead_letters.rs::a_panic_is_no_dead_letter_and_means_what_the_guarantee_says",
+    },
+    Mutant {
+        name: "acknowledge a bad record before it is handled",
+        file: "src/executor/bad_records.rs",
+        whole: "i64::from(deliveries) - 1",
+        broken: "{ let _ = deliveries; -1 }",
+        killed_by: "tests/mission/bad_records.rs::a_bad_record_that_fails_at_what_reads_it_comes_again_under_at_least_once",
+    },
+    Mutant {
+        name: "send a barrier ahead of the dead letters before it",
+        file: "src/executor/node/mod.rs",
+        whole: "        for (port, side) in self.sides.iter_mut().zip(&mut self.collector.sides) {",
+        broken: "        if self.collector.events.is_empty() {\n return;\n }\n        for (port, side) in self.sides.iter_mut().zip(&mut self.collector.sides) {",
+        killed_by: DEAD_LETTERS,
+    },
+    Mutant {
+        name: "send the dead letters of a sink before it has flushed",
+        file: "src/executor/node/mod.rs",
+        whole: "        if !C::IS_SINK {\n            self.hand_on(born, context);\n        }\n",
+        broken: "        self.hand_on(born, context);\n",
+        killed_by: "tests/mission/dead_letters.rs::a_flush_that_fails_behind_dead_letters_loses_nothing",
     },
 ];

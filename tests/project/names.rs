@@ -22,7 +22,7 @@ fn the_names_of_the_guarantees_stay_in_delivery() {
 }
 
 /// The files that may speak of roots, with the reason. Everything else leaves them to these.
-const SPEAK_OF_ROOTS: [(&str, &str); 19] = [
+const SPEAK_OF_ROOTS: [(&str, &str); 20] = [
     ("src/id.rs", "defines them"),
     ("src/api/accounts.rs", "says which output came of which event"),
     ("src/api/output.rs", "hands one to a side output"),
@@ -35,6 +35,7 @@ const SPEAK_OF_ROOTS: [(&str, &str); 19] = [
     ("src/channel/push.rs", "counts the copies of several readers"),
     ("src/delivery/account.rs", "opens their account"),
     ("src/delivery/at_least_once", "counts under them"),
+    ("src/executor/bad_records.rs", "hands them on with events and bad records"),
     ("src/executor/key_panic.rs", "a key that panics fails an event"),
     ("src/executor/node", "hands them from a batch to the accounts and back"),
     ("src/executor/side_port.rs", "hands them on with the events of a side output"),
@@ -45,9 +46,11 @@ const SPEAK_OF_ROOTS: [(&str, &str); 19] = [
 ];
 
 /// The files in which an event type is forgotten and found again, with the reason.
-const SPEAK_OF_ANY: [(&str, &str); 11] = [
-    ("src/api/output.rs", "an event for a side output finds the batch of its type"),
-    ("src/api/side_output.rs", "side outputs of several types stand in one list"),
+const SPEAK_OF_ANY: [(&str, &str); 10] = [
+    (
+        "src/api/side_output.rs",
+        "side outputs of several types stand in one list, and each is found by its type",
+    ),
     ("src/api/weight.rs", "knows the length of some types"),
     ("src/connectors/event_log/instance.rs", "asks an error what it is"),
     ("src/error.rs", "what a panic carries"),

@@ -8,7 +8,7 @@ use streamwork::checkpoint::StateCodec;
 use streamwork::testkit::{Ended, Fault, Faults, Published, explore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
-    Output, SourceOutput, StatefulOperator, StatefulSource, Stream,
+    OnError, Output, SourceOutput, StatefulOperator, StatefulSource, Stream,
 };
 
 use crate::split_numbers::{Outside, SplitNumbers};
@@ -258,6 +258,7 @@ impl Graph {
             };
             let says = self.counts_are_said;
             match component.kind {
+                Kind::Map if mix(salt, 9).is_multiple_of(2) => mapped_or_failed(&read, salt, name),
                 Kind::Map => read.map(move |value| mix(value, salt)).named(name),
                 Kind::Filter => read.filter(move |value| kept(*value, salt)).named(name),
                 Kind::Twice => read.flat_map(|value| [mix(value, 1), mix(value, 2)]).named(name),
@@ -277,6 +278,18 @@ impl Graph {
         };
         if component.own_thread { built.own_thread() } else { built }
     }
+}
+
+/// A map that fails for some values, which are mapped as dead letters: together the same as a map.
+fn mapped_or_failed(read: &Stream<u64>, salt: u64, name: String) -> Stream<u64> {
+    let map = move |value| match kept(value, salt + 1) {
+        true => Ok(mix(value, salt)),
+        false => Err("it fails".into()),
+    };
+    let of_letters = format!("{name}-letters");
+    let mapped = read.try_map(map).named(name).on_error(OnError::DeadLetter);
+    let letters = mapped.dead_letters::<u64>();
+    mapped.merge(&letters.map(move |letter| mix(letter.event, salt)).named(of_letters))
 }
 
 struct Numbers {

@@ -6,6 +6,7 @@
 #[path = "../tier/mod.rs"]
 mod tier;
 
+mod dead_letters;
 mod files;
 mod graphs;
 mod histories;

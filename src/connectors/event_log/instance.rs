@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::position::{self, Position};
 use super::{EventLogSource, Reach, Start};
+use crate::api::bad_record::RawRecord;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::source::Next;
@@ -145,10 +146,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
                     lane.position.next = offset.next();
                     lane.position.before = None;
                     self.emitted += 1;
-                    match self.source.on_bad_record {
-                        OnBadRecord::Fail => out.fail_record(error),
-                        OnBadRecord::Skip => out.skip(error),
-                    }
+                    self.reject(error, out);
                     return Ok(1);
                 }
                 Err(error) => return Err(error.into()),
@@ -161,6 +159,19 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         self.records.drain(..).for_each(|record| out.emit(record.event));
         self.emitted += found as u64;
         Ok(found)
+    }
+
+    /// Lets a record that cannot be decoded take the course of a bad record.
+    fn reject(&self, error: LogError, out: &mut SourceOutput<T>) {
+        match (self.source.on_bad_record, &error) {
+            (OnBadRecord::Skip, _) => out.skip(error),
+            (OnBadRecord::Fail, LogError::Decode { partition, offset, bytes, .. }) => {
+                let (split, bytes) = (partition.to_string(), bytes.clone());
+                let record = RawRecord { split, offset: offset.get(), bytes };
+                out.reject_record(record, None, error);
+            }
+            (OnBadRecord::Fail, _) => out.fail_record(error),
+        }
     }
 
     /// What partitions have, in turn; whether the last look at each of them found nothing.

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 use super::error::LinesError;
 use super::file::{LinesFile, READ_BYTES};
 use super::{LinesSource, OnBadRecord};
+use crate::api::bad_record::RawRecord;
 use crate::api::source_output::SourceOutput;
 
 /// Bytes of a bad line that its dead letter and its error show.
@@ -111,21 +112,39 @@ impl<'a> Turn<'a> {
             }
             Err(error) => error,
         };
-        let line = without_end(&self.lines[begin..]);
-        let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES)]).into_owned();
+        let record = self.raw_record(begin);
         if matches!(error, LinesError::TooLong { .. }) {
             self.pass_over_line()?;
         }
         match self.source.on_bad_record {
-            OnBadRecord::Fail => out.reject(shown, error),
+            OnBadRecord::Fail => {
+                let first = &record.bytes[..record.bytes.len().min(SHOWN_BYTES)];
+                let shown = String::from_utf8_lossy(first).into_owned();
+                out.reject_record(record, Some(shown), error);
+            }
             OnBadRecord::Skip => out.skip(error),
         }
         Ok(())
     }
 
+    /// A bad line: of one that is too long as many bytes as it may have.
+    fn raw_record(&self, begin: usize) -> RawRecord {
+        let line = without_end(&self.lines[begin..]);
+        RawRecord {
+            split: self.file.path.display().to_string(),
+            offset: self.offset_of(begin),
+            bytes: line[..line.len().min(self.source.line_bytes_max)].to_vec(),
+        }
+    }
+
+    /// Where in the file a line lies that begins here in `lines`.
+    fn offset_of(&self, begin: usize) -> u64 {
+        self.file.trail.offset() + begin as u64
+    }
+
     /// The event of a line.
     fn decode(&self, begin: usize) -> Result<String, LinesError> {
-        let offset = self.file.trail.offset() + begin as u64;
+        let offset = self.offset_of(begin);
         let (path, bytes_max) = (|| self.file.path.clone(), self.source.line_bytes_max);
         if self.lines.len() - begin > bytes_max {
             return Err(LinesError::TooLong { path: path(), offset, bytes_max });

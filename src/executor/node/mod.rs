@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::api::apply_loop::Pass;
 use crate::api::collector::Collector;
 use crate::api::instance::Instance;
+use crate::api::on_error::OnError;
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::push::{Context, Local, Push, Stage};
@@ -29,6 +30,7 @@ use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
 use crate::time::watermarks::OutputWatermark;
 
+mod dead_letters;
 mod failure;
 mod in_place;
 mod timers;
@@ -54,6 +56,7 @@ pub(crate) struct Place<T> {
     /// What its state is turned into bytes with.
     pub(crate) codec: CodecId,
     pub(crate) watermark: OutputWatermark,
+    pub(crate) on_error: OnError,
 }
 
 /// One type per component, whatever made it: then what the loop calls is called from a single place.
@@ -78,6 +81,8 @@ pub(crate) struct Node<C: Component> {
     sides: Vec<Box<dyn SidePort>>,
     counters: Arc<Counters>,
     consequences: Consequences,
+    /// Copies of the events of the running batch, where those that fail become dead letters.
+    copies: Option<dead_letters::Copies<C::In>>,
     injected: Injected,
     /// A failure that is to happen at the next event.
     strike: Option<Strike>,
@@ -120,6 +125,7 @@ impl<C: Component> Node<C> {
             sides: place.sides,
             counters,
             consequences: place.consequences,
+            copies: (place.on_error == OnError::DeadLetter).then(Default::default),
             injected: place.injected,
             strike: None,
             unfinished: true,
@@ -162,6 +168,7 @@ impl<C: Component> Node<C> {
         self.feed_pieces(batch, context);
         if C::IS_SINK {
             self.end_batch(born, context);
+            self.hand_on(born, context);
         }
     }
 
@@ -213,8 +220,11 @@ impl<C: Component> Node<C> {
         self.unfinished = true;
         if C::in_place() && self.strike.is_none() {
             self.run_in_place(batch, context);
-        } else {
+        } else if self.copy_events(&batch.events, context) {
             self.run_each(batch, context);
+            self.copies.iter_mut().for_each(dead_letters::Copies::clear);
+        } else {
+            self.pending.append(batch);
         }
     }
 
@@ -254,9 +264,8 @@ impl<C: Component> Node<C> {
                 Ok(Pass::Failed(error)) => (false, Some((Cause::error(error), false))),
                 Err(payload) => (false, Some((Cause::panic(payload), true))),
             };
-            if let Some((cause, _)) = &failed_with {
-                self.collector.take_back(cause);
-            }
+            let take_back = |(cause, _): &(Cause, bool)| self.collector.take_back(cause);
+            let deferred = failed_with.as_ref().is_some_and(take_back);
             let well = consumed - usize::from(failed_with.is_some());
             if tracked {
                 let emitted = self.collector.emitted();
@@ -284,7 +293,11 @@ impl<C: Component> Node<C> {
             };
             let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
-            self.event_failed(root, failure.clone(), context);
+            let copy = self.copies.as_mut().and_then(|copies| copies.of(consumed - 1));
+            match copy.filter(|_| !panicked && !deferred) {
+                Some(event) => self.dead_letter(event, root, failure.clone(), context),
+                None => self.event_failed(root, failure.clone(), context),
+            }
             if panicked {
                 self.fall(failure, context);
             }
@@ -299,7 +312,10 @@ impl<C: Component> Node<C> {
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
-        self.hand_on(born, context);
+        // A sink has dead letters at most. Sending them would report what it has not flushed yet.
+        if !C::IS_SINK {
+            self.hand_on(born, context);
+        }
     }
 
     /// The end of a sink's batch: what was written counts from here.

@@ -443,14 +443,23 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.unmarked = true;
             let (verdict, name) = (self.parts.consequences.verdict, "get_events");
             let dropped = match (verdict, rejected) {
-                (Verdict::Drop, Rejected::Event(_, cause) | Rejected::Record(cause))
+                (
+                    Verdict::Drop,
+                    Rejected::Event(_, cause) | Rejected::Record(cause) | Rejected::Raw(.., cause),
+                )
                 | (_, Rejected::Skipped(cause)) => self.failure(name, cause),
-                (Verdict::Fail, Rejected::Event(event, cause)) => {
+                (
+                    Verdict::Fail,
+                    Rejected::Event(event, cause) | Rejected::Raw(_, Some(event), cause),
+                ) => {
                     let failure = self.failure(name, cause);
                     self.give_up(DeadLetter { event, failure, attempts: 1 });
                     continue;
                 }
-                (_, Rejected::Event(_, cause) | Rejected::Record(cause)) => {
+                (
+                    _,
+                    Rejected::Event(_, cause) | Rejected::Record(cause) | Rejected::Raw(.., cause),
+                ) => {
                     // It would be read again as it is.
                     let failure = self.failure(name, Cause::error(Permanent::new(cause)));
                     self.base.context.fail(failure);

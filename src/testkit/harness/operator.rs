@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::api::collector::Collector;
 use crate::api::event::Event;
+use crate::api::on_error::OnError;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
@@ -258,5 +259,6 @@ where
         injected: Injected::default(),
         codec: StateCodec::SELF_DESCRIBING,
         watermark: OutputWatermark::restored(watermark),
+        on_error: OnError::AsGuaranteed,
     }
 }

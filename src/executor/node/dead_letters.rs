@@ -1,0 +1,81 @@
+//! Events that fail and go on as dead letters, where the component was given that choice.
+//!
+//! `apply` takes its event by value, so a dead letter needs a copy that was made before. A batch is copied as a whole,
+//! in a loop of its own: the loop over the component stays as it is, and a component without the choice pays one look
+//! at an `Option` per batch.
+//!
+//! A dead letter is an output of the event that failed: it has the event's root, lies on the same side of every
+//! barrier, and is done when what reads it has handled it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::api::dead_letter::DeadLetter;
+use crate::api::event::Event;
+use crate::channel::push::Context;
+use crate::error::{Cause, Failure};
+use crate::executor::component::Component;
+use crate::executor::node::Node;
+use crate::id::Root;
+
+/// Copies of the events of one batch.
+pub(super) struct Copies<T> {
+    /// The last event first, so that the next one to be looked at is at the end.
+    reversed: Vec<T>,
+    total: usize,
+}
+
+impl<T> Default for Copies<T> {
+    fn default() -> Self {
+        Self { reversed: Vec::new(), total: 0 }
+    }
+}
+
+impl<T: Event> Copies<T> {
+    fn make(&mut self, events: &[T]) {
+        self.total = events.len();
+        self.reversed.extend(events.iter().rev().cloned());
+    }
+
+    /// Lets go of the copies that nothing asked for.
+    pub(super) fn clear(&mut self) {
+        self.reversed.clear();
+    }
+
+    /// The copy of the event at this place. Asked for in ascending order, once each.
+    pub(super) fn of(&mut self, event: usize) -> Option<T> {
+        self.reversed.truncate(self.total - event);
+        self.reversed.pop()
+    }
+}
+
+impl<C: Component> Node<C> {
+    /// Copies the events of a batch, if copies are needed. Whether the batch can be run: `false` if an event cannot
+    /// be cloned, which nothing can be done about here.
+    pub(super) fn copy_events(&mut self, events: &[C::In], context: &mut Context) -> bool {
+        let Some(copies) = &mut self.copies else { return true };
+        let copied = catch_unwind(AssertUnwindSafe(|| copies.make(events)));
+        if let Err(payload) = copied {
+            context.fail(self.failure("clone", Cause::panic(payload)));
+            return false;
+        }
+        true
+    }
+
+    /// An event that failed goes on as a dead letter. Its own outputs have been taken back.
+    pub(super) fn dead_letter(
+        &mut self,
+        event: C::In,
+        root: Root,
+        failure: Failure,
+        context: &mut Context,
+    ) {
+        self.counters.failed.add(1);
+        self.counters.dead_lettered.add(1);
+        tracing::debug!(%failure, "dead letter");
+        let letter = DeadLetter { event, failure, attempts: 1 };
+        let deliveries = self.collector.emit_dead_letter(letter, root);
+        if !root.is_none() {
+            context.ledger.change(root, i64::from(deliveries) - 1);
+        }
+    }
+}
