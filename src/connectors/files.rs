@@ -35,7 +35,7 @@ use crate::storage::{Disk, DiskFile, RealDisk, create_dir_durably, is_there};
 /// in `.taken-back.pending`, since their events come again.
 ///
 /// ```
-/// use streamwork::{Guarantee, Job, TransactionalFiles};
+/// use streamwork::{ExactlyOnce, Job, TransactionalFiles};
 ///
 /// # let directory = std::env::temp_dir().join(format!("streamwork-files-{}", std::process::id()));
 /// let out = directory.join("out");
@@ -44,7 +44,7 @@ use crate::storage::{Disk, DiskFile, RealDisk, create_dir_durably, is_there};
 /// });
 /// let job = Job::new("numbers");
 /// job.from_iter("numbers", || 0..3_u64).transactional_sink("files", files);
-/// job.run(Guarantee::default())?;
+/// job.run(ExactlyOnce::checkpoints_in(directory.join("checkpoints")))?;
 ///
 /// let file = std::fs::read_dir(&out)?.next().expect("one file")?;
 /// assert!(file.file_name().to_string_lossy().starts_with("part-files-0000-"));

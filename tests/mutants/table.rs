@@ -34,8 +34,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "refuse a sender that has nothing under way",
         file: "src/channel/queue.rs",
-        whole: "!by_length_alone && !self.frames.is_empty()",
-        broken: "!by_length_alone",
+        whole: "amount.events > 0 && !self.frames.is_empty()",
+        broken: "amount.events > 0",
         killed_by: "src/channel/queue.rs::what_is_under_way_in_all_queues_together_is_bounded_and_an_empty_queue_takes_a_batch_all_the_same",
     },
     Mutant {
