@@ -385,8 +385,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "read on from another place of the log than the state says",
         file: "src/connectors/event_log/instance.rs",
-        whole: "                Ok(next) => lane.position.next = next,",
-        broken: "                Ok(_) => lane.position.next = lane.position.next.next(),",
+        whole: "                    lane.position.next = next;",
+        broken: "                    lane.position.next = if next > lane.position.next { lane.position.next.next() } else { next };",
         killed_by: "tests/simulation/logs.rs::a_log_that_one_job_writes_and_another_reads_loses_and_repeats_nothing_on_the_way",
     },
     Mutant {
