@@ -26,18 +26,18 @@ fn sound() -> (MemoryDisk, PartName, Vec<PathBuf>) {
     let disk = MemoryDisk::new();
     let (store, name) = (open(&disk), PartName::new("source", 0));
     let execution = store.begin_execution().expect("it begins");
-    let mut parts = vec![store.write_part(execution, CheckpointId(1), &name, b"state").expect("written")];
-    let together = [0, 1].map(|instance| (PartName::new("counter", instance), b"7".to_vec()));
+    let mut parts = vec![store.write_part(execution, CheckpointId(1), &name, &b"state".into()).expect("written")];
+    let together = [0, 1].map(|instance| (PartName::new("counter", instance), b"7".into()));
     parts.extend(store.write_parts(execution, CheckpointId(1), &together).expect("written"));
     let mut manifest = Manifest::new(execution, CheckpointId(1), "count");
     manifest.parts = parts;
     store.commit(&manifest).expect("complete");
-    store.write_position(execution, &name, b"position").expect("written");
+    store.write_position(execution, &name, &b"position".into()).expect("written");
     drop(store);
     let mut files = vec![Path::new(ROOT).join("EXECUTION")];
     for directory in ["positions", "chk-00000000000000000001-x1"] {
         let directory = Path::new(ROOT).join(directory);
-        files.extend(disk.names(&directory).iter().map(|name| directory.join(name)));
+        files.extend(disk.names_in(&directory).iter().map(|name| directory.join(name)));
     }
     (disk, name, files)
 }

@@ -1,7 +1,7 @@
 //! Checkpoints by barriers: when something fails, the whole job goes back to the last consistent
 //! cut. With held queues that is exactly-once for state, without it at-least-once.
 //!
-//! [`gate`] decides what an instance does when a barrier arrives.
+//! [`Inputs`](crate::channel::inputs::Inputs) decides what an instance does when a barrier arrives.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Floor 4: what happens to an event when something fails. Decisions only; the executor acts.
 //!
-//! Each guarantee is a module that fills in the same [`Terms`] and, where events are tracked, an
+//! Each guarantee is a module that fills in the same [`Terms`](terms::Terms) and, where events are tracked, an
 //! account of them. The executor reads terms per batch, per barrier or per failure and never learns
 //! which guarantee it runs.
 //!

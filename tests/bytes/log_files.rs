@@ -15,8 +15,17 @@ use crate::{tier, within_bounds};
 
 const RECORDS: u64 = 36;
 
+/// Bytes of all files of a log here, and more.
+const LOG_BYTES: usize = 8_000;
+
+/// A log that nothing has happened to: its files, and its records as they were written.
+pub(crate) struct SoundLog {
+    files: Vec<(PathBuf, Vec<u8>)>,
+    records: Vec<Record<String>>,
+}
+
 /// A directory in memory, where there is one.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let memory = tempfile::tempdir_in("/dev/shm");
     memory.or_else(|_| tempfile::tempdir()).expect("a temporary directory")
 }
@@ -25,7 +34,8 @@ fn event(number: u64) -> String {
     format!("event {number} {}", "x".repeat(number as usize % 13))
 }
 
-fn sound() -> TempDir {
+/// One partition in several segments.
+pub(crate) fn sound() -> SoundLog {
     let dir = directory();
     let options = LogOptions { partitions: Some(1), segment_bytes: 400, ..LogOptions::default() };
     let mut log = EventLog::create_or_open(dir.path(), options).expect("it opens");
@@ -33,7 +43,25 @@ fn sound() -> TempDir {
         log.append(0, number as i64, &event(number)).expect("appended");
     }
     log.close().expect("closed");
-    dir
+    let sound = SoundLog::of(files(dir.path()));
+    assert!(sound.files.len() >= 6, "several segments and indexes");
+    let numbers = sound.records.iter().map(|record| record.offset.get());
+    assert!(numbers.eq(0..RECORDS) && sound.records.iter().all(is_true));
+    sound
+}
+
+impl SoundLog {
+    /// That of these files, by their names in its directory.
+    pub(crate) fn of(files: Vec<(PathBuf, Vec<u8>)>) -> Self {
+        let dir = directory();
+        lay(dir.path(), &files);
+        let records = read_all(dir.path()).expect("it is sound");
+        Self { files, records }
+    }
+
+    fn holds(&self, record: &Record<String>) -> bool {
+        self.records.contains(record)
+    }
 }
 
 /// The files of a log by name, with their bytes.
@@ -84,52 +112,53 @@ fn repaired(dir: &Path) -> Result<(Vec<RepairReport>, Offset), LogError> {
     Ok((log.repairs().to_vec(), log.end(0)?))
 }
 
+/// Damages one of the files: what is read is what was written, or it is refused.
+pub(crate) fn damage(sound: &SoundLog, dir: &Path, random: &mut Random, what: &str) {
+    let mut damaged = sound.files.clone();
+    let at = random.below(damaged.len());
+    let (path, bytes) = &mut damaged[at];
+    *bytes = mutated(bytes, random);
+    let what = format!("{what}: {}", path.display());
+    let is_mark = path.ends_with("end");
+    let all = sound.records.len();
+    lay(dir, &damaged);
+    within_bounds(&what, LOG_BYTES, || {
+        let _ = LogSurvey::of(dir);
+        match read_all(dir) {
+            Ok(records) => {
+                assert!(records.iter().all(|record| sound.holds(record)), "{what}: altered");
+                // Of two marks the older one may be left; that of an empty log is none of them.
+                let found = records.len();
+                assert!(found == all || is_mark && found > 0, "{what}: {found}");
+            }
+            Err(LogError::Corrupt { .. } | LogError::UnsupportedFormat { .. }) => {}
+            Err(other) => panic!("{what}: {other}"),
+        }
+        match repaired(dir) {
+            Ok((_, end)) => {
+                assert_eq!(end, Offset::new(all as u64), "{what}: a durable record was cut");
+                // Of full segments only the extent is looked at; a record is when it is read.
+                match read_all(dir) {
+                    Ok(records) => assert_eq!(records, sound.records, "{what}"),
+                    Err(LogError::Corrupt { .. }) => {}
+                    Err(other) => panic!("{what}: {other}"),
+                }
+            }
+            Err(LogError::Corrupt { .. } | LogError::UnsupportedFormat { .. }) => {}
+            Err(other) => panic!("{what}: {other}"),
+        }
+    });
+}
+
 #[test]
 fn a_log_with_any_damaged_file_gives_what_was_written_or_refuses_by_type() {
     let test = "a_log_with_any_damaged_file_gives_what_was_written_or_refuses_by_type";
     let (seed, started) = (tier::seed(test), Instant::now());
-    let (original, dir) = (sound(), directory());
-    let sound = files(original.path());
-    assert!(sound.len() >= 6, "several segments and indexes");
+    let (sound, dir) = (sound(), directory());
     let cases = tier::times(5_000, 2_000_000);
     for case in 0..cases {
         let random = &mut Random(seed << 24 ^ case);
-        let mut damaged = sound.clone();
-        let at = random.below(damaged.len());
-        let (path, bytes) = &mut damaged[at];
-        *bytes = mutated(bytes, random);
-        let what = format!("STREAMWORK_SEED={seed}, case {case}: {}", path.display());
-        let is_mark = path.ends_with("end");
-        lay(dir.path(), &damaged);
-        within_bounds(&what, 8_000, || {
-            let _ = LogSurvey::of(dir.path());
-            match read_all(dir.path()) {
-                Ok(records) => {
-                    assert!(records.iter().all(is_true), "{what}: altered");
-                    // Of two marks the older one may be left; that of an empty log is none of them.
-                    let all = records.len() as u64 == RECORDS;
-                    assert!(all || is_mark && !records.is_empty(), "{what}: {}", records.len());
-                }
-                Err(LogError::Corrupt { .. } | LogError::UnsupportedFormat { .. }) => {}
-                Err(other) => panic!("{what}: {other}"),
-            }
-            match repaired(dir.path()) {
-                Ok((_, end)) => {
-                    assert_eq!(end, Offset::new(RECORDS), "{what}: a durable record was cut");
-                    // Of full segments only the extent is looked at; a record is when it is read.
-                    match read_all(dir.path()) {
-                        Ok(records) => {
-                            assert!(records.iter().all(is_true), "{what}: altered");
-                            assert_eq!(records.len() as u64, RECORDS, "{what}");
-                        }
-                        Err(LogError::Corrupt { .. }) => {}
-                        Err(other) => panic!("{what}: {other}"),
-                    }
-                }
-                Err(LogError::Corrupt { .. } | LogError::UnsupportedFormat { .. }) => {}
-                Err(other) => panic!("{what}: {other}"),
-            }
-        });
+        damage(&sound, dir.path(), random, &format!("STREAMWORK_SEED={seed}, case {case}"));
     }
     tier::report(21, test, cases, "damaged logs", seed, started.elapsed());
 }
@@ -174,38 +203,42 @@ fn reseal_frames(bytes: &mut [u8]) {
     }
 }
 
+/// Damages one or two of the files and sets their checksums right: they may say anything, and are read within bounds.
+pub(crate) fn lie(sound: &SoundLog, dir: &Path, random: &mut Random, what: &str) {
+    let mut damaged = sound.files.clone();
+    let mut what = format!("{what}:");
+    for _ in 0..=random.below(2) {
+        let at = random.below(damaged.len());
+        let (path, bytes) = &mut damaged[at];
+        *bytes = mutated(bytes, random);
+        reseal(path, bytes);
+        what += &format!(" {}", path.display());
+    }
+    lay(dir, &damaged);
+    let from = [0, 5, 35, 36, u64::MAX][random.below(5)];
+    let time = [i64::MIN, 7, i64::MAX][random.below(3)];
+    within_bounds(&what, LOG_BYTES, || {
+        let _ = LogSurvey::of(dir);
+        let _ = read_all(dir);
+        if let Ok(mut reader) = LogReader::<Vec<u64>>::open(dir) {
+            let _ = reader.end(0);
+            let _ = reader.seek_to_time(0, time);
+            let _ = reader.read(0, Offset::new(from), 5, &mut Vec::new());
+        }
+        let _ = repaired(dir);
+        let _ = read_all(dir);
+    });
+}
+
 #[test]
 fn log_files_that_lie_under_a_right_checksum_lead_to_no_panic_and_no_large_allocation() {
     let test = "log_files_that_lie_under_a_right_checksum_lead_to_no_panic_and_no_large_allocation";
     let (seed, started) = (tier::seed(test), Instant::now());
-    let (original, dir) = (sound(), directory());
-    let sound = files(original.path());
+    let (sound, dir) = (sound(), directory());
     let cases = tier::times(5_000, 2_000_000);
     for case in 0..cases {
         let random = &mut Random(seed << 24 ^ case);
-        let mut damaged = sound.clone();
-        let mut what = format!("STREAMWORK_SEED={seed}, case {case}:");
-        for _ in 0..=random.below(2) {
-            let at = random.below(damaged.len());
-            let (path, bytes) = &mut damaged[at];
-            *bytes = mutated(bytes, random);
-            reseal(path, bytes);
-            what += &format!(" {}", path.display());
-        }
-        lay(dir.path(), &damaged);
-        let from = [0, 5, 35, 36, u64::MAX][random.below(5)];
-        let time = [i64::MIN, 7, i64::MAX][random.below(3)];
-        within_bounds(&what, 8_000, || {
-            let _ = LogSurvey::of(dir.path());
-            let _ = read_all(dir.path());
-            if let Ok(mut reader) = LogReader::<Vec<u64>>::open(dir.path()) {
-                let _ = reader.end(0);
-                let _ = reader.seek_to_time(0, time);
-                let _ = reader.read(0, Offset::new(from), 5, &mut Vec::new());
-            }
-            let _ = repaired(dir.path());
-            let _ = read_all(dir.path());
-        });
+        lie(&sound, dir.path(), random, &format!("STREAMWORK_SEED={seed}, case {case}"));
     }
     tier::report(21, test, cases, "resealed logs", seed, started.elapsed());
 }

@@ -2,9 +2,16 @@
 //! an allocation beyond what the input justifies, never silently empty or altered.
 
 mod decode;
+mod fuzz;
+mod golden;
 mod log_files;
 mod mutate;
+mod positions;
 mod store_files;
+
+#[path = "../checkpoint_store/fixture.rs"]
+#[allow(dead_code, reason = "each binary uses what it needs")]
+mod fixture;
 
 #[path = "../checkpoint_store/memory_disk.rs"]
 mod memory_disk;

@@ -1,5 +1,6 @@
 //! The files of a checkpoint store: manifest, parts, execution id, positions.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,8 @@ use std::time::Instant;
 use crate::memory_disk::Outside as _;
 use streamwork::CheckpointId;
 use streamwork::checkpoint::{
-    CheckpointStore, ComponentRecord, DirectoryStore, Manifest, PartName, Recovered, StoreError,
+    CheckpointStore, ComponentRecord, DirectoryStore, EncodedState, Manifest, PartName, Recovered,
+    StoreError,
 };
 
 use crate::memory_disk::{MemoryDisk, Random};
@@ -15,6 +17,48 @@ use crate::mutate::{mutated, reseal};
 use crate::{tier, within_bounds};
 
 const ROOT: &str = "/store";
+
+/// Bytes of all files of a store here, and more.
+const STORE_BYTES: usize = 8_000;
+
+/// A store that nothing has happened to, and what is in it.
+pub(crate) struct SoundStore {
+    disk: MemoryDisk,
+    root: &'static str,
+    files: Vec<PathBuf>,
+    manifests: Vec<Manifest>,
+    /// By checkpoint and name.
+    states: BTreeMap<(CheckpointId, String), EncodedState>,
+    source: PartName,
+    /// All that the source may be told: one that was written before counts where a later one is cut off.
+    positions: Vec<&'static [u8]>,
+}
+
+impl SoundStore {
+    /// That with these checkpoints, in these files.
+    pub(crate) fn on(
+        (disk, root): (MemoryDisk, &'static str),
+        files: Vec<PathBuf>,
+        manifests: Vec<Manifest>,
+        (source, positions): (PartName, Vec<&'static [u8]>),
+    ) -> Self {
+        let states = BTreeMap::new();
+        let mut sound = Self { disk, root, files, manifests, states, source, positions };
+        let store = sound.open(&sound.disk);
+        for manifest in &sound.manifests {
+            for part in &manifest.parts {
+                let state = store.read_part(manifest, &part.name).expect("sound").expect("there");
+                sound.states.insert((manifest.checkpoint, part.name.to_string()), state);
+            }
+        }
+        drop(store);
+        sound
+    }
+
+    fn open(&self, disk: &MemoryDisk) -> DirectoryStore {
+        DirectoryStore::open_on(Arc::new(disk.clone()), self.root).expect("memory can be opened")
+    }
+}
 
 fn open(disk: &MemoryDisk) -> DirectoryStore {
     DirectoryStore::open_on(Arc::new(disk.clone()), ROOT).expect("memory can be opened")
@@ -29,8 +73,8 @@ fn state(checkpoint: u64, name: &PartName) -> Vec<u8> {
     format!("{name} at {checkpoint} ").repeat(20).into_bytes()
 }
 
-/// A store with three checkpoints, one of parts that share a file, and three positions; and its files.
-fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
+/// A store with three checkpoints, one of parts that share a file, and three positions.
+pub(crate) fn sound() -> SoundStore {
     let disk = MemoryDisk::new();
     let store = open(&disk);
     let execution = store.begin_execution().expect("it begins");
@@ -66,13 +110,19 @@ fn sound() -> (MemoryDisk, Vec<Manifest>, Vec<PathBuf>) {
         files.extend(disk.names_in(&directory).iter().map(|name| directory.join(name)));
     }
     assert_eq!(files.len(), 12);
-    (disk, manifests, files)
+    let positions: Vec<&[u8]> = vec![b"first", b"second", b"third"];
+    let sound = SoundStore::on((disk, ROOT), files, manifests, (source(), positions));
+    for ((checkpoint, _), found) in &sound.states {
+        let written = |name| *found == state(checkpoint.0, name).into();
+        assert!(names.iter().any(written), "{checkpoint}: {found:?}");
+    }
+    sound
 }
 
 /// What was found is what was written: never another thing, never nothing.
 fn assert_true_or_refused(
     store: &DirectoryStore,
-    manifests: &[Manifest],
+    sound: &SoundStore,
     latest: Result<Option<Recovered>, StoreError>,
     what: &str,
 ) {
@@ -80,10 +130,11 @@ fn assert_true_or_refused(
         Ok(None) => panic!("{what}: the store is taken for empty"),
         Ok(Some(found)) => {
             let found = found.manifest;
-            assert!(manifests.contains(&found), "{what}: {found:?}");
+            assert!(sound.manifests.contains(&found), "{what}: {found:?}");
             for part in &found.parts {
                 let read = store.read_part(&found, &part.name).expect(what).expect(what);
-                assert_eq!(read, state(found.checkpoint.0, &part.name).into(), "{what}");
+                let written = &sound.states[&(found.checkpoint, part.name.to_string())];
+                assert_eq!(read, *written, "{what}");
             }
         }
         Err(
@@ -93,44 +144,79 @@ fn assert_true_or_refused(
         ) => {}
         Err(other) => panic!("{what}: {other}"),
     }
-    match store.read_position(&source()) {
-        Ok(None) => panic!("{what}: the position is taken for none"),
+    match store.read_position(&sound.source) {
+        Ok(None) => assert!(sound.positions.is_empty(), "{what}: the position is taken for none"),
         Ok(Some(position)) => {
-            let known: [&[u8]; 3] = [b"first", b"second", b"third"];
-            assert!(known.contains(&&position.bytes[..]), "{what}: {position:?}");
+            assert!(sound.positions.contains(&&position.bytes[..]), "{what}: {position:?}");
         }
         Err(StoreError::Damaged { .. } | StoreError::UnknownFormat { .. }) => {}
         Err(other) => panic!("{what}: {other}"),
     }
 }
 
+/// Damages one to three of the files: what is read is what was written, or it is refused.
+pub(crate) fn damage(sound: &SoundStore, random: &mut Random, what: &str) {
+    let disk = sound.disk.fork();
+    let mut what = format!("{what}:");
+    for _ in 0..=random.below(3) {
+        let path = &sound.files[random.below(sound.files.len())];
+        disk.put(path, &mutated(&disk.get(path), random));
+        what += &format!(" {}", path.display());
+    }
+    within_bounds(&what, STORE_BYTES, || {
+        let looker = sound.open(&disk);
+        let latest = looker.latest();
+        assert_true_or_refused(&looker, sound, latest, &what);
+        drop(looker.survey().expect(&what));
+        let owner = sound.open(&disk);
+        match owner.begin_execution() {
+            Ok(_) => assert_true_or_refused(&owner, sound, owner.latest(), &what),
+            Err(StoreError::Damaged { .. } | StoreError::UnknownFormat { .. }) => {}
+            Err(other) => panic!("{what}: {other}"),
+        }
+    });
+}
+
+/// Damages one of the files and sets its checksum right: it may say anything, and is read within bounds.
+pub(crate) fn lie(sound: &SoundStore, random: &mut Random, what: &str) {
+    let disk = sound.disk.fork();
+    let path = &sound.files[random.below(sound.files.len())];
+    let mut bytes = mutated(&disk.get(path), random);
+    // The envelope's own length is set right as well, or nothing behind it would be looked at.
+    if let Some(body) = bytes.len().checked_sub(23).filter(|_| random.below(4) > 0) {
+        bytes[11..19].copy_from_slice(&(body as u64).to_le_bytes());
+    }
+    reseal(&mut bytes);
+    disk.put(path, &bytes);
+    let what = format!("{what}: {}", path.display());
+    within_bounds(&what, STORE_BYTES, || {
+        let looker = sound.open(&disk);
+        let _ = looker.latest();
+        let _ = looker.list();
+        let _ = looker.survey();
+        let _ = looker.read_position(&sound.source);
+        for manifest in &sound.manifests {
+            for part in &manifest.parts {
+                let _ = looker.read_part(manifest, &part.name);
+            }
+        }
+        let owner = sound.open(&disk);
+        if owner.begin_execution().is_ok() {
+            let _ = owner.latest();
+            let _ = owner.retain(2, None);
+        }
+    });
+}
+
 #[test]
 fn a_store_with_any_damaged_files_gives_what_was_written_or_refuses_by_type() {
     let test = "a_store_with_any_damaged_files_gives_what_was_written_or_refuses_by_type";
     let (seed, started) = (tier::seed(test), Instant::now());
-    let (disk, manifests, files) = sound();
+    let sound = sound();
     let cases = tier::times(20_000, 10_000_000);
     for case in 0..cases {
         let random = &mut Random(seed << 24 ^ case);
-        let disk = disk.fork();
-        let mut what = format!("STREAMWORK_SEED={seed}, case {case}:");
-        for _ in 0..=random.below(3) {
-            let path = &files[random.below(files.len())];
-            disk.put(path, &mutated(&disk.get(path), random));
-            what += &format!(" {}", path.display());
-        }
-        within_bounds(&what, 8_000, || {
-            let looker = open(&disk);
-            let latest = looker.latest();
-            assert_true_or_refused(&looker, &manifests, latest, &what);
-            drop(looker.survey().expect(&what));
-            let owner = open(&disk);
-            match owner.begin_execution() {
-                Ok(_) => assert_true_or_refused(&owner, &manifests, owner.latest(), &what),
-                Err(StoreError::Damaged { .. } | StoreError::UnknownFormat { .. }) => {}
-                Err(other) => panic!("{what}: {other}"),
-            }
-        });
+        damage(&sound, random, &format!("STREAMWORK_SEED={seed}, case {case}"));
     }
     tier::report(21, test, cases, "damaged stores", seed, started.elapsed());
 }
@@ -139,37 +225,11 @@ fn a_store_with_any_damaged_files_gives_what_was_written_or_refuses_by_type() {
 fn files_that_lie_under_a_right_checksum_lead_to_no_panic_and_no_large_allocation() {
     let test = "files_that_lie_under_a_right_checksum_lead_to_no_panic_and_no_large_allocation";
     let (seed, started) = (tier::seed(test), Instant::now());
-    let (disk, manifests, files) = sound();
+    let sound = sound();
     let cases = tier::times(20_000, 10_000_000);
     for case in 0..cases {
         let random = &mut Random(seed << 24 ^ case);
-        let disk = disk.fork();
-        let path = &files[random.below(files.len())];
-        let mut bytes = mutated(&disk.get(path), random);
-        // The envelope's own length is set right as well, or nothing behind it would be looked at.
-        if let Some(body) = bytes.len().checked_sub(23).filter(|_| random.below(4) > 0) {
-            bytes[11..19].copy_from_slice(&(body as u64).to_le_bytes());
-        }
-        reseal(&mut bytes);
-        disk.put(path, &bytes);
-        let what = format!("STREAMWORK_SEED={seed}, case {case}: {}", path.display());
-        within_bounds(&what, 8_000, || {
-            let looker = open(&disk);
-            let _ = looker.latest();
-            let _ = looker.list();
-            let _ = looker.survey();
-            let _ = looker.read_position(&source());
-            for manifest in &manifests {
-                for part in &manifest.parts {
-                    let _ = looker.read_part(manifest, &part.name);
-                }
-            }
-            let owner = open(&disk);
-            if owner.begin_execution().is_ok() {
-                let _ = owner.latest();
-                let _ = owner.retain(2, None);
-            }
-        });
+        lie(&sound, random, &format!("STREAMWORK_SEED={seed}, case {case}"));
     }
     tier::report(21, test, cases, "resealed files", seed, started.elapsed());
 }
