@@ -544,7 +544,8 @@ impl<C: Component> Stage for Node<C> {
         // What the end of a slice has left goes on at once.
         let goes_on = self.component.is_some() && !self.pending.is_empty() && !self.stage_blocked();
         let retry = retry.or(goes_on.then_some(Timestamp(0)));
-        let timer = self.timers.next_due();
+        // What is due while something waits is called when that has gone.
+        let timer = self.timers.next_due().filter(|_| !self.stage_blocked());
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
     }
