@@ -42,7 +42,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "count what an instance works on as done",
         file: "src/channel/queue.rs",
         whole: "        let frame = self.frames.try_recv().ok()?;\n        if self.sender_waits",
-        broken: "        let frame = self.frames.try_recv().ok()?;\n        self.budget.leave(frame.events());\n        if self.sender_waits",
+        broken: "        let frame = self.frames.try_recv().ok()?;\n        self.budget.leave(frame.amount());\n        if self.sender_waits",
         killed_by: "src/channel/queue.rs::what_is_under_way_in_all_queues_together_is_bounded_and_an_empty_queue_takes_a_batch_all_the_same",
     },
     Mutant {
