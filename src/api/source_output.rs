@@ -32,7 +32,7 @@ pub(crate) const BYTES_MAX: usize = 1 << 20;
 pub struct SourceOutput<T> {
     pub(crate) events: Vec<T>,
     pub(crate) room: usize,
-    /// Bytes that the source has said its events hold.
+    /// Bytes that the source has said the events of this call hold.
     pub(crate) bytes: usize,
     pub(crate) watermark: Option<EventTime>,
     pub(crate) idle: bool,
@@ -63,6 +63,11 @@ impl<T> SourceOutput<T> {
             idle: false,
             rejected: Vec::new(),
         }
+    }
+
+    /// So many events are welcome from the next call, which has emitted no bytes yet.
+    pub(crate) fn ask(&mut self, room: usize) {
+        (self.room, self.bytes) = (room, 0);
     }
 
     /// Takes back all that was emitted and said since it was looked at last.

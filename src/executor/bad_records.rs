@@ -47,6 +47,7 @@ impl<C: SourceComponent> WithBadRecords<C> {
     /// Moves what the source has emitted into the output of the adapter.
     fn hand_on(&mut self, out: &mut SourceOutput<EventOrBadRecord<C::Out>>) {
         out.emit_all(self.output.events.drain(..).map(Ok));
+        out.weigh(self.output.bytes);
         for rejected in self.output.rejected.drain(..) {
             match rejected {
                 Rejected::Raw(record, _, cause) => {
@@ -84,7 +85,7 @@ impl<C: SourceComponent> SourceComponent for WithBadRecords<C> {
         out: &mut SourceOutput<Self::Out>,
         now: Timestamp,
     ) -> Result<Next, BoxError> {
-        self.output.room = out.room();
+        self.output.ask(out.room());
         let (source, output) = (&mut self.source, &mut self.output);
         let next = catch_unwind(AssertUnwindSafe(|| source.get_events(output, now)));
         // Also after a panic: what a source emits before it that cannot read it again is emitted.
@@ -212,5 +213,39 @@ impl<T: Event> Push<EventOrBadRecord<T>> for Fork<T> {
 
     fn room(&self) -> usize {
         self.events.room()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::source::Source;
+    use crate::api::source_output::BYTES_MAX;
+    use crate::executor::source_component::Forgetful;
+
+    /// Emits events of more than half of what it may emit in one go, as long as they are welcome.
+    struct Heavy;
+
+    impl Source for Heavy {
+        type Out = u8;
+        fn get_events(&mut self, out: &mut SourceOutput<u8>) -> Result<Next, BoxError> {
+            while out.room() > 0 {
+                out.emit_weighing(1, BYTES_MAX / 2 + 1);
+            }
+            Ok(Next::Now)
+        }
+    }
+
+    #[test]
+    fn each_call_has_the_same_room_in_bytes_and_what_it_weighs_is_handed_on() {
+        let name = InstanceName::new("heavy", 0);
+        let mut source = WithBadRecords::new(Forgetful(Heavy), name);
+        let mut out = SourceOutput::new();
+        for _ in 0..3 {
+            out.ask(100);
+            source.get_events(&mut out, Timestamp(0)).expect("it does not fail");
+            assert_eq!(out.events.drain(..).count(), 2);
+            assert_eq!((out.room(), out.bytes), (0, 2 * (BYTES_MAX / 2 + 1)));
+        }
     }
 }

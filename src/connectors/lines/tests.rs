@@ -44,7 +44,7 @@ impl Scene {
     /// The lines of one call, at most this many, and when to call again.
     fn call(&mut self, room: usize) -> (Vec<String>, Next) {
         let mut out = SourceOutput::new();
-        out.room = room;
+        out.ask(room);
         let next = self.instance.get_events(&mut out).expect("lines are read");
         (out.events, next)
     }
@@ -114,7 +114,7 @@ fn a_file_that_is_replaced_in_a_directory_that_is_followed_is_named_and_not_read
         let file = fs::OpenOptions::new().write(true).open(&path).expect("opened");
         file.set_modified(later).expect("its time is set");
         let mut out = SourceOutput::new();
-        out.room = 10;
+        out.ask(10);
         let error = scene.instance.get_events(&mut out).expect_err("it is another file");
         assert!(error.to_string().contains("/a: cannot go on at 4"), "{error}");
         assert_eq!(out.events, [""; 0]);

@@ -78,7 +78,7 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     /// An emptied buffer for the next poll.
     spare: Batch<C::Out>,
     since_flush: u32,
-    /// Events that are asked for in one call, so that they do not weigh too much together.
+    /// Events that are asked for in one call: a full batch at most, fewer where they would weigh too much together.
     room_in_bytes: usize,
     load: Load,
     unmarked: bool,
@@ -218,9 +218,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         let mut next = Next::Now;
         let mut persist = false;
         while next == Next::Now && room > self.outgoing.len() && bytes < BYTES_MAX {
-            let most = (room - self.outgoing.len()).min(Batch::<C::Out>::FULL);
-            let most = most.min(self.room_in_bytes);
-            self.parts.output.room = self.parts.injected.piece(most);
+            let most = (room - self.outgoing.len()).min(self.room_in_bytes);
+            self.parts.output.ask(self.parts.injected.piece(most));
             match self.get_events() {
                 Ok(asked) => {
                     next = asked;
@@ -325,7 +324,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// What these weigh, which says how many the source is asked for the next time. What owns no memory weighs
     /// too little to be asked.
     fn weigh(&mut self, events: &[C::Out]) -> usize {
-        let said = std::mem::take(&mut self.parts.output.bytes);
+        let said = self.parts.output.bytes;
         if !std::mem::needs_drop::<C::Out>() || events.is_empty() {
             return said;
         }

@@ -154,7 +154,7 @@ fn read_to_the_end<S: SplitSource>(source: &mut S) -> Result<usize, BoxError> {
     let mut empty = 0;
     loop {
         let before = out.events.len();
-        out.room = before + 1000;
+        out.ask(before + 1000);
         let next = source.get_events(&mut out)?;
         empty = if out.events.len() == before { empty + 1 } else { 0 };
         if matches!(next, Next::End | Next::WhenWoken) || empty > EMPTY_POLLS_MAX {
@@ -205,7 +205,7 @@ where
         let mut empty = 0;
         loop {
             let before = out.events.len();
-            out.room = before + room;
+            out.ask(before + room);
             let next = source.get_events(&mut out)?;
             empty = if out.events.len() == before { empty + 1 } else { 0 };
             places.push((out.events.len(), source.state()));
