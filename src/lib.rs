@@ -161,7 +161,7 @@ pub use job::Job;
 pub use job::handle::{CheckpointRefused, JobControl, JobHandle, JobReport, Outcome, RunError};
 pub use job::job_plan::{JobPlan, PlannedState, ThreadGroup};
 pub use job::keyed::KeyedStream;
-pub use job::stream::{Placed, Stream};
+pub use job::stream::{SinkHandle, Stream};
 pub use metrics::Metrics;
 pub use time::EventTime;
 

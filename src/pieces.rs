@@ -19,8 +19,8 @@ use crate::channel::push::{Context, Push};
 use crate::channel::queue::{Bound, QUEUE_FRAMES, QueueReceiver, QueueSender, queue};
 use crate::clock::{MonotonicClock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::Acknowledger;
-use crate::delivery::at_least_once::kept::Kept;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
+use crate::delivery::at_least_once::tracked_source::TrackedSource;
 use crate::delivery::source_side::SourceSide;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
@@ -99,7 +99,7 @@ pub fn partition(batches: u64, instances: usize) -> Duration {
 pub fn acknowledger(batches: u64) -> Duration {
     let clock = Arc::new(MonotonicClock::default());
     let acknowledger = Acknowledger::new(vec![Waker::default()], 1, clock);
-    let mut kept = Kept::<Event>::new(
+    let mut source = TrackedSource::<Event>::new(
         Arc::clone(&acknowledger),
         0,
         ReplayOptions::default(),
@@ -110,14 +110,14 @@ pub fn acknowledger(batches: u64) -> Duration {
     let started = Instant::now();
     for _ in 0..batches {
         fill(&mut batch);
-        kept.admit(&mut batch, 1, Timestamp(0));
+        source.admit(&mut batch, 1, Timestamp(0));
         entries.finished.extend_from_slice(&batch.roots);
         acknowledger.report(&mut entries);
-        kept.settle(Timestamp(0), &mut Vec::new());
+        source.settle(Timestamp(0), &mut Vec::new());
         batch.clear();
     }
     let took = started.elapsed();
-    assert_eq!(kept.kept(), 0, "all of them were done");
+    assert_eq!(source.kept(), 0, "all of them were done");
     took
 }
 

@@ -12,7 +12,7 @@ use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
 
 /// Where answers go, and in whose name.
-pub(crate) struct Desk {
+pub(crate) struct InstanceContext {
     pub(crate) answers: Arc<dyn Answers>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) instance: InstanceName,
@@ -22,7 +22,7 @@ pub(crate) struct Desk {
 
 /// What is owed for the events that an operator was given.
 pub(crate) struct Accounts {
-    desk: Desk,
+    context: InstanceContext,
     /// Deliveries that each output becomes.
     copies: u32,
     /// The roots of the events at hand, where events are tracked: of those whose account is closed, and of
@@ -105,9 +105,9 @@ pub(crate) struct TakenBack {
 const NOTHING_TO_TAKE_BACK: usize = usize::MAX;
 
 impl Accounts {
-    pub(crate) fn new(desk: Desk, copies: u32) -> Self {
+    pub(crate) fn new(context: InstanceContext, copies: u32) -> Self {
         Self {
-            desk,
+            context,
             copies,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -136,11 +136,11 @@ impl Accounts {
 
     /// Whether events have roots.
     pub(crate) fn tracked(&self) -> bool {
-        self.desk.tracked
+        self.context.tracked
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.desk.counters
+        &self.context.counters
     }
 
     /// These are the roots of the events that come next; of none where nobody counts.
@@ -176,7 +176,7 @@ impl Accounts {
     /// An output of the event at hand goes to so many readers of a side output; the root it gets, where
     /// events are tracked.
     pub(crate) fn emit_aside(&mut self, copies: u32) -> Option<Root> {
-        self.desk.tracked.then(|| {
+        self.context.tracked.then(|| {
             self.current.side_deliveries += i64::from(copies);
             self.root()
         })
@@ -184,10 +184,10 @@ impl Accounts {
 
     /// Takes over the answer for the event at hand.
     pub(crate) fn defer(&mut self) -> &Arc<Deferred> {
-        let (root, desk) = (self.root(), &self.desk);
+        let (root, context) = (self.root(), &self.context);
         self.current.deferred.get_or_insert_with(|| {
-            let (answers, counters) = (Arc::clone(&desk.answers), Arc::clone(&desk.counters));
-            Deferred::new(root, answers, counters, desk.instance.clone())
+            let (answers, counters) = (Arc::clone(&context.answers), Arc::clone(&context.counters));
+            Deferred::new(root, answers, counters, context.instance.clone())
         })
     }
 
@@ -195,7 +195,7 @@ impl Accounts {
     pub(crate) fn anchor(&mut self, output: usize, events: impl Iterator<Item = Arc<Deferred>>) {
         let first = self.stood_for.len();
         self.stood_for.extend(events);
-        if !self.desk.tracked {
+        if !self.context.tracked {
             return;
         }
         let mut members: Vec<Root> =
@@ -204,10 +204,10 @@ impl Accounts {
         let root = match members[..] {
             [] => return,
             [root] => {
-                self.desk.answers.change(root, i64::from(self.copies) - 1);
+                self.context.answers.change(root, i64::from(self.copies) - 1);
                 root
             }
-            _ => self.desk.answers.group(members, self.copies),
+            _ => self.context.answers.group(members, self.copies),
         };
         self.anchors.push((output, root));
         self.current.anchored += 1;
@@ -288,7 +288,7 @@ impl Accounts {
             self.deferred += 1;
             deferred.done();
         }
-        if self.desk.tracked {
+        if self.context.tracked {
             let event = self.closed();
             self.effects.push(SideEffects { event, anchored, side_deliveries });
         }
@@ -332,7 +332,7 @@ impl Accounts {
     pub(crate) fn settle_rootless(&mut self, outputs: usize) {
         self.current.doing = Doing::Emitting;
         self.stood_for.drain(..).for_each(|deferred| deferred.done());
-        if self.desk.tracked {
+        if self.context.tracked {
             self.outputs.resize(outputs, Root::NONE);
             self.settle_anchors();
         }
@@ -365,9 +365,9 @@ impl Accounts {
         let first = self.anchors.iter().position(|(at, _)| *at >= first_output);
         for (_, root) in self.anchors.drain(first.unwrap_or(self.anchors.len())..) {
             if root != current && !root.is_none() {
-                let instance = self.desk.instance.clone();
+                let instance = self.context.instance.clone();
                 let failure = Failure { instance, callback: "apply", cause: cause.clone() };
-                self.desk.answers.fail(root, failure);
+                self.context.answers.fail(root, failure);
             }
         }
     }

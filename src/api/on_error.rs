@@ -1,7 +1,7 @@
 //! [`OnError`]: what an error of `apply` or `write` means for the event at hand.
 
 /// What follows when the `apply` of an operator, or the `write` of a sink, returns an error; chosen per component by
-/// [`Stream::on_error`](crate::Stream::on_error) and [`Placed::on_error`](crate::Placed::on_error).
+/// [`Stream::on_error`](crate::Stream::on_error) and [`SinkHandle::on_error`](crate::SinkHandle::on_error).
 ///
 /// It is about these errors only. A panic may leave a broken component behind, and an error of any other callback
 /// (`flush`, `prepare`, `on_timer`, …) is not about one event: what follows is the guarantee's to say. So it is for an

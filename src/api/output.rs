@@ -6,7 +6,7 @@ use std::any::type_name;
 use std::fmt;
 use std::time::Duration;
 
-use crate::api::accounts::{Accounts, Desk};
+use crate::api::accounts::{Accounts, InstanceContext};
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::side_output::{DeclaredOutput, STAYS, SideEvents, SideOutput};
@@ -77,7 +77,7 @@ pub(crate) enum TimerRequest {
 
 impl<T> Output<T> {
     pub(crate) fn new(
-        desk: Desk,
+        context: InstanceContext,
         copies: u32,
         declared: &'static [DeclaredOutput],
         sides: Vec<Box<dyn SideEvents>>,
@@ -88,7 +88,7 @@ impl<T> Output<T> {
             declared,
             timers: Vec::new(),
             room: 0,
-            accounts: Accounts::new(desk, copies),
+            accounts: Accounts::new(context, copies),
         }
     }
 

@@ -86,7 +86,7 @@ impl<T> Batch<T> {
         }
     }
 
-    /// Moves everything in `other` to the end of this batch.
+    /// MoveOut everything in `other` to the end of this batch.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if self.is_empty() {
             std::mem::swap(self, other);

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::api::weight::Weigher;
 use crate::channel::frame::{Batch, Control, Frame};
-use crate::channel::moves::Moves;
+use crate::channel::moves::MoveOut;
 use crate::channel::partition::Partition;
-use crate::channel::push::{Context, Local, Push, Stage};
+use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::channel::queue::QueueSender;
 use crate::clock::Timestamp;
 use crate::metrics::Counters;
@@ -99,7 +99,7 @@ impl<T: Clone> Outbox<T> {
         }
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
-        let mut events = Moves::out_of(&mut batch.events);
+        let mut events = MoveOut::out_of(&mut batch.events);
         if batch.roots.is_empty() {
             for target in &self.targets {
                 let lane = &mut lanes[*target as usize];
@@ -134,7 +134,7 @@ impl<T: Clone> Stage for Outbox<T> {
         }
     }
 
-    fn local(&mut self, _: Local, _: &mut Context) {}
+    fn call_instance(&mut self, _: InstanceCall, _: &mut Context) {}
 
     fn tick(&mut self, context: &mut Context) {
         let retried = self.lanes.iter_mut().map(Lane::retry);
@@ -191,7 +191,7 @@ impl<T: Clone> Push<T> for Outbox<T> {
 }
 
 impl<T: Clone> Lane<T> {
-    /// Takes the whole batch. Moves single events only where there are few.
+    /// Takes the whole batch. MoveOut single events only where there are few.
     fn take(&mut self, batch: &mut Batch<T>, context: &mut Context) {
         if batch.len() >= Batch::<T>::FULL / 2 {
             self.ship(context);

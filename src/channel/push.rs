@@ -47,7 +47,7 @@ impl Context {
 
 /// A call to every component of an instance, never across a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Local {
+pub(crate) enum InstanceCall {
     /// Take a snapshot now, without a barrier.
     Snapshot(CheckpointId),
     /// This checkpoint is complete: what was prepared up to it is to be committed.
@@ -61,7 +61,7 @@ pub(crate) trait Stage {
     fn control(&mut self, control: Control, context: &mut Context);
 
     /// Passes a call to every component after this point in the same instance.
-    fn local(&mut self, call: Local, context: &mut Context);
+    fn call_instance(&mut self, call: InstanceCall, context: &mut Context);
 
     /// Does what has become due: timers, restarts, events that had to wait.
     fn tick(&mut self, context: &mut Context);
@@ -93,7 +93,7 @@ pub(crate) struct Discard;
 
 impl Stage for Discard {
     fn control(&mut self, _: Control, _: &mut Context) {}
-    fn local(&mut self, _: Local, _: &mut Context) {}
+    fn call_instance(&mut self, _: InstanceCall, _: &mut Context) {}
     fn tick(&mut self, _: &mut Context) {}
     fn flush(&mut self, _: &mut Context) -> bool {
         false
@@ -140,8 +140,8 @@ impl<T> Stage for Tee<T> {
         self.readers.iter_mut().for_each(|reader| reader.control(control, context));
     }
 
-    fn local(&mut self, call: Local, context: &mut Context) {
-        self.readers.iter_mut().for_each(|reader| reader.local(call, context));
+    fn call_instance(&mut self, call: InstanceCall, context: &mut Context) {
+        self.readers.iter_mut().for_each(|reader| reader.call_instance(call, context));
     }
 
     fn tick(&mut self, context: &mut Context) {

@@ -10,8 +10,8 @@ use crate::channel::frame::{BATCH, Batch};
 use crate::channel::ledger::Reports;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::Acknowledger;
-use crate::delivery::at_least_once::kept::Kept;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
+use crate::delivery::at_least_once::tracked_source::TrackedSource;
 use crate::delivery::source_side::{Admission, HeldEvents, Position, SourceSide};
 use crate::delivery::terms::{DropHook, Dropped, SourceTerms, Terms, Verdict};
 use crate::error::Failure;
@@ -25,7 +25,7 @@ pub(crate) type Alarm = Arc<dyn Fn(Failure) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) enum Account {
     /// Nobody counts. A failed token is dropped or, if an alarm is given, ends the execution.
-    Nobody { alarm: Option<Alarm>, on_drop: Option<DropHook>, closed: Arc<AtomicBool> },
+    Untracked { alarm: Option<Alarm>, on_drop: Option<DropHook>, closed: Arc<AtomicBool> },
     /// The acknowledger does.
     Acknowledger { acknowledger: Arc<Acknowledger>, options: ReplayOptions },
 }
@@ -41,11 +41,11 @@ impl Terms {
         alarm: Alarm,
     ) -> Account {
         match self.sources {
-            SourceTerms::Kept(options) => Account::Acknowledger {
+            SourceTerms::Tracked(options) => Account::Acknowledger {
                 acknowledger: Acknowledger::new(sources, instances, clock),
                 options,
             },
-            SourceTerms::Plain | SourceTerms::WriteAhead => Account::Nobody {
+            SourceTerms::Plain | SourceTerms::WriteAhead => Account::Untracked {
                 alarm: (self.on_failure == Verdict::GoBack).then_some(alarm),
                 on_drop: self.on_drop.clone(),
                 closed: Arc::default(),
@@ -62,7 +62,7 @@ impl Account {
     /// Where the instance of this number sends reports.
     pub(crate) fn reports(&self) -> Option<Arc<dyn Reports>> {
         match self {
-            Self::Nobody { .. } => None,
+            Self::Untracked { .. } => None,
             Self::Acknowledger { acknowledger, .. } => Some(Arc::clone(acknowledger) as _),
         }
     }
@@ -70,12 +70,12 @@ impl Account {
     /// Where the tokens of the instance of this number are answered.
     pub(crate) fn answers(&self, instance: usize) -> Arc<dyn Answers> {
         match self {
-            Self::Nobody { alarm, on_drop, closed } => Arc::new(Untracked {
+            Self::Untracked { alarm, on_drop, closed } => Arc::new(Untracked {
                 alarm: alarm.clone(),
                 on_drop: on_drop.clone(),
                 closed: Arc::clone(closed),
             }),
-            Self::Acknowledger { acknowledger, .. } => Arc::new(acknowledger.desk(instance)),
+            Self::Acknowledger { acknowledger, .. } => Arc::new(acknowledger.answers_of(instance)),
         }
     }
 
@@ -84,7 +84,7 @@ impl Account {
     pub(crate) fn close(&self) {
         match self {
             Self::Acknowledger { acknowledger, .. } => acknowledger.close(),
-            Self::Nobody { closed, .. } => closed.store(true, Ordering::SeqCst),
+            Self::Untracked { closed, .. } => closed.store(true, Ordering::SeqCst),
         }
     }
 }
@@ -131,24 +131,28 @@ pub(crate) fn source_side<T: Clone + 'static>(
     start: Option<Arc<[u8]>>,
 ) -> Box<dyn SourceSide<T>> {
     match account {
-        Account::Acknowledger { acknowledger, options } => {
-            Box::new(Kept::new(Arc::clone(acknowledger), tracker, *options, bytes_of, start))
-        }
-        Account::Nobody { .. } => Box::new(Forgotten {
+        Account::Acknowledger { acknowledger, options } => Box::new(TrackedSource::new(
+            Arc::clone(acknowledger),
+            tracker,
+            *options,
+            bytes_of,
+            start,
+        )),
+        Account::Untracked { .. } => Box::new(UntrackedSource {
             admission: match terms.sources {
                 SourceTerms::WriteAhead => Admission::PersistFirst,
-                SourceTerms::Plain | SourceTerms::Kept(_) => Admission::Emit,
+                SourceTerms::Plain | SourceTerms::Tracked(_) => Admission::Emit,
             },
         }),
     }
 }
 
 /// Events that are forgotten once emitted.
-struct Forgotten {
+struct UntrackedSource {
     admission: Admission,
 }
 
-impl<T> SourceSide<T> for Forgotten {
+impl<T> SourceSide<T> for UntrackedSource {
     fn room(&self) -> usize {
         match self.admission {
             Admission::Emit => BATCH,

@@ -2,7 +2,7 @@
 //! emitted again if anything failed.
 //!
 //! [`counts`] counts first attempts and [`tracker`] replays and groups, [`acknowledger`] is where the
-//! threads meet, [`replay_buffer`] keeps the events, and [`kept`] is the source's side of it.
+//! threads meet, [`replay_buffer`] keeps the events, and [`tracked_source`] is the source's side of it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Ve
 pub(crate) mod acknowledger;
 pub(crate) mod chunks;
 pub(crate) mod counts;
-pub(crate) mod kept;
 pub(crate) mod replay_buffer;
+pub(crate) mod tracked_source;
 pub(crate) mod tracker;
 
 /// Every event is processed until it succeeds; perhaps more than once.
@@ -282,7 +282,7 @@ impl From<AtLeastOnce> for Guarantee {
             cut: Cut::Positions,
             on_failure: Verdict::Fail,
             commits: Commits::EachBatch,
-            sources: SourceTerms::Kept(chosen.replay),
+            sources: SourceTerms::Tracked(chosen.replay),
             on_drop: None,
         };
         Self { terms, options: chosen.options }

@@ -42,7 +42,7 @@ impl Guarantee {
     pub(crate) fn check(&self) -> Result<(), Refused> {
         self.options.check()?;
         match &self.terms.sources {
-            SourceTerms::Kept(replay) => replay.check(),
+            SourceTerms::Tracked(replay) => replay.check(),
             SourceTerms::Plain | SourceTerms::WriteAhead => Ok(()),
         }
     }
@@ -116,7 +116,7 @@ pub(crate) enum SourceTerms {
     /// Its position is made durable first, if there is a store.
     WriteAhead,
     /// It is kept until acknowledged.
-    Kept(ReplayOptions),
+    Tracked(ReplayOptions),
 }
 
 /// An event that was given up, as a hook learns of it.
@@ -142,7 +142,7 @@ impl Terms {
     /// already in what was saved with it. Not so where single events are kept: one that is not done yet
     /// comes again, and would be late.
     pub(crate) fn saves_watermarks(&self) -> bool {
-        !matches!(self.sources, SourceTerms::Kept(_))
+        !matches!(self.sources, SourceTerms::Tracked(_))
     }
 
     /// What holds for the output of a sink. Only aligned checkpoints make every rerun alike, which

@@ -19,7 +19,7 @@ use crate::api::side_output::{STAYS, SideEvents};
 use crate::api::source::{Next, OnStop};
 use crate::api::source_output::{Rejected, SourceOutput};
 use crate::channel::frame::{Batch, Control};
-use crate::channel::push::{Context, Local, Push, Stage};
+use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::checkpoint::{CodecId, Part};
 use crate::clock::{Timestamp, earlier};
 use crate::error::{BoxError, Failure};
@@ -174,9 +174,9 @@ impl<T> Stage for Fork<T> {
         self.port.stage().control(control, context);
     }
 
-    fn local(&mut self, call: Local, context: &mut Context) {
-        self.events.local(call, context);
-        self.port.stage().local(call, context);
+    fn call_instance(&mut self, call: InstanceCall, context: &mut Context) {
+        self.events.call_instance(call, context);
+        self.port.stage().call_instance(call, context);
     }
 
     fn tick(&mut self, context: &mut Context) {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::api::source::Source;
     use crate::api::source_output::BYTES_MAX;
-    use crate::executor::source_component::Forgetful;
+    use crate::executor::source_component::NonRewindable;
 
     /// Emits events of more than half of what it may emit in one go, as long as they are welcome.
     struct Heavy;
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn each_call_has_the_same_room_in_bytes_and_what_it_weighs_is_handed_on() {
         let name = InstanceName::new("heavy", 0);
-        let mut source = WithBadRecords::new(Forgetful(Heavy), name);
+        let mut source = WithBadRecords::new(NonRewindable(Heavy), name);
         let mut out = SourceOutput::new();
         for _ in 0..3 {
             out.ask(100);

@@ -60,7 +60,13 @@ pub(crate) trait Component: Sized {
     /// Applies itself to a whole batch where it lies, and leaves in it what it emits, in order. What it does
     /// not emit is finished in the ledger. `handled` counts the events it was called for. If it unwinds, the
     /// event at hand is gone; in the batch is what the events before it came to, and those behind it.
-    fn sweep(&mut self, _batch: &mut Batch<Self::In>, _handled: &mut usize, _: &mut Ledger) {}
+    fn apply_in_place(
+        &mut self,
+        _batch: &mut Batch<Self::In>,
+        _handled: &mut usize,
+        _: &mut Ledger,
+    ) {
+    }
 
     fn on_timer(&mut self, _tag: u64, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         Ok(())
@@ -319,7 +325,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
 ///
 /// # Errors
 /// The state cannot be encoded.
-pub(crate) fn salvage<C: Component>(
+pub(crate) fn carry_over<C: Component>(
     component: &mut C,
     timers: SavedTimers,
     codec: CodecId,

@@ -7,7 +7,7 @@ use crate::channel::budget::Budget;
 use crate::channel::frame::Control;
 use crate::channel::inputs::{Inputs, Verdict};
 use crate::channel::port::{Ports, Taken};
-use crate::channel::push::Local;
+use crate::channel::push::InstanceCall;
 use crate::clock::{Timestamp, earlier};
 use crate::executor::instance::{Base, Command, Progress, Step};
 use crate::executor::load::Load;
@@ -59,11 +59,15 @@ impl OperatorInstance {
             Command::Snapshot(checkpoint) if !self.ended => {
                 self.newest = self.newest.max(checkpoint);
                 let since = self.base.context.clock.now();
-                self.ports.stage().local(Local::Snapshot(checkpoint), &mut self.base.context);
+                self.ports
+                    .stage()
+                    .call_instance(InstanceCall::Snapshot(checkpoint), &mut self.base.context);
                 self.base.report_saved(checkpoint, since);
             }
             Command::Complete { checkpoint, last } => {
-                self.ports.stage().local(Local::Complete(checkpoint), &mut self.base.context);
+                self.ports
+                    .stage()
+                    .call_instance(InstanceCall::Complete(checkpoint), &mut self.base.context);
                 self.base.over = last;
             }
             Command::Exit => self.base.over = true,
@@ -99,7 +103,7 @@ impl OperatorInstance {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
-        self.ports.stage().local(Local::Snapshot(after), context);
+        self.ports.stage().call_instance(InstanceCall::Snapshot(after), context);
         self.ended = true;
         self.base.report_ended();
     }
@@ -235,7 +239,7 @@ mod tests {
                 other => format!("{other:?}").to_lowercase(),
             });
         }
-        fn local(&mut self, _: Local, _: &mut Context) {}
+        fn call_instance(&mut self, _: InstanceCall, _: &mut Context) {}
         fn tick(&mut self, _: &mut Context) {}
         fn flush(&mut self, _: &mut Context) -> bool {
             false

@@ -54,9 +54,9 @@ pub(crate) trait SourceComponent {
 }
 
 /// Adapter for [`Source`].
-pub(crate) struct Forgetful<S>(pub(crate) S);
+pub(crate) struct NonRewindable<S>(pub(crate) S);
 
-impl<S: Source> SourceComponent for Forgetful<S> {
+impl<S: Source> SourceComponent for NonRewindable<S> {
     type Out = S::Out;
     type State = ();
     const REWINDABLE: bool = false;

@@ -13,7 +13,7 @@ use crate::api::collector::Collector;
 use crate::api::event::Event;
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
-use crate::channel::moves::{keep, sift};
+use crate::channel::moves::{filter_map_in_place, retain_in_place};
 use crate::executor::component::Component;
 
 /// Each event becomes another.
@@ -53,9 +53,9 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
         TypeId::of::<In>() == TypeId::of::<Out>()
     }
 
-    fn sweep(&mut self, batch: &mut Batch<In>, handled: &mut usize, _: &mut Ledger) {
+    fn apply_in_place(&mut self, batch: &mut Batch<In>, handled: &mut usize, _: &mut Ledger) {
         let f = &*self.f;
-        sift(&mut batch.events, |event| {
+        filter_map_in_place(&mut batch.events, |event| {
             *handled += 1;
             (same::<Out, In>(f(event)).expect("`in_place` says that the types are one"), true)
         });
@@ -103,17 +103,17 @@ impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
         true
     }
 
-    fn sweep(&mut self, batch: &mut Batch<T>, handled: &mut usize, ledger: &mut Ledger) {
+    fn apply_in_place(&mut self, batch: &mut Batch<T>, handled: &mut usize, ledger: &mut Ledger) {
         let f = &*self.f;
         if batch.roots.is_empty() {
-            keep(&mut batch.events, |event| {
+            retain_in_place(&mut batch.events, |event| {
                 *handled += 1;
                 f(event)
             });
             return;
         }
         let (roots, mut written) = (&mut batch.roots, 0);
-        keep(&mut batch.events, |event| {
+        retain_in_place(&mut batch.events, |event| {
             let root = roots[*handled];
             *handled += 1;
             let stays = f(event);

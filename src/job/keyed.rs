@@ -11,7 +11,7 @@ use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
 use crate::channel::outbox::Overflow;
 use crate::error::BoxError;
 use crate::job::graph::StateScope;
-use crate::job::stream::{Placed, Stream};
+use crate::job::stream::{SinkHandle, Stream};
 
 /// A stream whose events have a key of type `K`; made by [`Stream::key_by`].
 ///
@@ -162,7 +162,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         &self,
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         self.stream.sink(name, factory)
     }
 
@@ -172,7 +172,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         &self,
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         self.stream.idempotent_sink(name, factory)
     }
 
@@ -181,12 +181,12 @@ impl<K, T: Event> KeyedStream<K, T> {
         &self,
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         self.stream.transactional_sink(name, factory)
     }
 
     /// As [`Stream::for_each`], with events dealt out by key.
-    pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> Placed {
+    pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> SinkHandle {
         self.stream.for_each(f)
     }
 
@@ -194,7 +194,7 @@ impl<K, T: Event> KeyedStream<K, T> {
     pub fn try_for_each(
         &self,
         f: impl Fn(T) -> Result<(), BoxError> + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         self.stream.try_for_each(f)
     }
 

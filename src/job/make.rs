@@ -7,7 +7,7 @@ use std::panic::catch_unwind;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::api::accounts::Desk;
+use crate::api::accounts::InstanceContext;
 use crate::api::bad_record::{BadRecord, RawRecord};
 use crate::api::collector::Collector;
 use crate::api::dead_letter::DeadLetter;
@@ -39,10 +39,10 @@ use crate::executor::blueprint::{Execution, StateShape};
 use crate::executor::component::Component;
 use crate::executor::instance::{Mailbox, Step};
 use crate::executor::key_panic::KeyPanic;
-use crate::executor::node::{Node, Place};
+use crate::executor::node::{Node, NodeParts};
 use crate::executor::operator_instance::OperatorInstance;
 use crate::executor::side_port::{Port, SidePort};
-use crate::executor::source_component::{Forgetful, Rewindable, SourceComponent};
+use crate::executor::source_component::{NonRewindable, Rewindable, SourceComponent};
 use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
 use crate::executor::split_component::{SharedSplits, SplitComponent};
 use crate::metrics::{Count, Counters};
@@ -53,11 +53,11 @@ pub(crate) type AnyPush = Box<dyn Any>;
 /// One end of a queue whose event type is forgotten.
 pub(crate) type AnyEnd = Box<dyn Any + Send>;
 
-/// A factory of places for dead letters whose event type is forgotten.
+/// A factory of dead-letter outlets whose event type is forgotten.
 pub(crate) type AnyLetters = Arc<dyn Any + Send + Sync>;
 
-/// The place of an instance that is being built.
-pub(crate) struct Site<'a> {
+/// What it takes to build an instance of one component.
+pub(crate) struct BuildContext<'a> {
     pub(crate) execution: &'a Execution,
     pub(crate) instance: Instance,
     /// The number of its thread; for a source also that of its tracker.
@@ -84,7 +84,7 @@ pub(crate) trait MakeEdge: Send + Sync {
         route: Route,
         queues: Vec<(AnyEnd, Arc<Counters>)>,
         overflow: Overflow,
-        site: &Site<'_>,
+        build: &BuildContext<'_>,
     ) -> AnyPush;
     fn side_port(
         &self,
@@ -127,7 +127,7 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
         route: Route,
         queues: Vec<(AnyEnd, Arc<Counters>)>,
         overflow: Overflow,
-        site: &Site<'_>,
+        build: &BuildContext<'_>,
     ) -> AnyPush {
         let partition = match route {
             Route::One(instance) => Partition::One(instance),
@@ -135,10 +135,10 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
             Route::Key => Partition::Key {
                 key_of: Arc::clone(self.key.as_ref().expect("keyed by `key_by`")),
                 on_panic: Box::new(KeyPanic {
-                    instance: site.instance.name.clone(),
-                    verdict: site.execution.terms.on_failure,
-                    on_drop: site.execution.terms.on_drop.clone(),
-                    counters: site.execution.counters(&site.instance.name),
+                    instance: build.instance.name.clone(),
+                    verdict: build.execution.terms.on_failure,
+                    on_drop: build.execution.terms.on_drop.clone(),
+                    counters: build.execution.counters(&build.instance.name),
                     receiver: queues.first().map(|(_, of)| Arc::clone(of)).unwrap_or_default(),
                 }),
             },
@@ -171,36 +171,41 @@ fn join<T: Event>(readers: Vec<AnyPush>) -> Box<dyn Push<T>> {
     Tee::over(typed.collect())
 }
 
-/// The way out of a component: what it emits into, and what comes after.
-struct WayOut<T> {
+/// Where a component emits: its collector, and what comes after it.
+struct OutputPorts<T> {
     collector: Collector<T>,
     next: Box<dyn Push<T>>,
     sides: Vec<Box<dyn SidePort>>,
 }
 
-impl<T: Event> WayOut<T> {
-    fn new(site: &Site<'_>, outputs: Outputs, declared: &'static [DeclaredOutput]) -> Self {
+impl<T: Event> OutputPorts<T> {
+    fn new(
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+        declared: &'static [DeclaredOutput],
+    ) -> Self {
         let next = join::<T>(outputs.main);
         let (sides, ports) = outputs.sides.into_iter().unzip();
-        let desk = Desk {
-            answers: site.execution.account.answers(site.number),
-            counters: site.execution.counters(&site.instance.name),
-            instance: site.instance.name.clone(),
-            tracked: site.execution.account.tracked(),
+        let context = InstanceContext {
+            answers: build.execution.account.answers(build.number),
+            counters: build.execution.counters(&build.instance.name),
+            instance: build.instance.name.clone(),
+            tracked: build.execution.account.tracked(),
         };
-        let output = Output::new(desk, next.copies(), declared, sides);
+        let output = Output::new(context, next.copies(), declared, sides);
         Self { collector: Collector::new(output), next, sides: ports }
     }
 }
 
 /// Makes the stage of an operator or sink.
-type MakeStage = dyn Fn(&Site<'_>, Outputs) -> Result<AnyPush, Failure> + Send + Sync;
+type MakeStage = dyn Fn(&BuildContext<'_>, Outputs) -> Result<AnyPush, Failure> + Send + Sync;
 /// Makes an instance around a stage and the queues into it.
 type MakeInstance =
-    dyn Fn(&Site<'_>, AnyPush, Vec<(AnyEnd, Duration)>) -> Box<dyn Step> + Send + Sync;
+    dyn Fn(&BuildContext<'_>, AnyPush, Vec<(AnyEnd, Duration)>) -> Box<dyn Step> + Send + Sync;
 /// Makes a source instance.
-type MakeSource =
-    dyn Fn(&Site<'_>, Outputs, Option<AnyLetters>) -> Result<Box<dyn Step>, Failure> + Send + Sync;
+type MakeSource = dyn Fn(&BuildContext<'_>, Outputs, Option<AnyLetters>) -> Result<Box<dyn Step>, Failure>
+    + Send
+    + Sync;
 
 /// Makes operators and sinks.
 #[derive(Clone)]
@@ -229,38 +234,38 @@ where
     F: Fn(&Execution) -> C + Send + Sync + 'static,
 {
     let factory = Arc::new(factory);
-    let stage = move |site: &Site<'_>, outputs: Outputs| {
-        let way = WayOut::<C::Out>::new(site, outputs, C::SIDE_OUTPUTS);
-        let place = Place {
-            instance: site.instance.clone(),
-            collector: way.collector,
-            next: way.next,
-            sides: way.sides,
-            consequences: site.execution.consequences(),
-            injected: site.execution.injected.clone(),
-            codec: site.codec,
-            watermark: site.execution.watermark_of(&site.instance),
-            on_error: site.on_error,
+    let stage = move |build: &BuildContext<'_>, outputs: Outputs| {
+        let ports = OutputPorts::<C::Out>::new(build, outputs, C::SIDE_OUTPUTS);
+        let parts = NodeParts {
+            instance: build.instance.clone(),
+            collector: ports.collector,
+            next: ports.next,
+            sides: ports.sides,
+            consequences: build.execution.consequences(),
+            injected: build.execution.injected.clone(),
+            codec: build.codec,
+            watermark: build.execution.watermark_of(&build.instance),
+            on_error: build.on_error,
         };
-        let state = site.execution.state_of(&site.instance)?;
-        let (factory, execution) = (Arc::clone(&factory), site.execution.clone());
+        let state = build.execution.state_of(&build.instance)?;
+        let (factory, execution) = (Arc::clone(&factory), build.execution.clone());
         let now = execution.clock.now();
-        let node = Node::start(place, Box::new(move || factory(&execution)), state, now)?;
+        let node = Node::start(parts, Box::new(move || factory(&execution)), state, now)?;
         let push: Box<dyn Push<C::In>> = Box::new(node);
         Ok(Box::new(push) as AnyPush)
     };
-    let instance = |site: &Site<'_>, stage: AnyPush, ends: Vec<(AnyEnd, Duration)>| {
+    let instance = |build: &BuildContext<'_>, stage: AnyPush, ends: Vec<(AnyEnd, Duration)>| {
         let stage = join::<C::In>(vec![stage]);
         let queues = ends
             .into_iter()
             .map(|(end, delay)| (*end.downcast::<QueueReceiver<C::In>>().expect(ONE_TYPE), delay));
         let queues: Vec<_> = queues.collect();
-        let aligned = site.execution.terms.cut == Cut::Barriers { hold: true };
+        let aligned = build.execution.terms.cut == Cut::Barriers { hold: true };
         let inputs = Inputs::new(queues.len(), aligned);
         let ports = Box::new(One::new(Inbox::new(queues), stage));
-        let counters = site.execution.counters(&site.instance.name);
-        let base = site.execution.base(site.number);
-        let budget = Arc::clone(&site.execution.budgets[site.number]);
+        let counters = build.execution.counters(&build.instance.name);
+        let base = build.execution.base(build.number);
+        let budget = Arc::clone(&build.execution.budgets[build.number]);
         Box::new(OperatorInstance::new(base, ports, inputs, counters, budget)) as Box<dyn Step>
     };
     OperatorMaker {
@@ -277,7 +282,7 @@ pub(crate) type LettersFactory<T> =
     Arc<dyn Fn(&Instance) -> Result<Letters<T>, BoxError> + Send + Sync>;
 
 pub(crate) fn forgetful<S: Source>(factory: impl Fn() -> S + Send + Sync + 'static) -> SourceMaker {
-    source(move || Forgetful(factory()))
+    source(move || NonRewindable(factory()))
 }
 
 pub(crate) fn rewindable<S: StatefulSource>(
@@ -307,11 +312,11 @@ fn source<C: SourceComponent + 'static>(
     factory: impl Fn() -> C + Send + Sync + 'static,
 ) -> SourceMaker {
     let factory = Arc::new(factory);
-    let make = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
-        let codec = site.codec;
-        let encoded = site.execution.position_of(&site.instance)?.filter(|_| C::REWINDABLE);
+    let make = move |build: &BuildContext<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
+        let codec = build.codec;
+        let encoded = build.execution.position_of(&build.instance)?.filter(|_| C::REWINDABLE);
         let restored = catch_unwind(move || restore_position::<C::State>(encoded, codec));
-        let failed = |cause| failure(site, "restore", cause);
+        let failed = |cause| failure(build, "restore", cause);
         let start = match restored {
             Ok(restored) => {
                 restored.map_err(|error| failed(Cause::error(Permanent::new(error))))?
@@ -319,7 +324,7 @@ fn source<C: SourceComponent + 'static>(
             Err(payload) => return Err(failed(Cause::panic(payload))),
         };
         let factory = Arc::clone(&factory);
-        build_source(site, outputs, letters, start, move || factory())
+        build_source(build, outputs, letters, start, move || factory())
     };
     source_maker::<C>(make)
 }
@@ -329,11 +334,11 @@ pub(crate) fn of_splits<S: SplitSource>(
     factory: impl Fn() -> S + Send + Sync + 'static,
 ) -> SourceMaker {
     let (factory, sharing) = (Arc::new(factory), Sharing::default());
-    let make = move |site: &Site<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
-        let (shared, factory) = (sharing.of(site), Arc::clone(&factory));
-        let name = site.instance.name.clone();
-        let build = move || SplitComponent::new(factory(), name.clone(), shared.clone());
-        build_source(site, outputs, letters, (None, None), build)
+    let make = move |build: &BuildContext<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
+        let (shared, factory) = (sharing.of(build), Arc::clone(&factory));
+        let name = build.instance.name.clone();
+        let component = move || SplitComponent::new(factory(), name.clone(), shared.clone());
+        build_source(build, outputs, letters, (None, None), component)
     };
     source_maker::<SplitComponent<S>>(make)
 }
@@ -347,21 +352,21 @@ struct Sharing(Mutex<Vec<(OfExecution, SharedSplits)>>);
 
 impl Sharing {
     /// That of the execution at hand.
-    fn of(&self, site: &Site<'_>) -> SharedSplits {
+    fn of(&self, build: &BuildContext<'_>) -> SharedSplits {
         let mut known = self.0.lock();
         known.retain(|(of, _)| of.strong_count() > 0);
-        let this = Arc::downgrade(&site.execution.mailboxes);
+        let this = Arc::downgrade(&build.execution.mailboxes);
         if let Some((_, shared)) = known.iter().find(|(of, _)| of.ptr_eq(&this)) {
             return shared.clone();
         }
-        let shared = site.execution.shared_splits(&site.instance);
+        let shared = build.execution.shared_splits(&build.instance);
         known.push((this, shared.clone()));
         shared
     }
 }
 
 fn source_maker<C: SourceComponent>(
-    make: impl Fn(&Site<'_>, Outputs, Option<AnyLetters>) -> Result<Box<dyn Step>, Failure>
+    make: impl Fn(&BuildContext<'_>, Outputs, Option<AnyLetters>) -> Result<Box<dyn Step>, Failure>
     + Send
     + Sync
     + 'static,
@@ -374,38 +379,38 @@ fn source_maker<C: SourceComponent>(
     }
 }
 
-fn failure(site: &Site<'_>, callback: &'static str, cause: Cause) -> Failure {
-    Failure { instance: site.instance.name.clone(), callback, cause }
+fn failure(build: &BuildContext<'_>, callback: &'static str, cause: Cause) -> Failure {
+    Failure { instance: build.instance.name.clone(), callback, cause }
 }
 
 /// Builds a source instance that begins there. What it is made of depends on whether the job reads its bad records.
 fn build_source<C: SourceComponent + 'static>(
-    site: &Site<'_>,
+    build: &BuildContext<'_>,
     outputs: Outputs,
     letters: Option<AnyLetters>,
     start: StartingPoint<C::State>,
     factory: impl Fn() -> C + 'static,
 ) -> Result<Box<dyn Step>, Failure> {
     let events = join::<C::Out>(outputs.main);
-    let letters = letters_of::<C::Out>(site, letters)?;
+    let letters = letters_of::<C::Out>(build, letters)?;
     let Some(bad_records) = outputs.sides.into_iter().next() else {
-        return start_source(site, events, letters, start, Box::new(factory));
+        return start_source(build, events, letters, start, Box::new(factory));
     };
-    let counters = site.execution.counters(&site.instance.name);
+    let counters = build.execution.counters(&build.instance.name);
     let fork = Box::new(Fork::new(events, bad_records, counters));
-    let name = site.instance.name.clone();
+    let name = build.instance.name.clone();
     let factory = move || WithBadRecords::new(factory(), name.clone());
-    start_source(site, fork, letters.map(of_events), start, Box::new(factory))
+    start_source(build, fork, letters.map(of_events), start, Box::new(factory))
 }
 
 /// The place for dead letters of this source, if it has one.
 fn letters_of<T: Event>(
-    site: &Site<'_>,
+    build: &BuildContext<'_>,
     letters: Option<AnyLetters>,
 ) -> Result<Option<Letters<T>>, Failure> {
     let letters = letters.and_then(|any| any.downcast_ref::<LettersFactory<T>>().cloned());
-    let letters = letters.map(|make| make(&site.instance)).transpose();
-    letters.map_err(|error| failure(site, "dead letters", Cause::error(error)))
+    let letters = letters.map(|make| make(&build.instance)).transpose();
+    letters.map_err(|error| failure(build, "dead letters", Cause::error(error)))
 }
 
 /// A place for dead letters that takes those of events only: of a bad record that failed too often at what reads it
@@ -423,18 +428,18 @@ fn of_events<T: Event>(mut letters: Letters<T>) -> Letters<EventOrBadRecord<T>> 
 
 /// Starts a source instance in front of this stage.
 fn start_source<C: SourceComponent + 'static>(
-    site: &Site<'_>,
+    build: &BuildContext<'_>,
     stage: Box<dyn Push<C::Out>>,
     letters: Option<Letters<C::Out>>,
     (state, start): StartingPoint<C::State>,
     factory: Box<dyn Fn() -> C>,
 ) -> Result<Box<dyn Step>, Failure> {
-    let execution = site.execution;
+    let execution = build.execution;
     let (terms, account) = (&execution.terms, &execution.account);
-    let side = source_side(terms, account, site.number, C::bytes_of, start);
+    let side = source_side(terms, account, build.number, C::bytes_of, start);
     let parts = SourceParts {
-        instance: site.instance.clone(),
-        counters: execution.counters(&site.instance.name),
+        instance: build.instance.clone(),
+        counters: execution.counters(&build.instance.name),
         output: SourceOutput::new(),
         stage,
         side,
@@ -443,9 +448,9 @@ fn start_source<C: SourceComponent + 'static>(
         cut: terms.cut,
         consequences: execution.consequences(),
         injected: execution.injected.clone(),
-        codec: site.codec,
+        codec: build.codec,
     };
-    let start = (state, execution.watermark_of(&site.instance));
-    let source = SourceInstance::start(execution.base(site.number), parts, factory, start)?;
+    let start = (state, execution.watermark_of(&build.instance));
+    let source = SourceInstance::start(execution.base(build.number), parts, factory, start)?;
     Ok(Box::new(source))
 }

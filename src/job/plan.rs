@@ -28,7 +28,7 @@ use crate::job::graph::{
     EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, NodeSpec, StateScope, UnfitOption,
 };
 use crate::job::make::{
-    AnyEnd, AnyLetters, AnyPush, MakeEdge, OperatorMaker, Outputs, Route, Site, SourceMaker,
+    AnyEnd, AnyLetters, AnyPush, BuildContext, MakeEdge, OperatorMaker, Outputs, Route, SourceMaker,
 };
 use crate::metrics::Edge;
 
@@ -540,18 +540,18 @@ impl Building<'_> {
             Maker::Source(maker) => {
                 let outputs = self.outputs(node)?;
                 let letters = self.layout.nodes[node].letters.clone();
-                (maker.instance)(&self.site(node), outputs, letters)
+                (maker.instance)(&self.build(node), outputs, letters)
             }
             Maker::Operator(maker) => {
                 let stage = self.stage(node, maker)?;
-                Ok((maker.instance)(&self.site(node), stage, receivers))
+                Ok((maker.instance)(&self.build(node), stage, receivers))
             }
         }
     }
 
     fn stage(&mut self, node: usize, maker: &OperatorMaker) -> Result<AnyPush, Failure> {
         let outputs = self.outputs(node)?;
-        (maker.stage)(&self.site(node), outputs)
+        (maker.stage)(&self.build(node), outputs)
     }
 
     fn outputs(&mut self, node: usize) -> Result<Outputs, Failure> {
@@ -599,11 +599,11 @@ impl Building<'_> {
         let queues = ends.into_iter().map(|(end, to)| {
             (end, self.execution.counters(&self.layout.instance_name(edge.to, to)))
         });
-        edge.maker.outbox(route, queues.collect(), edge.options.overflow, &self.site(edge.from))
+        edge.maker.outbox(route, queues.collect(), edge.options.overflow, &self.build(edge.from))
     }
 
-    fn site(&self, node: usize) -> Site<'_> {
-        Site {
+    fn build(&self, node: usize) -> BuildContext<'_> {
+        BuildContext {
             execution: self.execution,
             instance: Instance {
                 name: self.layout.instance_name(node, self.instance),

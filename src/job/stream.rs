@@ -188,7 +188,7 @@ impl<T: Event> Stream<T> {
         &self,
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         self.add_sink(name.into(), SinkKind::Plain, operator(move |_| Plain(factory())))
     }
 
@@ -217,7 +217,7 @@ impl<T: Event> Stream<T> {
         &self,
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         self.add_sink(name.into(), SinkKind::Idempotent, operator(move |_| Plain(factory())))
     }
 
@@ -238,7 +238,7 @@ impl<T: Event> Stream<T> {
         &self,
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         let maker = operator(move |execution| Transactional::new(factory(), execution.commits()));
         self.add_sink(name.into(), SinkKind::Transactional, maker)
     }
@@ -264,9 +264,9 @@ impl<T: Event> Stream<T> {
         stream
     }
 
-    fn add_sink(&self, name: String, kind: SinkKind, maker: OperatorMaker) -> Placed {
+    fn add_sink(&self, name: String, kind: SinkKind, maker: OperatorMaker) -> SinkHandle {
         let node = self.connect(name, NodeKind::Sink(kind, maker));
-        Placed { graph: Arc::clone(&self.graph), node }
+        SinkHandle { graph: Arc::clone(&self.graph), node }
     }
 
     /// This stream with a component between what emits it and how it is dealt out, which changes no event.
@@ -831,12 +831,12 @@ impl<T: Event> Stream<T> {
 
 /// A sink that has its place in a job.
 #[derive(Debug)]
-pub struct Placed {
+pub struct SinkHandle {
     graph: Arc<Mutex<Graph>>,
     node: usize,
 }
 
-impl Placed {
+impl SinkHandle {
     /// As [`Stream::state_codec`], for what a transactional sink keeps in checkpoints.
     pub fn state_codec(self, codec: StateCodec) -> Self {
         self.graph.lock().nodes[self.node].codec = Some(codec);

@@ -10,7 +10,7 @@ use crate::api::operator::Operator;
 use crate::api::sink::Sink;
 use crate::error::BoxError;
 use crate::executor::verb::{Filter, Map};
-use crate::job::stream::{Placed, Stream};
+use crate::job::stream::{SinkHandle, Stream};
 
 /// An operator that is a function from an event and a collector.
 struct Verb<F, In, Out> {
@@ -153,7 +153,7 @@ impl<T: Event> Stream<T> {
     /// job.run(Guarantee::default())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> Placed {
+    pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> SinkHandle {
         self.try_for_each(move |event| {
             f(event);
             Ok(())
@@ -173,7 +173,7 @@ impl<T: Event> Stream<T> {
     pub fn try_for_each(
         &self,
         f: impl Fn(T) -> Result<(), BoxError> + Send + Sync + 'static,
-    ) -> Placed {
+    ) -> SinkHandle {
         let each = Arc::new(f);
         let name = self.verb_name("for_each");
         self.sink(name, move || ForEach { each: Arc::clone(&each), types: PhantomData })

@@ -33,7 +33,7 @@ fn chain<T: Event>(make: fn(u64) -> T, number_of: fn(&T) -> u64) -> (Job, Collec
     let seen = Collected::new();
     let job = Job::new("verbs");
     let numbers = job.from_iter("numbers", move || (0..EVENTS).map(make));
-    numbers.dead_letter_sink(|| Forgotten(std::marker::PhantomData));
+    numbers.dead_letter_sink(|| UntrackedSource(std::marker::PhantomData));
     numbers
         .map(move |event| {
             touch("map", number_of(&event));
@@ -47,9 +47,9 @@ fn chain<T: Event>(make: fn(u64) -> T, number_of: fn(&T) -> u64) -> (Job, Collec
     (job, seen)
 }
 
-struct Forgotten<T>(std::marker::PhantomData<T>);
+struct UntrackedSource<T>(std::marker::PhantomData<T>);
 
-impl<T: Event> Sink for Forgotten<T> {
+impl<T: Event> Sink for UntrackedSource<T> {
     type In = DeadLetter<T>;
     fn write(&mut self, _: DeadLetter<T>) -> Result<(), BoxError> {
         Ok(())

@@ -239,13 +239,13 @@ fn events_that_a_sink_cannot_write_are_dead_letters_and_the_others_are_written()
 }
 
 /// Refuses every second event, and loses all it has taken at every third `flush`.
-struct Forgetful {
+struct NonRewindable {
     open: Vec<u64>,
     shown: Arc<Mutex<Vec<u64>>>,
     flushes: Arc<AtomicU64>,
 }
 
-impl Sink for Forgetful {
+impl Sink for NonRewindable {
     type In = u64;
     fn write(&mut self, n: u64) -> Result<(), BoxError> {
         if n.is_multiple_of(2) {
@@ -270,7 +270,7 @@ fn a_flush_that_fails_behind_dead_letters_loses_nothing() {
     for own_thread in [true, false] {
         let (shown, letters) = (Arc::<Mutex<Vec<u64>>>::default(), Collected::new());
         let (of_sink, flushes) = (Arc::clone(&shown), Arc::<AtomicU64>::default());
-        let forgetful = move || Forgetful {
+        let forgetful = move || NonRewindable {
             open: Vec::new(),
             shown: Arc::clone(&of_sink),
             flushes: Arc::clone(&flushes),

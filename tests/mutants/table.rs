@@ -104,7 +104,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "restore only the source",
         file: "src/job/make.rs",
-        whole: "let state = site.execution.state_of(&site.instance)?;",
+        whole: "let state = build.execution.state_of(&build.instance)?;",
         broken: "let state: Option<crate::checkpoint::EncodedState> = None;",
         killed_by: EXACTLY_ONCE,
     },
@@ -247,7 +247,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         file: "src/delivery/at_least_once/acknowledger.rs",
         whole: "self.first.front() >= front || self.all_held();",
         broken: "self.first.front() >= front;",
-        killed_by: "src/delivery/at_least_once/kept.rs::a_full_source_is_woken_when_nothing_more_comes_by_itself",
+        killed_by: "src/delivery/at_least_once/tracked_source.rs::a_full_source_is_woken_when_nothing_more_comes_by_itself",
     },
     Mutant {
         name: "let the front pass an event that comes again",
@@ -258,7 +258,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "save a position ahead of what is acknowledged",
-        file: "src/delivery/at_least_once/kept.rs",
+        file: "src/delivery/at_least_once/tracked_source.rs",
         whole: "self.marks.front().is_some_and(|(after, _)| *after <= self.answers.front)",
         broken: "self.marks.front().is_some()",
         killed_by: ACKNOWLEDGED,

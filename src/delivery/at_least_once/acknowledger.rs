@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   operator instance           acknowledger                   source instance
-//!   report(entries) ───────────▶ lock book, count
+//!   report(entries) ───────────▶ lock outstanding, count
 //!                                 front, failures ───────────▶ take_answers
 //!                                 source waits? ─▶ wake
 //! ```
@@ -26,7 +26,7 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// Counts for all source instances and groups of one execution.
 pub(crate) struct Acknowledger {
-    sources: Vec<SourceDesk>,
+    sources: Vec<SourceEntry>,
     groups: Vec<Mutex<Tracker<Vec<Root>>>>,
     clock: Arc<dyn Clock>,
     closed: AtomicBool,
@@ -34,13 +34,13 @@ pub(crate) struct Acknowledger {
 
 /// Aligned so that the locks of two sources never share a cache line.
 #[repr(align(128))]
-struct SourceDesk {
-    book: Mutex<Book>,
+struct SourceEntry {
+    outstanding: Mutex<Outstanding>,
     waker: Waker,
 }
 
 /// What is known of one source instance's events.
-pub(crate) struct Book {
+pub(crate) struct Outstanding {
     pub(crate) first: Counts,
     /// Replays, each for an event of `first`.
     pub(crate) again: Tracker<u64>,
@@ -64,28 +64,31 @@ pub(crate) struct TakenAnswers {
 
 /// Where the deliveries of a root are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    First(usize),
-    Again(usize),
-    Group(usize),
-    Nowhere,
+enum TrackerOf {
+    Source(usize),
+    Replays(usize),
+    Groups(usize),
+    Unknown,
 }
 
 impl Acknowledger {
     /// For source instances with these wakers, and this many instances that may form groups.
     pub(crate) fn new(sources: Vec<Waker>, instances: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let desk = |(source, waker)| SourceDesk { book: Mutex::new(Book::new(source)), waker };
+        let entry = |(source, waker)| SourceEntry {
+            outstanding: Mutex::new(Outstanding::new(source)),
+            waker,
+        };
         Arc::new(Self {
-            sources: sources.into_iter().enumerate().map(desk).collect(),
+            sources: sources.into_iter().enumerate().map(entry).collect(),
             groups: (0..instances).map(|_| Mutex::default()).collect(),
             clock,
             closed: AtomicBool::new(false),
         })
     }
 
-    /// The book of a source instance, for the source itself.
-    pub(crate) fn book(&self, source: usize) -> MutexGuard<'_, Book> {
-        self.sources[source].book.lock()
+    /// The outstanding of a source instance, for the source itself.
+    pub(crate) fn outstanding(&self, source: usize) -> MutexGuard<'_, Outstanding> {
+        self.sources[source].outstanding.lock()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -98,8 +101,8 @@ impl Acknowledger {
     }
 
     /// Where the tokens of an instance are answered.
-    pub(crate) fn desk(self: &Arc<Self>, instance: usize) -> Desk {
-        Desk { acknowledger: Arc::clone(self), instance }
+    pub(crate) fn answers_of(self: &Arc<Self>, instance: usize) -> InstanceAnswers {
+        InstanceAnswers { acknowledger: Arc::clone(self), instance }
     }
 
     /// The execution is over; what still comes changes nothing.
@@ -107,13 +110,15 @@ impl Acknowledger {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    fn place(&self, tracker: usize) -> Place {
+    fn tracker_of(&self, tracker: usize) -> TrackerOf {
         let sources = self.sources.len();
         match tracker {
-            _ if tracker < sources => Place::First(tracker),
-            _ if tracker < 2 * sources => Place::Again(tracker - sources),
-            _ if tracker < 2 * sources + self.groups.len() => Place::Group(tracker - 2 * sources),
-            _ => Place::Nowhere,
+            _ if tracker < sources => TrackerOf::Source(tracker),
+            _ if tracker < 2 * sources => TrackerOf::Replays(tracker - sources),
+            _ if tracker < 2 * sources + self.groups.len() => {
+                TrackerOf::Groups(tracker - 2 * sources)
+            }
+            _ => TrackerOf::Unknown,
         }
     }
 
@@ -122,17 +127,21 @@ impl Acknowledger {
         let mut work = vec![(root, report)];
         let now = self.now();
         while let Some((root, report)) = work.pop() {
-            let group = match self.place(root.tracker()) {
-                Place::First(source) => {
-                    self.enter(source, |book| book.enter_first(root.sequence(), report, now));
+            let group = match self.tracker_of(root.tracker()) {
+                TrackerOf::Source(source) => {
+                    self.enter(source, |outstanding| {
+                        outstanding.enter_first(root.sequence(), report, now)
+                    });
                     continue;
                 }
-                Place::Again(source) => {
-                    self.enter(source, |book| book.enter_again(root.sequence(), report, now));
+                TrackerOf::Replays(source) => {
+                    self.enter(source, |outstanding| {
+                        outstanding.enter_again(root.sequence(), report, now)
+                    });
                     continue;
                 }
-                Place::Group(instance) => &self.groups[instance],
-                Place::Nowhere => continue,
+                TrackerOf::Groups(instance) => &self.groups[instance],
+                TrackerOf::Unknown => continue,
             };
             let members = match &report {
                 Report::Change(delta) => group.lock().change(root.sequence(), *delta, now),
@@ -146,15 +155,15 @@ impl Acknowledger {
         }
     }
 
-    /// Makes entries in the book of a source, and wakes the source if it waits for what they bring.
-    fn enter(&self, source: usize, entries: impl FnOnce(&mut Book)) {
-        let desk = &self.sources[source];
-        let mut book = desk.book.lock();
-        entries(&mut book);
-        let wake = book.has_news();
-        drop(book);
+    /// Makes entries in the outstanding of a source, and wakes the source if it waits for what they bring.
+    fn enter(&self, source: usize, entries: impl FnOnce(&mut Outstanding)) {
+        let entry = &self.sources[source];
+        let mut outstanding = entry.outstanding.lock();
+        entries(&mut outstanding);
+        let wake = outstanding.has_news();
+        drop(outstanding);
         if wake {
-            desk.waker.notify();
+            entry.waker.notify();
         }
     }
 
@@ -168,9 +177,11 @@ impl Acknowledger {
     ) {
         while let Some((entry, others)) = entries.split_first() {
             let (root, delta) = change(entry);
-            match self.place(root.tracker()) {
-                Place::First(source) => {
-                    self.enter(source, |book| entries = count(&mut book.first, entries));
+            match self.tracker_of(root.tracker()) {
+                TrackerOf::Source(source) => {
+                    self.enter(source, |outstanding| {
+                        entries = count(&mut outstanding.first, entries)
+                    });
                 }
                 _ => {
                     self.apply(root, Report::Change(delta));
@@ -187,7 +198,7 @@ enum Report {
     Failed(Failure),
 }
 
-impl Book {
+impl Outstanding {
     /// Of the source instance of this number.
     fn new(source: usize) -> Self {
         Self {
@@ -289,12 +300,12 @@ impl Reports for Acknowledger {
 }
 
 /// An instance's way to answer for tokens.
-pub(crate) struct Desk {
+pub(crate) struct InstanceAnswers {
     acknowledger: Arc<Acknowledger>,
     instance: usize,
 }
 
-impl Desk {
+impl InstanceAnswers {
     fn open(&self, root: Root) -> bool {
         !root.is_none() && self.are_wanted()
     }
@@ -304,20 +315,22 @@ impl Desk {
             return;
         }
         let (acknowledger, sequence) = (&self.acknowledger, root.sequence());
-        match acknowledger.place(root.tracker()) {
-            Place::First(source) => {
-                acknowledger.enter(source, |book| book.first.hold(sequence, delta));
+        match acknowledger.tracker_of(root.tracker()) {
+            TrackerOf::Source(source) => {
+                acknowledger.enter(source, |outstanding| outstanding.first.hold(sequence, delta));
             }
-            Place::Again(source) => {
-                acknowledger.enter(source, |book| book.again.hold(sequence, delta));
+            TrackerOf::Replays(source) => {
+                acknowledger.enter(source, |outstanding| outstanding.again.hold(sequence, delta));
             }
-            Place::Group(instance) => acknowledger.groups[instance].lock().hold(sequence, delta),
-            Place::Nowhere => {}
+            TrackerOf::Groups(instance) => {
+                acknowledger.groups[instance].lock().hold(sequence, delta)
+            }
+            TrackerOf::Unknown => {}
         }
     }
 }
 
-impl Answers for Desk {
+impl Answers for InstanceAnswers {
     fn change(&self, root: Root, delta: i64) {
         if self.open(root) {
             self.acknowledger.apply(root, Report::Change(delta));

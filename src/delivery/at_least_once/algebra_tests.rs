@@ -86,7 +86,7 @@ fn one_history(seed: u64, clock: &Arc<MonotonicClock>) {
     let mut random = seed;
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     let acknowledger = Acknowledger::new(vec![Waker::default(); SOURCES], 1, clock);
-    let (desk, mut model) = (acknowledger.desk(0), Model::default());
+    let (answers, mut model) = (acknowledger.answers_of(0), Model::default());
     // Deliveries that are on their way, by node.
     let mut under_way: Vec<usize> = Vec::new();
     // Events that failed and are to be emitted again.
@@ -96,25 +96,26 @@ fn one_history(seed: u64, clock: &Arc<MonotonicClock>) {
         steps += 1;
         if steps <= 30 && (under_way.is_empty() || draw(&mut random, 4) == 0) {
             let (source, copies) = (draw(&mut random, SOURCES), 1 + draw(&mut random, 3));
-            let entry = acknowledger.book(source).first.open(1, copies as u32, Timestamp(0));
+            let entry = acknowledger.outstanding(source).first.open(1, copies as u32, Timestamp(0));
             let root = Root::new(source, entry);
             model.open(root, For::Event(source, entry), copies, &mut under_way);
         } else if !again.is_empty() && (under_way.is_empty() || draw(&mut random, 3) == 0) {
             let (source, entry) = again.swap_remove(draw(&mut random, again.len()));
             let copies = 1 + draw(&mut random, 2);
-            let sequence = acknowledger.book(source).again.open(entry, copies as u32, Timestamp(0));
+            let sequence =
+                acknowledger.outstanding(source).again.open(entry, copies as u32, Timestamp(0));
             let root = acknowledger.root_again(source, sequence);
             model.open(root, For::Event(source, entry), copies, &mut under_way);
         } else if under_way.is_empty() {
             break;
         } else {
-            work(&mut random, &acknowledger, &desk, &mut model, &mut under_way);
+            work(&mut random, &acknowledger, &answers, &mut model, &mut under_way);
         }
         again.extend(compare(&acknowledger, &mut model, seed));
     }
     for source in 0..SOURCES {
-        let book = acknowledger.book(source);
-        let left = (book.first.unfinished(), book.again.live());
+        let outstanding = acknowledger.outstanding(source);
+        let left = (outstanding.first.unfinished(), outstanding.again.live());
         assert_eq!(left, (0, 0), "seed {seed}: something is left");
     }
     assert_eq!(acknowledger.groups[0].lock().live(), 0, "seed {seed}: a group is left");
@@ -124,7 +125,7 @@ fn one_history(seed: u64, clock: &Arc<MonotonicClock>) {
 fn work(
     random: &mut u64,
     acknowledger: &Arc<Acknowledger>,
-    desk: &Desk,
+    answers: &InstanceAnswers,
     model: &mut Model,
     under_way: &mut Vec<usize>,
 ) {
@@ -136,7 +137,7 @@ fn work(
         let members: Vec<usize> = (0..together).map(|_| take(random, under_way)).collect();
         let copies = draw(random, 3);
         let roots = members.iter().map(|member| model.nodes[*member].root).collect();
-        let root = desk.group(roots, copies as u32);
+        let root = answers.group(roots, copies as u32);
         if copies == 0 {
             members.into_iter().for_each(|member| model.change(member, -1));
             return;
@@ -173,8 +174,8 @@ fn compare(acknowledger: &Arc<Acknowledger>, model: &mut Model, seed: u64) -> Ve
     let mut failed = Vec::new();
     for source in 0..SOURCES {
         let mut told = TakenAnswers::default();
-        let mut book = acknowledger.book(source);
-        book.take_answers(&mut told);
+        let mut outstanding = acknowledger.outstanding(source);
+        outstanding.take_answers(&mut told);
         failed.extend(told.failed.iter().map(|(entry, _)| (source, *entry)));
         let events = model.nodes.iter().filter_map(|node| match node.stands_for {
             For::Event(of, entry) if of == source => Some(entry),
@@ -184,7 +185,11 @@ fn compare(acknowledger: &Arc<Acknowledger>, model: &mut Model, seed: u64) -> Ve
         let is_done = |entry: &u64| model.done.contains(&(source, *entry));
         assert_eq!(told.front, (0..end).take_while(is_done).count() as u64, "seed {seed}");
         for entry in 0..end {
-            assert_eq!(book.first.is_done(entry), is_done(&entry), "seed {seed}, event {entry}");
+            assert_eq!(
+                outstanding.first.is_done(entry),
+                is_done(&entry),
+                "seed {seed}, event {entry}"
+            );
         }
     }
     failed.sort_unstable();

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::channel::push::Context;
 use crate::delivery::terms::Verdict;
 use crate::error::{Cause, Failure};
-use crate::executor::component::{Component, salvage};
+use crate::executor::component::{Component, carry_over};
 use crate::executor::drop_hook::tell;
 use crate::executor::node::Node;
 use crate::executor::node::timers::TagTimers;
@@ -40,7 +40,7 @@ impl<C: Component> Node<C> {
     }
 
     /// After a panic: the component is given up and built anew, with what it knew.
-    pub(super) fn fall(&mut self, failure: Failure, context: &mut Context) {
+    pub(super) fn on_panic(&mut self, failure: Failure, context: &mut Context) {
         if context.fatal.is_some() {
             return;
         }
@@ -53,16 +53,16 @@ impl<C: Component> Node<C> {
         let (timers, codec) = (self.timers.left(context.now), self.codec);
         self.timers = TagTimers::default();
         let component = self.component.take();
-        let salvaged = catch_unwind(AssertUnwindSafe(move || {
+        let carried_over = catch_unwind(AssertUnwindSafe(move || {
             let Some(mut component) = component else { return Ok(None) };
-            let state = salvage(&mut component, timers, codec);
+            let state = carry_over(&mut component, timers, codec);
             // A destructor that panics must not take the state with it.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
             state
         }));
-        let lost = match salvaged {
+        let lost = match carried_over {
             Ok(Ok(state)) => {
-                self.salvaged = state;
+                self.carried_over = state;
                 None
             }
             Ok(Err(error)) => Some(Cause::error(error)),
@@ -75,11 +75,11 @@ impl<C: Component> Node<C> {
             tracing::error!(instance = %self.instance.name, %cause, "state lost after a panic");
         }
         tracing::warn!(%failure, "instance is built anew");
-        self.rise(context);
+        self.rebuild(context);
     }
 
     /// Tries to build the component that is down.
-    pub(super) fn rise(&mut self, context: &mut Context) {
+    pub(super) fn rebuild(&mut self, context: &mut Context) {
         self.counters.restarts.add(1);
         match self.build(context.now) {
             Ok(()) => self.consequences.rebuild.recovered(),

@@ -17,7 +17,7 @@ impl<C: Component> Node<C> {
         while let Some(component) = self.component.as_mut().filter(|_| !batch.is_empty()) {
             let (events, mut handled) = (batch.len(), 0);
             let swept = catch_unwind(AssertUnwindSafe(|| {
-                component.sweep(batch, &mut handled, &mut context.ledger);
+                component.apply_in_place(batch, &mut handled, &mut context.ledger);
             }));
             self.counters.processed.add(handled as u64);
             self.counters.delivered.add((handled - usize::from(swept.is_err())) as u64);
@@ -34,7 +34,7 @@ impl<C: Component> Node<C> {
             std::mem::swap(batch, &mut rest);
             let failure = self.failure("apply", Cause::panic(payload));
             self.event_failed(root, failure.clone(), context);
-            self.fall(failure, context);
+            self.on_panic(failure, context);
             if context.fatal.is_some() {
                 break;
             }

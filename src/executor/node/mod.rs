@@ -14,7 +14,7 @@ use crate::api::instance::Instance;
 use crate::api::on_error::OnError;
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
-use crate::channel::push::{Context, Local, Push, Stage};
+use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::channel::slice::Pace;
 use crate::checkpoint::{CodecId, EncodedState, Part, encoded};
 use crate::clock::{Timestamp, earlier};
@@ -38,15 +38,15 @@ mod timers;
 /// Full batches of outputs after which the loop hands on before it takes the next event.
 const BATCHES: usize = 4;
 
-/// What a failure leads to at this place.
+/// What a failure leads to at this parts.
 pub(crate) struct Consequences {
     pub(crate) verdict: Verdict,
     pub(crate) on_drop: Option<DropHook>,
     pub(crate) rebuild: Rebuild,
 }
 
-/// Where a node stands: who it is, what comes after it, what its failures lead to.
-pub(crate) struct Place<T> {
+/// What a node is made of: who it is, what comes after it, what its failures lead to.
+pub(crate) struct NodeParts<T> {
     pub(crate) instance: Instance,
     pub(crate) collector: Collector<T>,
     pub(crate) next: Box<dyn Push<T>>,
@@ -59,14 +59,14 @@ pub(crate) struct Place<T> {
     pub(crate) on_error: OnError,
 }
 
-/// One type per component, whatever made it: then what the loop calls is called from a single place.
+/// One type per component, whatever made it: then what the loop calls is called from a single parts.
 pub(crate) struct Node<C: Component> {
     instance: Instance,
     factory: Box<dyn Fn() -> C>,
     /// `None` while it is down.
     component: Option<C>,
     retry_at: Timestamp,
-    salvaged: Option<EncodedState>,
+    carried_over: Option<EncodedState>,
     codec: CodecId,
     collector: Collector<C::Out>,
     timers: TagTimers,
@@ -100,33 +100,33 @@ impl<C: Component> Node<C> {
     /// # Errors
     /// What the factory or `setup` said.
     pub(crate) fn start(
-        place: Place<C::Out>,
+        parts: NodeParts<C::Out>,
         factory: Box<dyn Fn() -> C>,
         state: Option<EncodedState>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
-        let counters = Arc::clone(place.collector.accounts.counters());
+        let counters = Arc::clone(parts.collector.accounts.counters());
         let mut node = Self {
-            instance: place.instance,
+            instance: parts.instance,
             factory,
             component: None,
             retry_at: Timestamp(0),
-            salvaged: state,
-            codec: place.codec,
-            collector: place.collector,
+            carried_over: state,
+            codec: parts.codec,
+            collector: parts.collector,
             timers: TagTimers::default(),
-            watermark: place.watermark,
+            watermark: parts.watermark,
             pending: Batch::default(),
             pace: Pace::default(),
             piece: Batch::default(),
             waiting: VecDeque::new(),
             out: Batch::default(),
-            next: place.next,
-            sides: place.sides,
+            next: parts.next,
+            sides: parts.sides,
             counters,
-            consequences: place.consequences,
-            copies: (place.on_error == OnError::DeadLetter).then(Default::default),
-            injected: place.injected,
+            consequences: parts.consequences,
+            copies: (parts.on_error == OnError::DeadLetter).then(Default::default),
+            injected: parts.injected,
             strike: None,
             unfinished: true,
             unflushed: 0,
@@ -137,7 +137,8 @@ impl<C: Component> Node<C> {
     }
 
     fn build(&mut self, now: Timestamp) -> Result<(), Failure> {
-        let (factory, instance, state) = (&self.factory, &self.instance, self.salvaged.as_ref());
+        let (factory, instance, state) =
+            (&self.factory, &self.instance, self.carried_over.as_ref());
         let injected = &self.injected;
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut component = factory();
@@ -151,7 +152,7 @@ impl<C: Component> Node<C> {
             Err(payload) => return Err(self.failure("setup", Cause::panic(payload))),
         };
         self.component = Some(component);
-        self.salvaged = None;
+        self.carried_over = None;
         self.timers = TagTimers::restored(timers, now);
         Ok(())
     }
@@ -299,7 +300,7 @@ impl<C: Component> Node<C> {
                 None => self.event_failed(root, failure.clone(), context),
             }
             if panicked {
-                self.fall(failure, context);
+                self.on_panic(failure, context);
             }
             if context.fatal.is_some() {
                 break;
@@ -349,7 +350,7 @@ impl<C: Component> Node<C> {
         let failure = self.failure("flush", cause);
         self.unwritten(events, &failure, context);
         if panicked {
-            self.fall(failure, context);
+            self.on_panic(failure, context);
         }
     }
 
@@ -404,7 +405,7 @@ impl<C: Component> Node<C> {
             Verdict::Drop | Verdict::Fail => {
                 tracing::warn!(%failure, "callback failed");
                 if panicked {
-                    self.fall(failure, context);
+                    self.on_panic(failure, context);
                 }
             }
         }
@@ -449,7 +450,7 @@ impl<C: Component> Node<C> {
         let part = |state| Part::new(name, state).at(watermark);
         let Some(component) = &mut self.component else {
             // It is down: what was saved of it is its state.
-            let state = self.salvaged.clone().map(encoded);
+            let state = self.carried_over.clone().map(encoded);
             return context.snapshots.extend(state.map(part));
         };
         let mut callback = "prepare";
@@ -491,13 +492,13 @@ impl<C: Component> Stage for Node<C> {
         }
     }
 
-    fn local(&mut self, call: Local, context: &mut Context) {
+    fn call_instance(&mut self, call: InstanceCall, context: &mut Context) {
         match call {
-            Local::Snapshot(checkpoint) => self.save(checkpoint, context),
-            Local::Complete(checkpoint) => self.complete(checkpoint, context),
+            InstanceCall::Snapshot(checkpoint) => self.save(checkpoint, context),
+            InstanceCall::Complete(checkpoint) => self.complete(checkpoint, context),
         }
-        self.next.local(call, context);
-        self.sides.iter_mut().for_each(|side| side.stage().local(call, context));
+        self.next.call_instance(call, context);
+        self.sides.iter_mut().for_each(|side| side.stage().call_instance(call, context));
     }
 
     fn tick(&mut self, context: &mut Context) {
@@ -506,7 +507,7 @@ impl<C: Component> Stage for Node<C> {
         // Before the first event, what a checkpoint had.
         self.tell_watermark(context);
         if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
-            self.rise(context);
+            self.rebuild(context);
         }
         while self.component.is_some()
             && !self.pending.is_empty()

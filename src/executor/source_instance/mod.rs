@@ -12,7 +12,7 @@ use crate::api::sink::Sink;
 use crate::api::source::Next;
 use crate::api::source_output::{BYTES_MAX, Rejected, SourceOutput};
 use crate::channel::frame::{BATCH, Batch, Control, End};
-use crate::channel::push::{Local, Push};
+use crate::channel::push::{InstanceCall, Push};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{CheckpointStore, CodecId, EncodedState, PartName};
 use crate::clock::{Timestamp, earlier};
@@ -183,11 +183,11 @@ impl<C: SourceComponent> SourceInstance<C> {
             Command::Snapshot(checkpoint) if self.phase != Phase::Ended => {
                 self.newest = self.newest.max(checkpoint);
                 let since = context.clock.now();
-                self.parts.stage.local(Local::Snapshot(checkpoint), context);
+                self.parts.stage.call_instance(InstanceCall::Snapshot(checkpoint), context);
                 self.base.report_saved(checkpoint, since);
             }
             Command::Complete { checkpoint, last } => {
-                self.parts.stage.local(Local::Complete(checkpoint), context);
+                self.parts.stage.call_instance(InstanceCall::Complete(checkpoint), context);
                 self.base.over = last;
                 self.checkpointed(checkpoint);
             }
@@ -501,7 +501,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
-        self.parts.stage.local(Local::Snapshot(after), context);
+        self.parts.stage.call_instance(InstanceCall::Snapshot(after), context);
         self.settle();
         self.save_position(after);
         self.phase = Phase::Ended;
@@ -564,7 +564,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             return self.idle();
         }
         if self.component.is_none() {
-            self.rise();
+            self.rebuild();
             return Progress::Moved;
         }
         if self.parts.side.room() == 0 {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::channel::frame::Control;
-use crate::channel::push::Local;
+use crate::channel::push::InstanceCall;
 use crate::checkpoint::{EncodedState, Part, PartName, encoded};
 use crate::delivery::source_side::Position;
 use crate::error::{BoxError, Cause, Failure, with_causes};
@@ -18,7 +18,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     pub(super) fn save(&mut self, checkpoint: CheckpointId) {
         let since = self.base.context.clock.now();
         self.save_position(checkpoint);
-        self.parts.stage.local(Local::Snapshot(checkpoint), &mut self.base.context);
+        self.parts.stage.call_instance(InstanceCall::Snapshot(checkpoint), &mut self.base.context);
         self.base.report_saved(checkpoint, since);
     }
 

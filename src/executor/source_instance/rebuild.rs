@@ -75,7 +75,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    pub(super) fn rise(&mut self) {
+    pub(super) fn rebuild(&mut self) {
         self.parts.counters.restarts.add(1);
         // `setup` takes the state by value; a copy goes through its encoded form.
         let had_state = self.before.is_some();

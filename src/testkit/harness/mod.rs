@@ -1,12 +1,12 @@
 //! Checks of one component by itself, without a job: an operator that must not depend on how its
 //! input is cut, a source that must go on where it was, a sink whose transactions must be whole.
 
-use crate::api::accounts::Desk;
+use crate::api::accounts::InstanceContext;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::waker::Waker;
 use crate::channel::frame::{Batch, Control};
-use crate::channel::push::{Context, Local, Push, Stage};
+use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::checkpoint::{CodecError, EncodedState, Shape, StateCodec};
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
@@ -29,9 +29,10 @@ fn instance(component: &str, index: usize, parallelism: usize) -> Instance {
     }
 }
 
-fn desk(instance: &Instance) -> Desk {
-    let account = Account::Nobody { alarm: None, on_drop: None, closed: std::sync::Arc::default() };
-    Desk {
+fn context(instance: &Instance) -> InstanceContext {
+    let account =
+        Account::Untracked { alarm: None, on_drop: None, closed: std::sync::Arc::default() };
+    InstanceContext {
         answers: account.answers(0),
         counters: std::sync::Arc::default(),
         instance: instance.name.clone(),
@@ -51,7 +52,7 @@ struct Capture<T>(std::rc::Rc<std::cell::RefCell<Vec<T>>>);
 impl<T> Stage for Capture<T> {
     fn control(&mut self, _: Control, _: &mut Context) {}
 
-    fn local(&mut self, _: Local, _: &mut Context) {}
+    fn call_instance(&mut self, _: InstanceCall, _: &mut Context) {}
 
     fn tick(&mut self, _: &mut Context) {}
 

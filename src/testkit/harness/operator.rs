@@ -15,7 +15,7 @@ use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::output::Output;
 use crate::channel::frame::{Batch, Control, End};
 use crate::channel::ledger::Ledger;
-use crate::channel::push::{Context, Local, Push, Stage};
+use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::checkpoint::StateCodec;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::options::Restarts;
@@ -23,10 +23,10 @@ use crate::delivery::terms::Verdict;
 use crate::error::BoxError;
 use crate::executor::component::{Component, Stateful, Stateless};
 use crate::executor::injected::Injected;
-use crate::executor::node::{Consequences, Node, Place};
+use crate::executor::node::{Consequences, Node, NodeParts};
 use crate::executor::rebuild::Rebuild;
 use crate::id::CheckpointId;
-use crate::testkit::harness::{Capture, desk, instance};
+use crate::testkit::harness::{Capture, context, instance};
 use crate::time::EventTime;
 use crate::time::watermarks::OutputWatermark;
 
@@ -190,7 +190,7 @@ where
     let mut watermark = None;
     let start = |state, watermark, now| {
         let factory = Rc::clone(factory);
-        Node::start(place::<C>(&emitted, watermark), Box::new(move || factory()), state, now)
+        Node::start(parts::<C>(&emitted, watermark), Box::new(move || factory()), state, now)
     };
     let mut node = start(None, None, context.now)?;
     let mut batch = Batch::default();
@@ -222,7 +222,10 @@ where
             return Err(failure.into());
         }
         if matches!(way, Way::Looked | Way::PutBack) {
-            node.local(Local::Snapshot(CheckpointId(number as u64 + 1)), &mut context);
+            node.call_instance(
+                InstanceCall::Snapshot(CheckpointId(number as u64 + 1)),
+                &mut context,
+            );
             let part = context.snapshots.pop().map(|part| part.state.encode()).transpose()?;
             if let Some(failure) = context.fatal.take() {
                 return Err(failure.into());
@@ -240,17 +243,17 @@ where
     Ok(emitted.take())
 }
 
-fn place<C: Component>(
+fn parts<C: Component>(
     emitted: &Rc<RefCell<Vec<C::Out>>>,
     watermark: Option<EventTime>,
-) -> Place<C::Out>
+) -> NodeParts<C::Out>
 where
     C::Out: Event,
 {
     let instance = instance("operator", 0, 1);
-    let collector = Collector::new(Output::new(desk(&instance), 1, C::SIDE_OUTPUTS, Vec::new()));
+    let collector = Collector::new(Output::new(context(&instance), 1, C::SIDE_OUTPUTS, Vec::new()));
     let rebuild = Rebuild::new(Restarts::never());
-    Place {
+    NodeParts {
         instance,
         collector,
         next: Box::new(Capture(Rc::clone(emitted))),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Placed,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, SinkHandle,
     StatefulOperator, StatefulSource,
 };
 
@@ -53,7 +53,7 @@ pub fn job<S, O>(
     threads: usize,
     source: impl Fn() -> S + Send + Sync + 'static,
     operator: impl Fn() -> O + Send + Sync + 'static,
-    sink: impl FnOnce(&streamwork::Stream<Update>) -> Placed,
+    sink: impl FnOnce(&streamwork::Stream<Update>) -> SinkHandle,
 ) -> Job
 where
     S: StatefulSource<Out = Transaction>,

@@ -1,4 +1,4 @@
-//! [`Kept`]: a source's side of at-least-once. Keeps what it emits, takes answers in, emits again
+//! [`TrackedSource`]: a source's side of at-least-once. Keeps what it emits, takes answers in, emits again
 //! what failed, and knows the position up to which all is done.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use crate::delivery::source_side::{Admission, HeldEvents, MARK_EVERY, Position, 
 use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
 
-pub(crate) struct Kept<T> {
+pub(crate) struct TrackedSource<T> {
     acknowledger: Arc<Acknowledger>,
     source: usize,
     buffer: ReplayBuffer<T>,
@@ -27,7 +27,7 @@ pub(crate) struct Kept<T> {
     next_expiry: Option<Timestamp>,
 }
 
-impl<T: Clone> Kept<T> {
+impl<T: Clone> TrackedSource<T> {
     /// `bytes_of` weighs events.
     pub(crate) fn new(
         acknowledger: Arc<Acknowledger>,
@@ -37,7 +37,7 @@ impl<T: Clone> Kept<T> {
         start: Option<Arc<[u8]>>,
     ) -> Self {
         if options.timeout.is_some() {
-            acknowledger.book(source).first.keep_times();
+            acknowledger.outstanding(source).first.keep_times();
         }
         Self {
             acknowledger,
@@ -62,7 +62,7 @@ impl<T: Clone> Kept<T> {
         self.next_expiry = Some(now.after(timeout / 4));
         let clock = self.acknowledger.now();
         let before = Timestamp(clock.0.saturating_sub(Timestamp(0).after(timeout).0));
-        let expired = self.acknowledger.book(self.source).expire(before);
+        let expired = self.acknowledger.outstanding(self.source).expire(before);
         let failure = Failure {
             instance: InstanceName::new("acknowledger", self.source),
             callback: "timeout",
@@ -80,25 +80,25 @@ impl<T: Clone> Kept<T> {
     }
 
     fn take_answers(&mut self) {
-        self.acknowledger.book(self.source).take_answers(&mut self.answers);
+        self.acknowledger.outstanding(self.source).take_answers(&mut self.answers);
         self.advance();
     }
 
     fn rewind(&mut self) {
         let acknowledger = Arc::clone(&self.acknowledger);
-        let mut book = acknowledger.book(self.source);
+        let mut outstanding = acknowledger.outstanding(self.source);
         // What failed meanwhile comes again with all the others; it is not counted as an attempt.
-        book.take_answers(&mut self.answers);
+        outstanding.take_answers(&mut self.answers);
         self.answers.failed.clear();
-        book.rewind();
-        book.take_answers(&mut self.answers);
-        drop(book);
+        outstanding.rewind();
+        outstanding.take_answers(&mut self.answers);
+        drop(outstanding);
         self.advance();
         self.buffer.rewind();
     }
 }
 
-impl<T: Clone> SourceSide<T> for Kept<T> {
+impl<T: Clone> SourceSide<T> for TrackedSource<T> {
     fn room(&self) -> usize {
         self.buffer.room().min(BATCH)
     }
@@ -109,10 +109,10 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
             return Admission::Emit;
         }
         self.buffer.keep(&batch.events, (self.bytes_of)(&batch.events));
-        let mut book = self.acknowledger.book(self.source);
-        let first = book.first.open(events, copies, self.acknowledger.now());
-        book.take_answers(&mut self.answers);
-        drop(book);
+        let mut outstanding = self.acknowledger.outstanding(self.source);
+        let first = outstanding.first.open(events, copies, self.acknowledger.now());
+        outstanding.take_answers(&mut self.answers);
+        drop(outstanding);
         self.advance();
         if copies == 0 {
             // Nothing reads them: they are done, and go nowhere.
@@ -133,7 +133,7 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         for (entry, failure) in failed {
             match self.buffer.failed(entry, failure, now) {
                 Some(Consequence::GiveUp(letter)) => {
-                    self.acknowledger.book(self.source).first.done_again(entry);
+                    self.acknowledger.outstanding(self.source).first.done_again(entry);
                     letters.push(letter);
                 }
                 Some(Consequence::Rewind) => self.rewind(),
@@ -145,8 +145,8 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
             self.take_answers();
         }
         if self.buffer.is_heavy() && self.buffer.len() > self.answers.unfinished {
-            let book = self.acknowledger.book(self.source);
-            self.buffer.reclaim(|entry| book.first.is_done(entry), self.bytes_of);
+            let outstanding = self.acknowledger.outstanding(self.source);
+            self.buffer.reclaim(|entry| outstanding.first.is_done(entry), self.bytes_of);
         }
         any_done || any_failed
     }
@@ -155,11 +155,11 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         if !self.buffer.replay_pending() {
             return;
         }
-        let mut book = self.acknowledger.book(self.source);
+        let mut outstanding = self.acknowledger.outstanding(self.source);
         let clock = self.acknowledger.now();
         while batch.len() < most {
             let Some((entry, event)) = self.buffer.next_due(now) else { break };
-            let sequence = book.again.open(entry, copies, clock);
+            let sequence = outstanding.again.open(entry, copies, clock);
             batch.events.push(event);
             batch.roots.push(self.acknowledger.root_again(self.source, sequence));
         }
@@ -198,12 +198,12 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         };
         held == HeldEvents::Leave
             && nothing_is_due
-            && self.acknowledger.book(self.source).waits_for_tokens_only(&self.answers)
+            && self.acknowledger.outstanding(self.source).waits_for_tokens_only(&self.answers)
     }
 
     fn give_up_after(&mut self, by: Timestamp, letters: &mut Vec<DeadLetter<T>>) {
         for (entry, letter) in self.buffer.give_up_after(by) {
-            self.acknowledger.book(self.source).first.done_again(entry);
+            self.acknowledger.outstanding(self.source).first.done_again(entry);
             letters.push(letter);
         }
         self.take_answers();
@@ -214,7 +214,7 @@ impl<T: Clone> SourceSide<T> for Kept<T> {
         let out = self.buffer.end() - self.answers.front;
         let enough = if self.room() == 0 { out.div_ceil(2) } else { out };
         let front = self.answers.front + enough;
-        self.acknowledger.book(self.source).await_front(front, &self.answers)
+        self.acknowledger.outstanding(self.source).await_front(front, &self.answers)
     }
 
     fn kept(&self) -> usize {
@@ -231,85 +231,91 @@ mod tests {
     use crate::clock::MonotonicClock;
 
     /// A source's side with one event out, and what its answer goes to.
-    fn one_event_out() -> (Kept<u64>, Arc<Acknowledger>, Root) {
+    fn one_event_out() -> (TrackedSource<u64>, Arc<Acknowledger>, Root) {
         let clock = Arc::new(MonotonicClock::default());
         let acknowledger = Acknowledger::new(vec![Waker::default()], 1, clock);
-        let mut kept =
-            Kept::new(Arc::clone(&acknowledger), 0, ReplayOptions::default(), size_of_val, None);
+        let mut source = TrackedSource::new(
+            Arc::clone(&acknowledger),
+            0,
+            ReplayOptions::default(),
+            size_of_val,
+            None,
+        );
         let mut batch = Batch { events: vec![7], ..Batch::default() };
-        kept.admit(&mut batch, 1, Timestamp(0));
-        (kept, acknowledger, batch.roots[0])
+        source.admit(&mut batch, 1, Timestamp(0));
+        (source, acknowledger, batch.roots[0])
     }
 
     /// A source's side with room for no more than the four events that are out, and its waker.
-    fn four_events_out() -> (Kept<u64>, Arc<Acknowledger>, Vec<Root>, Waker) {
+    fn four_events_out() -> (TrackedSource<u64>, Arc<Acknowledger>, Vec<Root>, Waker) {
         let (clock, waker) = (Arc::new(MonotonicClock::default()), Waker::default());
         let acknowledger = Acknowledger::new(vec![waker.clone()], 1, clock);
         let options = ReplayOptions { events_max: 4, ..ReplayOptions::default() };
-        let mut kept = Kept::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
+        let mut source =
+            TrackedSource::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
         let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
-        kept.admit(&mut batch, 1, Timestamp(0));
-        (kept, acknowledger, batch.roots, waker)
+        source.admit(&mut batch, 1, Timestamp(0));
+        (source, acknowledger, batch.roots, waker)
     }
 
     #[test]
     fn a_source_is_not_at_rest_before_it_has_taken_in_the_last_answer() {
-        let (mut kept, acknowledger, root) = one_event_out();
+        let (mut source, acknowledger, root) = one_event_out();
         acknowledger.report(&mut Entries { finished: vec![root], ..Entries::default() });
         assert!(
-            !kept.at_rest(HeldEvents::Leave, None),
+            !source.at_rest(HeldEvents::Leave, None),
             "the position would lag behind what is done"
         );
-        assert!(!kept.await_answer());
-        kept.settle(Timestamp(0), &mut Vec::new());
-        assert!(kept.at_rest(HeldEvents::Leave, None));
-        assert!(kept.wants_mark(Timestamp(0)));
+        assert!(!source.await_answer());
+        source.settle(Timestamp(0), &mut Vec::new());
+        assert!(source.at_rest(HeldEvents::Leave, None));
+        assert!(source.wants_mark(Timestamp(0)));
     }
 
     #[test]
     fn a_source_that_is_about_to_wait_learns_that_its_last_event_went_into_a_token() {
-        let (mut kept, acknowledger, root) = one_event_out();
-        kept.settle(Timestamp(0), &mut Vec::new());
-        assert!(!kept.at_rest(HeldEvents::Leave, None));
-        acknowledger.book(0).first.hold(root.sequence(), 1);
-        assert!(!kept.await_answer(), "a stop would wait for an answer that need not come");
-        kept.settle(Timestamp(0), &mut Vec::new());
-        assert!(kept.await_answer());
+        let (mut source, acknowledger, root) = one_event_out();
+        source.settle(Timestamp(0), &mut Vec::new());
+        assert!(!source.at_rest(HeldEvents::Leave, None));
+        acknowledger.outstanding(0).first.hold(root.sequence(), 1);
+        assert!(!source.await_answer(), "a stop would wait for an answer that need not come");
+        source.settle(Timestamp(0), &mut Vec::new());
+        assert!(source.await_answer());
     }
 
     #[test]
     fn a_full_source_waits_until_half_of_what_is_out_is_done() {
-        let (mut kept, acknowledger, roots, waker) = four_events_out();
-        assert!(kept.room() == 0 && kept.await_answer());
+        let (mut source, acknowledger, roots, waker) = four_events_out();
+        assert!(source.room() == 0 && source.await_answer());
         let done = |root| Entries { finished: vec![root], ..Entries::default() };
         acknowledger.report(&mut done(roots[0]));
         assert!(!waker.take_notice());
         acknowledger.report(&mut done(roots[1]));
         assert!(waker.take_notice());
-        kept.settle(Timestamp(0), &mut Vec::new());
-        assert_eq!(kept.room(), 2);
+        source.settle(Timestamp(0), &mut Vec::new());
+        assert_eq!(source.room(), 2);
     }
 
     #[test]
     fn a_full_source_is_woken_when_nothing_more_comes_by_itself() {
-        let (mut kept, acknowledger, roots, waker) = four_events_out();
-        assert!(kept.await_answer());
+        let (mut source, acknowledger, roots, waker) = four_events_out();
+        assert!(source.await_answer());
         // An operator waits for one more event before it answers for the three that it holds.
-        let desk = acknowledger.desk(0);
-        roots[1..].iter().for_each(|root| desk.hold(*root));
+        let answers = acknowledger.answers_of(0);
+        roots[1..].iter().for_each(|root| answers.hold(*root));
         assert!(!waker.take_notice());
         acknowledger.report(&mut Entries { finished: vec![roots[0]], ..Entries::default() });
         assert!(waker.take_notice());
-        kept.settle(Timestamp(0), &mut Vec::new());
-        assert_eq!(kept.room(), 1);
+        source.settle(Timestamp(0), &mut Vec::new());
+        assert_eq!(source.room(), 1);
     }
 
     #[test]
     fn a_stop_does_not_wait_for_an_event_that_sits_in_a_token() {
-        let (kept, acknowledger, root) = one_event_out();
-        assert!(!kept.at_rest(HeldEvents::Leave, None));
-        acknowledger.book(0).first.hold(root.sequence(), 1);
-        assert!(kept.at_rest(HeldEvents::Leave, None));
-        assert!(!kept.at_rest(HeldEvents::Wait, None));
+        let (source, acknowledger, root) = one_event_out();
+        assert!(!source.at_rest(HeldEvents::Leave, None));
+        acknowledger.outstanding(0).first.hold(root.sequence(), 1);
+        assert!(source.at_rest(HeldEvents::Leave, None));
+        assert!(!source.at_rest(HeldEvents::Wait, None));
     }
 }
