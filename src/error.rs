@@ -226,12 +226,14 @@ pub enum JobError {
         restarts: u64,
     },
     /// Stop or drain did not finish by its deadline.
-    #[error("not stopped within {deadline:?}: still at work: {}", list(stuck))]
+    #[error("not stopped within {deadline:?}: still at work: {}{}", list(stuck), holding(held))]
     StopTimedOut {
         /// The deadline that passed.
         deadline: Duration,
         /// Instances that had not ended; their threads are left behind.
         stuck: Vec<InstanceName>,
+        /// Instances with events in tokens that are not answered, and how many.
+        held: Vec<(InstanceName, u64)>,
     },
     /// After a failure the other instances did not let go in time.
     #[error("after a failure ({failure}) these did not end within {deadline:?}: {}", list(stuck))]
@@ -421,4 +423,13 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
 
 fn list(names: &[InstanceName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Who holds how many events, as the rest of a sentence.
+fn holding(held: &[(InstanceName, u64)]) -> String {
+    let each = held.iter().map(|(name, events)| {
+        let events = if *events == 1 { "1 event".to_owned() } else { format!("{events} events") };
+        format!("; {name} holds {events} in tokens that are not answered")
+    });
+    each.collect()
 }

@@ -130,6 +130,7 @@ pub use api::bad_record::{BadRecord, RawRecord};
 pub use api::collector::Collector;
 pub use api::dead_letter::DeadLetter;
 pub use api::event::Event;
+pub use api::held_events::HeldEvents;
 pub use api::instance::Instance;
 pub use api::on_error::OnError;
 pub use api::operator::{Operator, StatefulOperator};

@@ -72,6 +72,12 @@ pub(crate) struct Counters {
     pub(crate) blocked_ns: Count,
     pub(crate) queue_depth: Count,
     pub(crate) unacknowledged: Count,
+    /// Events in tokens that are not answered.
+    pub(crate) deferred: Count,
+    /// Events that a checkpoint held and gave back.
+    pub(crate) restored: Count,
+    /// Events that the last checkpoint holds for the next start.
+    pub(crate) handed_over: Count,
     /// When the running step began; 0 while parked.
     pub(crate) working_since: Count,
     /// 1 while the running step takes suspiciously long.
@@ -131,6 +137,10 @@ pub struct InstanceMetrics {
     /// Events that have arrived and are not done: before `apply`, or in a token. An estimate while
     /// the job runs.
     pub held: u64,
+    /// Events in tokens that are not answered.
+    pub deferred: u64,
+    /// Events that it had held when its checkpoint was taken, and was given again after a restart.
+    pub restored: u64,
     /// Events that a source emitted again.
     pub replayed: u64,
     /// Dead letters: events that failed at a component that makes some of them, bad records of a source that
@@ -260,6 +270,8 @@ fn read(name: &InstanceName, c: &Counters) -> InstanceMetrics {
         dropped: c.dropped.get() + c.dropped_on_the_way.get() + c.lost.get(),
         taken_back: c.taken_back.get() + c.taken_back_on_the_way.get(),
         held: c.held(),
+        deferred: c.deferred.get(),
+        restored: c.restored.get(),
         replayed: c.replayed.get(),
         dead_lettered: c.dead_lettered.get(),
         restarts: c.restarts.get(),

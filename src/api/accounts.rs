@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::api::token::{Answers, Deferred};
+use crate::api::token::{Answers, Deferred, Holder};
 use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
@@ -16,6 +16,8 @@ pub(crate) struct InstanceContext {
     pub(crate) answers: Arc<dyn Answers>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) instance: InstanceName,
+    /// Who keeps the events that are deferred.
+    pub(crate) holder: Arc<dyn Holder>,
     /// Whether events carry roots.
     pub(crate) tracked: bool,
 }
@@ -187,7 +189,8 @@ impl Accounts {
         let (root, context) = (self.root(), &self.context);
         self.current.deferred.get_or_insert_with(|| {
             let (answers, counters) = (Arc::clone(&context.answers), Arc::clone(&context.counters));
-            Deferred::new(root, answers, counters, context.instance.clone())
+            let holder = Arc::clone(&context.holder);
+            Deferred::new(root, answers, counters, context.instance.clone(), holder)
         })
     }
 
@@ -286,7 +289,7 @@ impl Accounts {
         self.stood_for.drain(..).for_each(|deferred| deferred.done());
         if let Some(deferred) = self.current.deferred.take() {
             self.deferred += 1;
-            deferred.done();
+            deferred.returned();
         }
         if self.context.tracked {
             let event = self.closed();

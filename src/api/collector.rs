@@ -17,7 +17,8 @@ impl<T> Collector<T> {
     }
 
     /// Takes over the answer for the event at hand: returning `Ok(())` no longer suffices to
-    /// acknowledge it. An event that is deferred several times is done when each of its tokens is.
+    /// acknowledge it. An event that is deferred several times is done when each of its tokens is. Until then
+    /// the operator holds it; see [`Token`].
     pub fn defer(&mut self) -> Token {
         let output = &mut self.output;
         output.accounts.begin_side_effects(output.timers.len());

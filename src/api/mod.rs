@@ -10,6 +10,7 @@ pub(crate) mod bad_record;
 pub(crate) mod collector;
 pub(crate) mod dead_letter;
 pub(crate) mod event;
+pub(crate) mod held_events;
 pub(crate) mod instance;
 pub(crate) mod on_error;
 pub(crate) mod operator;

@@ -5,6 +5,7 @@ use std::vec::Drain;
 use crate::api::apply_loop::{Pass, apply_each};
 use crate::api::collector::Collector;
 use crate::api::event::Event;
+use crate::api::held_events::HeldEvents;
 use crate::api::instance::Instance;
 use crate::api::output::Output;
 use crate::api::side_output::DeclaredOutput;
@@ -57,6 +58,9 @@ pub trait Operator: 'static {
     type Out: Event;
     /// Its outputs beside the main one; see [`SideOutput`](crate::SideOutput).
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
+    /// Whether the events it holds in [tokens](crate::Token) are stored in checkpoints; see
+    /// [`HeldEvents`](crate::HeldEvents).
+    const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::not_stored();
 
     /// Opens what it needs. Called once, before the first event.
     ///
@@ -172,6 +176,9 @@ pub trait StatefulOperator: 'static {
     type State: State;
     /// Its outputs beside the main one; see [`SideOutput`](crate::SideOutput).
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
+    /// Whether the events it holds in [tokens](crate::Token) are stored in checkpoints; see
+    /// [`HeldEvents`](crate::HeldEvents).
+    const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::not_stored();
 
     /// Starts from `state`, or from nothing. Called once, before the first event.
     ///

@@ -49,6 +49,8 @@ pub(crate) struct Outbox<T> {
     partition: Partition<T>,
     lanes: Vec<Lane<T>>,
     targets: Vec<u64>,
+    /// The end of the stream has gone.
+    ended: bool,
 }
 
 struct Lane<T> {
@@ -89,7 +91,7 @@ impl<T: Clone> Outbox<T> {
             counters,
             weigher: weigher.cloned(),
         });
-        Self { partition, lanes: lanes.collect(), targets: Vec::new() }
+        Self { partition, lanes: lanes.collect(), targets: Vec::new(), ended: false }
     }
 
     fn deal(&mut self, batch: &mut Batch<T>, context: &mut Context) {
@@ -128,6 +130,11 @@ fn full_of<T>(receivers: usize) -> usize {
 
 impl<T: Clone> Stage for Outbox<T> {
     fn control(&mut self, control: Control, context: &mut Context) {
+        // Where one of several readers in an instance still waits at the end, its barriers come here too.
+        if self.ended {
+            return;
+        }
+        self.ended = matches!(control, Control::End(_));
         for lane in &mut self.lanes {
             lane.ship(context);
             lane.send(Frame::Control(control));

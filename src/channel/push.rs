@@ -50,6 +50,10 @@ impl Context {
 pub(crate) enum InstanceCall {
     /// Take a snapshot now, without a barrier.
     Snapshot(CheckpointId),
+    /// As `Snapshot`, after which the instance does no more.
+    LastSnapshot(CheckpointId),
+    /// The job is suspended, also where the input is over: what is held waits for the next start.
+    Suspend,
     /// This checkpoint is complete: what was prepared up to it is to be committed.
     Complete(CheckpointId),
 }
@@ -71,6 +75,12 @@ pub(crate) trait Stage {
 
     /// Whether something waits that has to go before new input is taken.
     fn blocked(&self) -> bool;
+
+    /// Whether a barrier would come out of the stage at once: nothing waits in it, or only the end of the
+    /// stream, which a barrier may overtake since no event is between them.
+    fn lets_barrier_through(&self) -> bool {
+        !self.blocked()
+    }
 
     /// When `tick` has something to do, if at a known time.
     fn deadline(&self) -> Option<Timestamp>;
@@ -154,6 +164,10 @@ impl<T> Stage for Tee<T> {
 
     fn blocked(&self) -> bool {
         self.readers.iter().any(|reader| reader.blocked())
+    }
+
+    fn lets_barrier_through(&self) -> bool {
+        self.readers.iter().all(|reader| reader.lets_barrier_through())
     }
 
     fn deadline(&self) -> Option<Timestamp> {

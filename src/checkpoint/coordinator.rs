@@ -112,6 +112,8 @@ pub(crate) struct Coordinator {
     /// Tickets that the running checkpoint answers.
     answers: Vec<u64>,
     failures_in_a_row: u32,
+    /// Something waits for the first checkpoint.
+    urgent: bool,
 }
 
 #[derive(Debug)]
@@ -161,7 +163,13 @@ impl Coordinator {
             asked: Vec::new(),
             answers: Vec::new(),
             failures_in_a_row: 0,
+            urgent: false,
         }
+    }
+
+    /// The first checkpoint is taken at once, and if it fails not an interval later but soon.
+    pub(crate) fn first_at_once(self, now: Timestamp) -> Self {
+        Self { due: now, urgent: true, ..self }
     }
 
     /// The checkpoint in the making, if any.
@@ -295,7 +303,7 @@ impl Coordinator {
         if sealing != checkpoint {
             return Vec::new();
         }
-        self.failures_in_a_row = 0;
+        (self.failures_in_a_row, self.urgent) = (0, false);
         self.phase = if last { Phase::Over } else { Phase::Idle };
         self.rest(now);
         if last {
@@ -312,8 +320,8 @@ impl Coordinator {
     fn abandon(&mut self, checkpoint: CheckpointId, reason: String, now: Timestamp) -> Vec<Action> {
         self.phase = Phase::Idle;
         self.failures_in_a_row += 1;
-        if self.all_ended() {
-            // Nothing else is left to do: the interval is not waited for.
+        if self.all_ended() || self.urgent {
+            // Nothing else is left to do, or nothing goes on before it: the interval is not waited for.
             self.due = now.after(self.schedule.minimum_pause.max(AGAIN_AT_THE_END));
         } else {
             self.rest(now);

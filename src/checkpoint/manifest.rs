@@ -68,6 +68,9 @@ pub struct ComponentRecord {
     pub state: Option<String>,
     /// What its state is turned into bytes with.
     pub codec: CodecId,
+    /// What the events that it held look like to the codec, as text; none if it stores none, or that could not be
+    /// found out.
+    pub held: Option<String>,
 }
 
 impl ComponentRecord {
@@ -79,12 +82,18 @@ impl ComponentRecord {
             kind: String::new(),
             state: None,
             codec: Bincode::ID,
+            held: None,
         }
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         let out = FieldsOut::default().put(1, &self.name)?.put(2, &self.parallelism)?;
-        Ok(out.put(3, &self.kind)?.put(4, &self.state)?.put(5, &self.codec)?.into_bytes())
+        let out = out.put(3, &self.kind)?.put(4, &self.state)?.put(5, &self.codec)?;
+        // Who stores no held events writes what readers of before know.
+        match &self.held {
+            Some(held) => Ok(out.put(6, held)?.into_bytes()),
+            None => Ok(out.into_bytes()),
+        }
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
@@ -95,6 +104,7 @@ impl ComponentRecord {
             kind: fields.take(3)?,
             state: fields.take(4)?,
             codec: fields.find(5)?.unwrap_or(Bincode::ID),
+            held: fields.find(6)?,
         };
         fields.end().map(|()| record)
     }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::Acknowledger;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
 use crate::delivery::at_least_once::tracked_source::TrackedSource;
-use crate::delivery::source_side::{Admission, HeldEvents, Position, SourceSide};
+use crate::delivery::source_side::{Admission, OpenTokens, Position, SourceSide};
 use crate::delivery::terms::{DropHook, Dropped, SourceTerms, Terms, Verdict};
 use crate::error::Failure;
 use crate::id::Root;
@@ -185,7 +185,7 @@ impl<T> SourceSide<T> for UntrackedSource {
         None
     }
 
-    fn at_rest(&self, _: HeldEvents, _: Option<Timestamp>) -> bool {
+    fn at_rest(&self, _: OpenTokens, _: Option<Timestamp>) -> bool {
         true
     }
 

@@ -91,6 +91,8 @@ pub(crate) struct RunOptions {
     pub(crate) restarts: Restarts,
     pub(crate) stop_within: Duration,
     pub(crate) stalled_after: Duration,
+    /// The time an event may be held, if that is limited.
+    pub(crate) answer_within: Option<Duration>,
     /// Components that leave behind what the store has of them.
     pub(crate) anew: Arc<BTreeSet<String>>,
     /// What states are turned into bytes with, where a component does not choose.
@@ -106,6 +108,7 @@ impl Default for RunOptions {
             restarts: Restarts::default(),
             stop_within: Duration::from_secs(30),
             stalled_after: Duration::from_secs(10),
+            answer_within: None,
             anew: Arc::default(),
             state_codec: StateCodec::default(),
         }
@@ -144,6 +147,9 @@ impl RunOptions {
         }
         if self.stalled_after < SHORTEST_LIMIT {
             return refuse("stalled_after", "at least 1 ms: every callback takes some time");
+        }
+        if self.answer_within.is_some_and(|within| within < SHORTEST_LIMIT) {
+            return refuse("answer_within", "at least 1 ms: every answer takes some time");
         }
         self.restarts.check()
     }
@@ -270,6 +276,36 @@ macro_rules! shared_options {
             /// ```
             pub fn keep(mut self, checkpoints: usize) -> Self {
                 self.options.keep = checkpoints;
+                self
+            }
+
+            /// The time that an operator may hold an event in a token. An event that is not answered within it
+            /// fails, by the name of the operator: it is dropped, replayed, or the job goes back, as for every
+            /// failure of this guarantee, and what its token says later means nothing. At least 1 millisecond.
+            /// Without it, the default, events may be held for ever, and the end of the input waits for them.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{AtMostOnce, BoxError, Collector, Job, Operator, Token};
+            /// /// Keeps every event for ever.
+            /// #[derive(Default)]
+            /// struct Keeps(Vec<Token>);
+            /// impl Operator for Keeps {
+            ///     type In = u64;
+            ///     type Out = u64;
+            ///     fn apply(&mut self, _: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+            ///         self.0.push(out.defer());
+            ///         Ok(())
+            ///     }
+            /// }
+            /// let job = Job::new("held");
+            /// job.from_iter("numbers", || 0..9_u64).operator("keeps", Keeps::default).ignore();
+            /// let report = job.run(AtMostOnce::new().answer_within(Duration::from_millis(20)))?;
+            /// assert_eq!(report.metrics.sum("keeps", |m| m.dropped), 9);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn answer_within(mut self, time: std::time::Duration) -> Self {
+                self.options.answer_within = Some(time);
                 self
             }
 

@@ -52,9 +52,9 @@ pub(crate) trait SourceSide<T> {
     /// When something becomes due.
     fn deadline(&self) -> Option<Timestamp>;
 
-    /// Whether every event is done that has to be: with [`HeldEvents::Leave`], those that operators hold and
+    /// Whether every event is done that has to be: with [`OpenTokens::Leave`], those that operators hold and
     /// those that would be emitted again after `by` only do not count.
-    fn at_rest(&self, held_ones: HeldEvents, by: Option<Timestamp>) -> bool;
+    fn at_rest(&self, held_ones: OpenTokens, by: Option<Timestamp>) -> bool;
 
     /// The input is over at that moment: events that would be emitted again later are given up, as letters.
     fn give_up_after(&mut self, by: Timestamp, letters: &mut Vec<DeadLetter<T>>);
@@ -68,7 +68,7 @@ pub(crate) trait SourceSide<T> {
 
 /// Whether events that sit in tokens are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeldEvents {
+pub(crate) enum OpenTokens {
     /// They will be answered; wait.
     Wait,
     /// The job stops; they will come again.

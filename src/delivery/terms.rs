@@ -119,6 +119,19 @@ pub(crate) enum SourceTerms {
     Tracked(ReplayOptions),
 }
 
+/// What brings an event again that an operator holds when its job stops or its process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldIn {
+    /// Its source: it is not acknowledged.
+    Source,
+    /// The checkpoint, whichever is the last.
+    EveryCheckpoint,
+    /// The checkpoint of a stop. After any other end it would come a second time if it was answered since.
+    LastCheckpoint,
+    /// Nothing does.
+    Nothing,
+}
+
 /// An event that was given up, as a hook learns of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -143,6 +156,16 @@ impl Terms {
     /// comes again, and would be late.
     pub(crate) fn saves_watermarks(&self) -> bool {
         !matches!(self.sources, SourceTerms::Tracked(_))
+    }
+
+    /// What brings held events again, with a store or without.
+    pub(crate) fn held_in(&self, stored: bool) -> HeldIn {
+        match (self.sources, self.cut) {
+            (SourceTerms::Tracked(_), _) => HeldIn::Source,
+            _ if !stored => HeldIn::Nothing,
+            (_, Cut::Barriers { .. }) => HeldIn::EveryCheckpoint,
+            (_, Cut::Positions | Cut::Operators) => HeldIn::LastCheckpoint,
+        }
     }
 
     /// What holds for the output of a sink. Only aligned checkpoints make every rerun alike, which

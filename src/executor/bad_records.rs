@@ -192,6 +192,10 @@ impl<T> Stage for Fork<T> {
         self.events.blocked() || self.port.stage_ref().blocked()
     }
 
+    fn lets_barrier_through(&self) -> bool {
+        self.events.lets_barrier_through() && self.port.stage_ref().lets_barrier_through()
+    }
+
     fn deadline(&self) -> Option<Timestamp> {
         earlier(self.events.deadline(), self.port.stage_ref().deadline())
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::api::instance::Instance;
 use crate::channel::budget::Budget;
@@ -25,6 +26,7 @@ use crate::error::{Cause, Failure};
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Mailbox, Reporter, Step};
 use crate::executor::node::Consequences;
+use crate::executor::node::held::{held_part_name, is_held_part};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::split_component::{SharedSplits, Stored};
 use crate::executor::splits::Splits;
@@ -63,6 +65,8 @@ pub(crate) struct ComponentPlan {
     pub(crate) state: StateShape,
     /// What its state is turned into bytes with.
     pub(crate) codec: CodecId,
+    /// What the events look like that it holds in checkpoints; `Stateless` if it holds none there.
+    pub(crate) held: StateShape,
 }
 
 /// What is known of the type of a component's state.
@@ -94,30 +98,25 @@ impl ComponentPlan {
         let mut record = ComponentRecord::new(self.name.clone(), self.instances as u64);
         self.kind.clone_into(&mut record.kind);
         record.codec = self.codec;
-        if let StateShape::Known(shape) = &self.state {
-            record.state = Some(shape.clone());
-        }
+        let known = |shape: &StateShape| match shape {
+            StateShape::Known(shape) => Some(shape.clone()),
+            StateShape::Stateless | StateShape::Unknown => None,
+        };
+        (record.state, record.held) = (known(&self.state), known(&self.held));
         record
     }
 
     /// Whether state of the component that this was can be given to it; if not, why.
     fn takes(&self, then: &ComponentRecord, shared_out: bool) -> Result<(), String> {
-        let Self { name, instances, kind, state, codec: _ } = self;
+        let Self { name, instances, kind, state, .. } = self;
         if !then.kind.is_empty() && then.kind != *kind {
             return Err(format!("\"{name}\" was a {} and is a {kind} now", then.kind));
         }
-        match (&then.state, state) {
-            (_, StateShape::Stateless) => {
-                return Err(format!("\"{name}\" had state and has none now"));
-            }
-            // Bytes with the names of fields are read as serde's attributes say.
-            _ if then.codec == StateCodec::SELF_DESCRIBING => {}
-            (Some(then), StateShape::Known(now)) if then != now => {
-                let at = first_difference(then, now);
-                let (then, now) = (around(then, at), around(now, at));
-                return Err(format!("the state of \"{name}\" was {then} and is {now} now"));
-            }
-            _ => {}
+        if *state == StateShape::Stateless {
+            return Err(format!("\"{name}\" had state and has none now"));
+        }
+        if let Some((then, now)) = differs(then.codec, then.state.as_deref(), state) {
+            return Err(format!("the state of \"{name}\" was {then} and is {now} now"));
         }
         let shared_out = shared_out || *kind == SPLIT_SOURCE;
         if then.parallelism != *instances as u64 && !shared_out {
@@ -127,6 +126,41 @@ impl ComponentPlan {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the events that the component that this was held can be given back to it; if not, why.
+    fn takes_held(&self, then: &ComponentRecord) -> Result<(), String> {
+        let Self { name, instances, held, .. } = self;
+        if *held == StateShape::Stateless {
+            return Err(format!(
+                "\"{name}\" held events and does not store those it holds now, so none can be given back"
+            ));
+        }
+        if let Some((then, now)) = differs(then.codec, then.held.as_deref(), held) {
+            return Err(format!(
+                "the events that \"{name}\" held were {then} and its events are {now} now"
+            ));
+        }
+        if then.parallelism != *instances as u64 {
+            return Err(format!(
+                "\"{name}\" had {} instances and has {instances} now: events that it held cannot be dealt out anew",
+                then.parallelism
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a type was and is where bytes of the one cannot be read as the other.
+fn differs(codec: CodecId, then: Option<&str>, now: &StateShape) -> Option<(String, String)> {
+    match (then, now) {
+        // Bytes with the names of fields are read as serde's attributes say.
+        _ if codec == StateCodec::SELF_DESCRIBING => None,
+        (Some(then), StateShape::Known(now)) if then != now => {
+            let at = first_difference(then, now);
+            Some((around(then, at), around(now, at)))
+        }
+        _ => None,
     }
 }
 
@@ -199,6 +233,8 @@ pub(crate) struct Execution {
     pub(crate) id: ExecutionId,
     pub(crate) terms: Terms,
     pub(crate) restarts: Restarts,
+    /// The time an event may be held, if that is limited.
+    pub(crate) answer_within: Option<Duration>,
     pub(crate) account: Account,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) injected: Injected,
@@ -246,7 +282,22 @@ impl Execution {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
         let failed = |error| failed_restore(&instance.name, error);
         let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
-        self.reads_of(manifest, instance).first().map_or(Ok(None), read)
+        let reads = self.reads_of(manifest, instance);
+        let state = reads.iter().find(|reads| !is_held_part(&reads.part.name));
+        state.map_or(Ok(None), read)
+    }
+
+    /// The events that an instance held, encoded.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub(crate) fn held_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
+        let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
+        let name = held_part_name(&instance.name);
+        if self.anew.contains(instance.component()) || manifest.part(&name).is_none() {
+            return Ok(None);
+        }
+        store.read_part(manifest, &name).map_err(|error| failed_restore(&instance.name, error))
     }
 
     /// What an instance takes up of a checkpoint.
@@ -328,6 +379,13 @@ fn failed_restore(
     Failure { instance: name.clone(), callback: "restore", cause: Cause::error(error) }
 }
 
+/// What a checkpoint has of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    State,
+    HeldEvents,
+}
+
 impl Blueprint {
     /// Counters for all that the job consists of.
     pub(crate) fn registry(&self) -> Registry {
@@ -363,22 +421,31 @@ impl Blueprint {
             let is_source = [SOURCE, SPLIT_SOURCE].contains(&&*then.kind);
             cut == Cut::Operators.word() && then.state.is_some() && is_source
         });
-        let with_state: BTreeSet<&str> = manifest
-            .parts
-            .iter()
-            .map(|part| &*part.name.component)
-            .chain(positions.map(|then| &*then.name))
+        let parts = || manifest.parts.iter().map(|part| (&*part.name.component, part));
+        let with_state: BTreeSet<(&str, Kept)> = parts()
+            .map(|(component, part)| match is_held_part(&part.name) {
+                true => (component, Kept::HeldEvents),
+                false => (component, Kept::State),
+            })
+            .chain(positions.map(|then| (&*then.name, Kept::State)))
             .collect();
-        for component in with_state.into_iter().filter(|component| !anew.contains(*component)) {
-            let parts = manifest.parts.iter().filter(|part| part.name.component == component);
-            let shared_out = can_be_shared_out(parts);
+        for (component, kept) in with_state.into_iter().filter(|(of, _)| !anew.contains(*of)) {
+            let unknown;
             let fits = match (now.get(component), then.get(component)) {
                 (None, _) => {
                     Err(format!("it has state of \"{component}\", which the job no longer has"))
                 }
-                (Some(now), Some(then)) => now.takes(then, shared_out),
-                (Some(now), None) => {
-                    now.takes(&ComponentRecord::new(component, now.instances as u64), shared_out)
+                (Some(now), then) => {
+                    unknown = ComponentRecord::new(component, now.instances as u64);
+                    let then = then.copied().unwrap_or(&unknown);
+                    let of_it =
+                        parts().filter(|(of, part)| *of == component && !is_held_part(&part.name));
+                    match kept {
+                        Kept::State => {
+                            now.takes(then, can_be_shared_out(of_it.map(|(_, part)| part)))
+                        }
+                        Kept::HeldEvents => now.takes_held(then),
+                    }
                 }
             };
             fits.map_err(|reason| {

@@ -17,6 +17,7 @@ use crate::checkpoint::{CodecError, CodecId, EncodedState, Snapshot, state_snaps
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Permanent};
 use crate::executor::blueprint::StateShape;
+use crate::executor::node::held::HeldCodec;
 use crate::id::{CheckpointId, ExecutionId};
 use crate::time::EventTime;
 
@@ -38,6 +39,11 @@ pub(crate) trait Component: Sized {
 
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
+
+    /// How the events that it holds are stored, if they are.
+    fn held_codec() -> Option<HeldCodec<Self::In>> {
+        None
+    }
 
     /// Starts from encoded state; the timers that were part of it. By default it has none.
     fn setup(&mut self, _: &Instance, _: Option<&EncodedState>) -> Result<SavedTimers, BoxError> {
@@ -104,6 +110,10 @@ impl<O: Operator> Component for Stateless<O> {
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
 
+    fn held_codec() -> Option<HeldCodec<O::In>> {
+        HeldCodec::of(O::HELD_EVENTS)
+    }
+
     fn setup(
         &mut self,
         instance: &Instance,
@@ -141,6 +151,10 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     type In = O::In;
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
+
+    fn held_codec() -> Option<HeldCodec<O::In>> {
+        HeldCodec::of(O::HELD_EVENTS)
+    }
 
     fn state_shape(_: Commits) -> StateShape {
         StateShape::of::<O::State>()

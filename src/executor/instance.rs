@@ -38,7 +38,8 @@ pub(crate) enum Progress {
 pub(crate) enum Command {
     /// Everybody is up: let events flow.
     Open,
-    /// Sources: contribute to this checkpoint, and send its barrier if it has one.
+    /// Sources: contribute to this checkpoint, and send its barrier if it has one. Operators: cut when no
+    /// barrier comes any more.
     Inject(CheckpointId),
     /// Take the state as it is for this checkpoint.
     Snapshot(CheckpointId),

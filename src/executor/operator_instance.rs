@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::channel::budget::Budget;
-use crate::channel::frame::Control;
+use crate::channel::frame::{Control, End};
 use crate::channel::inputs::{Inputs, Verdict};
 use crate::channel::port::{Ports, Taken};
 use crate::channel::push::InstanceCall;
@@ -27,6 +27,8 @@ pub(crate) struct OperatorInstance {
     since_flush: u32,
     /// The newest checkpoint this instance knows of.
     newest: CheckpointId,
+    /// The newest checkpoint that all instances were told of.
+    told: CheckpointId,
     /// The end is on its way through the stage.
     ending: bool,
     ended: bool,
@@ -48,6 +50,7 @@ impl OperatorInstance {
             load: Load::new(budget),
             since_flush: 0,
             newest: CheckpointId(0),
+            told: CheckpointId(0),
             ending: false,
             ended: false,
         }
@@ -71,19 +74,21 @@ impl OperatorInstance {
                 self.base.over = last;
             }
             Command::Exit => self.base.over = true,
-            Command::Stop { .. } => self.ports.hurry(),
-            Command::Snapshot(_) | Command::Inject(_) => {}
+            Command::Stop { end, .. } => {
+                self.ports.hurry();
+                if end == End::Suspended {
+                    self.ports.stage().call_instance(InstanceCall::Suspend, &mut self.base.context);
+                }
+            }
+            Command::Inject(checkpoint) => self.told = checkpoint,
+            Command::Snapshot(_) => {}
         }
     }
 
     fn act(&mut self, verdict: Verdict) {
         if let Some(checkpoint) = verdict.cut {
-            self.newest = self.newest.max(checkpoint);
-            let since = self.base.context.clock.now();
-            // Nothing waits in the stage, or this frame had not been taken: the barrier passes every
-            // component of the instance at once.
-            self.ports.stage().control(Control::Barrier(checkpoint), &mut self.base.context);
-            self.base.report_saved(checkpoint, since);
+            // Nothing waits in the stage, or this frame had not been taken.
+            self.cut(checkpoint);
         }
         let frames = [
             verdict.active.then_some(Control::Active),
@@ -98,12 +103,26 @@ impl OperatorInstance {
         self.ending = verdict.end.is_some();
     }
 
+    /// The barrier passes every component of the instance at once.
+    fn cut(&mut self, checkpoint: CheckpointId) {
+        self.newest = self.newest.max(checkpoint);
+        let since = self.base.context.clock.now();
+        self.ports.stage().control(Control::Barrier(checkpoint), &mut self.base.context);
+        self.base.report_saved(checkpoint, since);
+    }
+
+    /// Whether a checkpoint is to be cut of which no barrier comes any more: all inputs have ended, and the end
+    /// waits in the stage for answers.
+    fn is_cut_at_the_end(&self) -> bool {
+        self.ending && self.told > self.newest && self.ports.stage_ref().lets_barrier_through()
+    }
+
     /// The end has left the stage behind: the last parts are what stands from now on.
     fn passed(&mut self) {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
-        self.ports.stage().call_instance(InstanceCall::Snapshot(after), context);
+        self.ports.stage().call_instance(InstanceCall::LastSnapshot(after), context);
         self.ended = true;
         self.base.report_ended();
     }
@@ -157,7 +176,9 @@ impl Step for OperatorInstance {
         }
         self.ports.stage().tick(&mut self.base.context);
         let mut progress = Progress::Moved;
-        if self.ports.stage_ref().blocked() {
+        if self.ports.stage_ref().blocked() && self.is_cut_at_the_end() {
+            self.cut(self.told);
+        } else if self.ports.stage_ref().blocked() {
             progress = self.base.blocked_until(self.ports.stage_ref().deadline());
         } else if std::mem::take(&mut self.ending) {
             self.passed();

@@ -20,6 +20,7 @@ use crate::api::source::{Source, StatefulSource};
 use crate::api::source_output::SourceOutput;
 use crate::api::split_source::SplitSource;
 use crate::api::state::State;
+use crate::api::token::Holder;
 use crate::api::waker::Waker;
 use crate::api::weight::Weigher;
 use crate::channel::inbox::Inbox;
@@ -39,7 +40,8 @@ use crate::executor::blueprint::{Execution, StateShape};
 use crate::executor::component::Component;
 use crate::executor::instance::{Mailbox, Step};
 use crate::executor::key_panic::KeyPanic;
-use crate::executor::node::{Node, NodeParts};
+use crate::executor::node::held::{Held, Holding};
+use crate::executor::node::{Node, NodeParts, Restored};
 use crate::executor::operator_instance::OperatorInstance;
 use crate::executor::side_port::{Port, SidePort};
 use crate::executor::source_component::{NonRewindable, Rewindable, SourceComponent};
@@ -183,6 +185,7 @@ impl<T: Event> OutputPorts<T> {
         build: &BuildContext<'_>,
         outputs: Outputs,
         declared: &'static [DeclaredOutput],
+        holder: Arc<dyn Holder>,
     ) -> Self {
         let next = join::<T>(outputs.main);
         let (sides, ports) = outputs.sides.into_iter().unzip();
@@ -190,6 +193,7 @@ impl<T: Event> OutputPorts<T> {
             answers: build.execution.account.answers(build.number),
             counters: build.execution.counters(&build.instance.name),
             instance: build.instance.name.clone(),
+            holder,
             tracked: build.execution.account.tracked(),
         };
         let output = Output::new(context, next.copies(), declared, sides);
@@ -211,6 +215,8 @@ type MakeSource = dyn Fn(&BuildContext<'_>, Outputs, Option<AnyLetters>) -> Resu
 #[derive(Clone)]
 pub(crate) struct OperatorMaker {
     pub(crate) state: fn(Commits) -> StateShape,
+    /// What the events look like that it holds; `Stateless` if it stores none.
+    pub(crate) held: fn() -> StateShape,
     pub(crate) side_outputs: &'static [DeclaredOutput],
     /// The side output for the events that fail, if it makes dead letters of them.
     pub(crate) dead_letters: DeclaredOutput,
@@ -235,7 +241,11 @@ where
 {
     let factory = Arc::new(factory);
     let stage = move |build: &BuildContext<'_>, outputs: Outputs| {
-        let ports = OutputPorts::<C::Out>::new(build, outputs, C::SIDE_OUTPUTS);
+        let execution = build.execution;
+        let counters = execution.counters(&build.instance.name);
+        let held = Held::new(counters, build.instance.waker.clone());
+        let holder = Arc::clone(&held) as _;
+        let ports = OutputPorts::<C::Out>::new(build, outputs, C::SIDE_OUTPUTS, holder);
         let parts = NodeParts {
             instance: build.instance.clone(),
             collector: ports.collector,
@@ -246,11 +256,20 @@ where
             codec: build.codec,
             watermark: build.execution.watermark_of(&build.instance),
             on_error: build.on_error,
+            holding: Holding::new(
+                held,
+                execution.terms.held_in(execution.store.is_some()),
+                C::held_codec(),
+                execution.answer_within,
+            ),
         };
-        let state = build.execution.state_of(&build.instance)?;
-        let (factory, execution) = (Arc::clone(&factory), build.execution.clone());
+        let restored = Restored {
+            state: execution.state_of(&build.instance)?,
+            held: execution.held_of(&build.instance)?,
+        };
+        let (factory, execution) = (Arc::clone(&factory), execution.clone());
         let now = execution.clock.now();
-        let node = Node::start(parts, Box::new(move || factory(&execution)), state, now)?;
+        let node = Node::start(parts, Box::new(move || factory(&execution)), restored, now)?;
         let push: Box<dyn Push<C::In>> = Box::new(node);
         Ok(Box::new(push) as AnyPush)
     };
@@ -270,6 +289,7 @@ where
     };
     OperatorMaker {
         state: C::state_shape,
+        held: || C::held_codec().map_or(StateShape::Stateless, |codec| (codec.shape)()),
         side_outputs: C::SIDE_OUTPUTS,
         dead_letters: DeadLetter::<C::In>::OUTPUT.declared(),
         stage: Arc::new(stage),

@@ -16,7 +16,7 @@ use crate::channel::queue::QUEUE_FRAMES;
 use crate::checkpoint::CodecId;
 use crate::checkpoint::coordinator::Cut;
 use crate::delivery::options::LONGEST_WAIT;
-use crate::delivery::terms::Guarantee;
+use crate::delivery::terms::{Guarantee, HeldIn};
 use crate::error::{Failure, Refused};
 use crate::executor::blueprint::{
     Blueprint, BuildInstance, ComponentPlan, Execution, StateShape, ThreadPlan,
@@ -44,6 +44,7 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
         kind: spec.kind.words(),
         state: node.state.clone(),
         codec: node.codec,
+        held: node.held.clone(),
     });
     Ok(Blueprint {
         job: graph.name.clone(),
@@ -280,6 +281,8 @@ pub(super) struct PlannedNode {
     pub(super) state: StateShape,
     /// What its state is turned into bytes with.
     pub(super) codec: CodecId,
+    /// What the events look like that it holds in checkpoints.
+    held: StateShape,
 }
 
 enum Maker {
@@ -351,7 +354,8 @@ impl Layout {
         let mut nodes: Vec<PlannedNode> = Vec::new();
         for (number, node) in graph.nodes.iter().enumerate() {
             let state = state_shape(node, guarantee);
-            let codec = settle_codec(node, &state, guarantee)?;
+            let held = held_shape(node, guarantee);
+            let codec = settle_codec(node, &state, &held, guarantee)?;
             let fused_to = node.inputs.iter().map(|edge| &edges[*edge]).find(|edge| edge.fused);
             nodes.push(PlannedNode {
                 name: node.name.as_str().into(),
@@ -368,6 +372,7 @@ impl Layout {
                 outputs: node.outputs.clone(),
                 state,
                 codec,
+                held,
             });
         }
         check_threads(&nodes)?;
@@ -447,14 +452,24 @@ fn state_shape(node: &NodeSpec, guarantee: &Guarantee) -> StateShape {
     }
 }
 
+/// What the events that a component holds look like, where checkpoints may have them.
+fn held_shape(node: &NodeSpec, guarantee: &Guarantee) -> StateShape {
+    let stored = guarantee.options.store.is_some();
+    match (&node.kind, guarantee.terms.held_in(stored)) {
+        (_, HeldIn::Source | HeldIn::Nothing) | (NodeKind::Source(_), _) => StateShape::Stateless,
+        (NodeKind::Operator(maker) | NodeKind::Sink(_, maker), _) => (maker.held)(),
+    }
+}
+
 /// The codec of a component's state: its own choice, else that of the guarantee.
 fn settle_codec(
     node: &NodeSpec,
     state: &StateShape,
+    held: &StateShape,
     guarantee: &Guarantee,
 ) -> Result<CodecId, Refused> {
     let choice = node.codec.unwrap_or(guarantee.options.state_codec);
-    choice.settle(state.is_known()).ok_or_else(|| Refused::Option {
+    choice.settle(state.is_known() && held.is_known()).ok_or_else(|| Refused::Option {
         option: "state_codec",
         reason: format!(
             "the type of the state of \"{}\" does not say what it is made of, which a positional codec needs: choose `StateCodec::SelfDescribing`",

@@ -37,7 +37,7 @@ pub(crate) enum Loss {
 /// started in this process.
 ///
 /// ```text
-///   sent     = received + dropped_on_the_way + taken_back_on_the_way + queued
+///   sent + restored = received + dropped_on_the_way + taken_back_on_the_way + queued
 ///   received = delivered + failed + lost + taken_back + held
 /// ```
 /// `queued` and `held` are what remains, so for a job that runs they are estimates: its counters move
@@ -51,6 +51,8 @@ pub struct ComponentAccount {
     /// Events that the components before it emitted to it, replays and copies counted. None for a
     /// source.
     pub sent: u64,
+    /// Events that the component had held in a checkpoint, and that were given back to it after a restart.
+    pub restored: u64,
     /// Events that arrived.
     pub received: u64,
     /// Events shed by a full edge, or lost on it by a restart that does not bring them again.
@@ -104,6 +106,7 @@ impl ComponentAccount {
 
     fn receive(&mut self, counters: &Counters) {
         self.received += counters.received.get();
+        self.restored += counters.restored.get();
         self.dropped_on_the_way += counters.dropped_on_the_way.get();
         self.taken_back_on_the_way += counters.taken_back_on_the_way.get();
         self.delivered += counters.delivered.get();
@@ -117,7 +120,7 @@ impl ComponentAccount {
 
     fn on_the_way(&mut self) {
         let arrived = self.received + self.dropped_on_the_way + self.taken_back_on_the_way;
-        let (queued, surplus) = left(self.sent, arrived);
+        let (queued, surplus) = left(self.sent + self.restored, arrived);
         self.queued = queued;
         self.surplus += surplus;
     }
@@ -132,9 +135,10 @@ impl fmt::Display for ComponentAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "sent {} = received {} + dropped {} + taken back {} + queued {}; received {} = \
+            "sent {} + given back {} = received {} + dropped {} + taken back {} + queued {}; received {} = \
              delivered {} + failed {} + lost {} + taken back {} + held {}; {} too many",
             self.sent,
+            self.restored,
             self.received,
             self.dropped_on_the_way,
             self.taken_back_on_the_way,
@@ -223,9 +227,24 @@ impl Registry {
         events
     }
 
+    /// How much has been done by all instances: what moves if anything does.
+    pub(crate) fn progress(&self) -> u64 {
+        let of = |c: &Counters| c.processed.get() + c.emitted.get() + c.replayed.get() + c.done();
+        self.instances.iter().map(|(_, counters)| of(counters)).sum()
+    }
+
+    /// The instances with events in tokens that are not answered, and how many.
+    pub(crate) fn deferred(&self) -> Vec<(InstanceName, u64)> {
+        let each = self.instances.iter().map(|(name, counters)| (name, counters.deferred.get()));
+        each.filter(|(_, events)| *events > 0).map(|(name, n)| (name.clone(), n)).collect()
+    }
+
     /// Enters what instances of a job that has ended well still hold as lost; whose it is.
     pub(crate) fn give_up_held(&self) -> Vec<(InstanceName, u64)> {
-        let held = self.instances.iter().map(|(name, counters)| (name, counters, counters.held()));
+        let held = self.instances.iter().map(|(name, counters)| {
+            let here = counters.held().saturating_sub(counters.handed_over.get());
+            (name, counters, here)
+        });
         let holding = held.filter(|(.., events)| *events > 0);
         let given_up = holding.map(|(name, counters, events)| {
             counters.lost.add(events);

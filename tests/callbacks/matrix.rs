@@ -89,6 +89,20 @@ const OF_DEAD_LETTERS: [(&str, &str, bool); 11] = [
     ("aside", "drop", false),
 ];
 
+/// Those of an operator that holds events, and of the events.
+const OF_HELD_EVENTS: [(&str, &str, bool); 10] = [
+    ("hold", "factory", false),
+    ("hold", "setup", true),
+    ("hold", "apply", true),
+    ("hold", "on_timer", true),
+    ("hold", "on_watermark", true),
+    ("hold", "finish", true),
+    ("hold", "clone", false),
+    ("hold", "serialize", true),
+    ("hold", "deserialize", true),
+    ("hold", "drop", false),
+];
+
 /// One case of the matrix.
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -105,7 +119,9 @@ fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
     let plain = CALLBACKS.into_iter().map(|callback| (callback, Shape::Plain));
     let of_splits = OF_SPLITS.into_iter().map(|callback| (callback, Shape::Splits));
     let of_letters = OF_DEAD_LETTERS.into_iter().map(|callback| (callback, Shape::DeadLetters));
-    for ((component, callback, can_err), shape) in plain.chain(of_splits).chain(of_letters) {
+    let of_held = OF_HELD_EVENTS.into_iter().map(|callback| (callback, Shape::Held));
+    let all = plain.chain(of_splits).chain(of_letters).chain(of_held);
+    for ((component, callback, can_err), shape) in all {
         for kind in [Kind::Err, Kind::Panic] {
             for (from, times) in [(0, 1), (later, 1), (later, usize::MAX)] {
                 let place = (component, callback);
@@ -192,6 +208,9 @@ fn is_called(guarantee: &str, (component, callback): (&str, &str)) -> bool {
         // Handles are stored with checkpoints only.
         ("ledger", "serialize" | "deserialize") => goes_back,
         ("source", "serialize" | "deserialize" | "checkpointed") => stored,
+        // At most once, held events are stored at a stop only.
+        ("hold", "serialize" | "deserialize") => goes_back,
+        ("hold", "clone") => goes_back || guarantee == "at-most-once stored",
         _ => true,
     }
 }

@@ -17,9 +17,12 @@ use streamwork::{
     SourceOutput, StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
 
+#[path = "held.rs"]
+mod held;
 #[path = "split_numbers.rs"]
 mod split_numbers;
 
+use held::{HeldNumber, Hold};
 use split_numbers::SplitNumbers;
 
 /// Events of a run.
@@ -114,6 +117,8 @@ pub(crate) enum Shape {
     Splits,
     /// The operator makes dead letters of the events that it fails at, for a sink with transactions.
     DeadLetters,
+    /// Behind the operator stands one that holds events in tokens.
+    Held,
 }
 
 /// What is the same for all values of one run: the fault, and what the outside sees.
@@ -220,7 +225,7 @@ struct Stored<T> {
     value: T,
 }
 
-const COMPONENTS: [&str; 4] = ["source", "work", "ledger", "aside"];
+const COMPONENTS: [&str; 5] = ["source", "work", "ledger", "aside", "hold"];
 
 impl<T: Serialize> Serialize for Stored<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -453,13 +458,15 @@ macro_rules! fails_when_dropped {
 fails_when_dropped!(
     Numbers: |_this| "source",
     Work: |_this| "work",
+    Hold: |_this| "hold",
     Seen: |_this| "seen",
     Ledger: |this| this.name
 );
 
 /// The job, under a name that its threads carry.
 fn job(world: &Arc<World>, name: &str) -> Job {
-    let [source, key, work, seen, ledger, letters, aside] = [(); 7].map(|()| Arc::clone(world));
+    let [source, key, work, seen, ledger, letters, aside, hold, held] =
+        [(); 9].map(|()| Arc::clone(world));
     let job = Job::new("callbacks");
     let called = format!("source{name}");
     let build = move || {
@@ -468,7 +475,7 @@ fn job(world: &Arc<World>, name: &str) -> Job {
     };
     let numbers = match world.shape {
         Shape::Splits => job.split_source(called, move || SplitNumbers::of(build())),
-        Shape::Plain | Shape::DeadLetters => job.stateful_source(called, build),
+        Shape::Plain | Shape::DeadLetters | Shape::Held => job.stateful_source(called, build),
     };
     numbers.dead_letter_sink(move || Letters(Arc::clone(&letters)));
     let worked = numbers
@@ -480,6 +487,12 @@ fn job(world: &Arc<World>, name: &str) -> Job {
             work.panic_if_struck("work", "factory");
             Work { world: Arc::clone(&work), counts: BTreeMap::new() }
         });
+    let worked = match world.shape {
+        Shape::Held => worked
+            .map(move |number| HeldNumber::new(&held, number))
+            .operator(format!("hold{name}"), move || Hold::new(&hold)),
+        Shape::Plain | Shape::Splits | Shape::DeadLetters => worked,
+    };
     worked
         .sink(format!("seen{name}"), move || {
             seen.panic_if_struck("seen", "factory");

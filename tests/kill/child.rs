@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, JobHandle,
-    Next, Refused, Sink, SourceOutput, StatefulOperator, StatefulSource, Stream,
-    TransactionalFiles,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, HeldEvents, Instance,
+    Job, JobHandle, Next, Operator, Output, Refused, Sink, SourceOutput, StatefulOperator,
+    StatefulSource, Stream, Token, TransactionalFiles,
 };
 
 use crate::oracle::stamp;
@@ -29,6 +29,15 @@ pub(crate) const ALL: [&str; 4] =
 
 /// Behind the name of a guarantee: the source has splits, and another parallelism in every process.
 pub(crate) const OF_SPLITS: &str = " of splits";
+
+/// Behind the name of a guarantee: events are held in tokens, some at a time.
+pub(crate) const THAT_HOLDS: &str = " that holds";
+
+/// The name of the guarantee, without what stands behind it.
+pub(crate) fn guarantee_of(semantics: &str) -> &str {
+    let without = |suffix| semantics.strip_suffix(suffix);
+    without(OF_SPLITS).or_else(|| without(THAT_HOLDS)).unwrap_or(semantics)
+}
 
 /// What a child leaves in its directory, so that its parent knows how far it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,10 +190,7 @@ fn stop_is_asked_for() -> std::thread::JoinHandle<()> {
 fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Refused> {
     let checkpoints = directory.join("checkpoints");
     let often = Duration::from_millis(5);
-    let (of_splits, semantics) = match semantics.strip_suffix(OF_SPLITS) {
-        Some(semantics) => (true, semantics),
-        None => (false, semantics),
-    };
+    let (told, semantics) = (semantics, guarantee_of(semantics));
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_in(checkpoints).every(often).into(),
         "at-least-once" => acknowledged().store_in(checkpoints).every(often).into(),
@@ -193,9 +199,12 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
     };
     let out = directory.join("out");
     let job = Job::new("killed");
-    let counted = match of_splits {
-        true => SplitNumbers::counted(&job, events, directory),
-        false => numbers_counted(&job, semantics, events, Some(directory.to_owned())),
+    let counted = if told.ends_with(OF_SPLITS) {
+        SplitNumbers::counted(&job, events, directory)
+    } else if told.ends_with(THAT_HOLDS) {
+        numbers_held(&job, events, directory)
+    } else {
+        numbers_counted(&job, semantics, events, Some(directory.to_owned()))
     };
     if semantics == "exactly-once" || semantics == "at-least-once-checkpoint" {
         let files = TransactionalFiles::factory(out, |counted: &Counted, file: &mut Vec<u8>| {
@@ -229,6 +238,48 @@ pub(crate) fn numbers_counted(
         .parallelism(2)
         .global()
         .stateful("count", Count::default)
+}
+
+/// Numbers that are held until five are there, on one of two instances, on their way to the counter.
+fn numbers_held(job: &Job, end: u64, directory: &Path) -> Stream<Counted> {
+    let flow = Some(directory.to_owned());
+    job.stateful_source("numbers", move || Numbers { next: 0, end, flow: flow.clone() })
+        .shuffle()
+        .operator("hold", Hold::default)
+        .parallelism(2)
+        .global()
+        .stateful("count", Count::default)
+}
+
+/// Passes five events on when there are five.
+#[derive(Default)]
+struct Hold(Vec<((u64, u64), Token)>);
+
+impl Hold {
+    fn emit(&mut self, out: &mut Output<(u64, u64)>) {
+        self.0.drain(..).for_each(|(event, token)| out.emit_anchored(event, [token]));
+    }
+}
+
+impl Operator for Hold {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+    const HELD_EVENTS: HeldEvents<(u64, u64)> = HeldEvents::stored();
+    fn apply(
+        &mut self,
+        event: (u64, u64),
+        out: &mut Collector<(u64, u64)>,
+    ) -> Result<(), BoxError> {
+        self.0.push((event, out.defer()));
+        if self.0.len() == 5 {
+            self.emit(out);
+        }
+        Ok(())
+    }
+    fn finish(&mut self, out: &mut Output<(u64, u64)>) -> Result<(), BoxError> {
+        self.emit(out);
+        Ok(())
+    }
 }
 
 /// Under this, an event that fails is out for longer than it takes to save a position.

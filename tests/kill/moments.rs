@@ -160,3 +160,17 @@ fn a_graceful_stop_at_any_moment_loses_nothing_and_repeats_nothing_under_any_gua
         assert_eq!((seen.lost(), seen.repeated()), (0, 0), "{semantics}");
     }
 }
+
+#[test]
+fn held_events_go_on_in_the_next_process_as_the_guarantee_promises() {
+    let test = "held_events_go_on_in_the_next_process_as_the_guarantee_promises";
+    for semantics in child::ALL {
+        let row = if semantics == "exactly-once" { 1 } else { 3 };
+        let name = format!("{semantics}{}", child::THAT_HOLDS);
+        torment(test, row, &name, How::Killed, kills().div_ceil(8));
+        let seen = torment(test, row, &name, How::Stopped, kills().div_ceil(8));
+        assert_eq!(seen.lost(), 0, "{name}");
+        // With the acknowledger, what the source emitted after an event that is held comes again with it.
+        assert!(semantics == "at-least-once" || seen.repeated() == 0, "{name}");
+    }
+}

@@ -61,7 +61,7 @@ impl Seen {
     pub(crate) fn assert_kept(&self, semantics: &str, context: &str) {
         let (lost, repeated) = (self.lost(), self.repeated());
         let (count, events) = (self.highest_count, self.events);
-        let kept = match semantics.trim_end_matches(child::OF_SPLITS) {
+        let kept = match child::guarantee_of(semantics) {
             "at-most-once" => repeated == 0 && count <= events,
             "exactly-once" => (lost, repeated, count) == (0, 0, events),
             _ => lost == 0 && count >= events,

@@ -18,6 +18,7 @@ mod e_one_switch;
 mod errors;
 mod f_event_log_source;
 mod handles;
+mod held_events;
 mod idle;
 mod keyed;
 mod keys;

@@ -38,6 +38,7 @@ const OPTIONS: &[(&str, fn())] = &[
     ("keep", keep),
     ("stop_within", stop_within),
     ("stalled_after", stalled_after),
+    ("answer_within", answer_within),
     ("restarts.limit", restarts_limit),
     ("restarts.window", restarts_window),
     ("restarts.backoff", restarts_backoff),
@@ -208,6 +209,11 @@ fn keep() {
 
 fn stop_within() {
     shared!(stop_within, refused: [NOTHING, LEAST], runs: [Duration::from_secs(30), Duration::MAX]);
+}
+
+fn answer_within() {
+    let longer = [Duration::from_secs(10), Duration::MAX];
+    shared!(answer_within, refused: [NOTHING, LEAST], runs: longer);
 }
 
 fn stalled_after() {

@@ -23,7 +23,60 @@ const SPLITS: &str = "tests/simulation/splits.rs::splits_are_read_as_the_guarant
 
 const DEAD_LETTERS: &str = "tests/simulation/dead_letters.rs::exactly_once_each_number_is_shown_or_failed_or_bad_once_in_every_history";
 
+const HELD: &str = "tests/simulation/held_events.rs::exactly_once_every_held_event_is_in_one_batch_in_every_history";
+const HELD_AT_MOST_ONCE: &str =
+    "tests/simulation/held_events.rs::at_most_once_no_held_event_is_in_two_batches_in_any_history";
+
 pub(crate) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "leave held events out of a checkpoint",
+        file: "src/executor/node/held.rs",
+        whole: "        let held = self.holding.how_many();\n        if held == 0 {",
+        broken: "        let held = self.holding.how_many();\n        if held == 0 || !last {",
+        killed_by: HELD,
+    },
+    Mutant {
+        name: "give held events back behind what comes after them",
+        file: "src/executor/node/held.rs",
+        whole: "            _ => self.give_back(events, now),",
+        broken: "            _ => self.holding.waiting = events,",
+        killed_by: "tests/mission/held_events.rs::a_job_that_goes_back_applies_the_events_that_its_checkpoint_held_before_any_other",
+    },
+    Mutant {
+        name: "hold events in every checkpoint under at-most-once",
+        file: "src/delivery/terms.rs",
+        whole: "            (_, Cut::Positions | Cut::Operators) => HeldIn::LastCheckpoint,",
+        broken: "            (_, Cut::Positions | Cut::Operators) => HeldIn::EveryCheckpoint,",
+        killed_by: HELD_AT_MOST_ONCE,
+    },
+    Mutant {
+        name: "apply held events before a checkpoint is complete that does not have them",
+        file: "src/executor/node/held.rs",
+        whole: "            HeldIn::LastCheckpoint => self.holding.waiting = events,\n",
+        broken: "",
+        killed_by: HELD_AT_MOST_ONCE,
+    },
+    Mutant {
+        name: "end although events are held",
+        file: "src/executor/node/held.rs",
+        whole: "is_here && (waits || !self.holding.held.is_empty_or_awaited())",
+        broken: "is_here && waits",
+        killed_by: "tests/mission/held_events.rs::the_end_of_the_input_waits_for_answers_of_other_threads_under_every_guarantee",
+    },
+    Mutant {
+        name: "let no barrier overtake an end that waits for answers",
+        file: "src/executor/node/mod.rs",
+        whole: "        let overtakes = is_barrier && self.only_the_end_waits();",
+        broken: "        let overtakes = is_barrier && false;",
+        killed_by: "tests/mission/held_events.rs::checkpoints_go_on_while_the_end_of_the_input_waits_for_answers",
+    },
+    Mutant {
+        name: "take an answer that comes after the last checkpoint",
+        file: "src/executor/node/held.rs",
+        whole: ".for_each(|deferred| deferred.leave());",
+        broken: ".for_each(drop);",
+        killed_by: "tests/mission/held_events.rs::the_batcher_of_the_documentation_loses_and_repeats_nothing_by_stops_and_restarts",
+    },
     Mutant {
         name: "lose what a slice of time has left of a batch",
         file: "src/executor/node/mod.rs",
@@ -104,8 +157,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "restore only the source",
         file: "src/job/make.rs",
-        whole: "let state = build.execution.state_of(&build.instance)?;",
-        broken: "let state: Option<crate::checkpoint::EncodedState> = None;",
+        whole: "state: execution.state_of(&build.instance)?,",
+        broken: "state: None,",
         killed_by: EXACTLY_ONCE,
     },
     Mutant {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use streamwork::checkpoint::StateCodec;
 use streamwork::testkit::{Ended, Fault, Faults, Published, explore};
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, Next,
-    OnError, Output, SourceOutput, StatefulOperator, StatefulSource, Stream,
+    AtLeastOnce, AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, HeldEvents, Instance,
+    Job, Next, OnError, Operator, Output, SourceOutput, StatefulOperator, StatefulSource, Stream,
+    Token,
 };
 
 use crate::split_numbers::{Outside, SplitNumbers};
@@ -258,7 +259,10 @@ impl Graph {
             };
             let says = self.counts_are_said;
             match component.kind {
-                Kind::Map if mix(salt, 9).is_multiple_of(2) => mapped_or_failed(&read, salt, name),
+                Kind::Map if mix(salt, 9) % 3 == 0 => mapped_or_failed(&read, salt, name),
+                Kind::Map if mix(salt, 9) % 3 == 1 => {
+                    read.operator(name, move || MapLater { salt, held: Vec::new() })
+                }
                 Kind::Map => read.map(move |value| mix(value, salt)).named(name),
                 Kind::Filter => read.filter(move |value| kept(*value, salt)).named(name),
                 Kind::Twice => read.flat_map(|value| [mix(value, 1), mix(value, 2)]).named(name),
@@ -290,6 +294,40 @@ fn mapped_or_failed(read: &Stream<u64>, salt: u64, name: String) -> Stream<u64> 
     let mapped = read.try_map(map).named(name).on_error(OnError::DeadLetter);
     let letters = mapped.dead_letters::<u64>();
     mapped.merge(&letters.map(move |letter| mix(letter.event, salt)).named(of_letters))
+}
+
+/// A map that holds two events, so that each is emitted when two more have come.
+struct MapLater {
+    salt: u64,
+    held: Vec<(u64, Token)>,
+}
+
+impl MapLater {
+    fn emit_first(&mut self, out: &mut Output<u64>) {
+        let (value, token) = self.held.remove(0);
+        out.emit_anchored(mix(value, self.salt), [token]);
+    }
+}
+
+impl Operator for MapLater {
+    type In = u64;
+    type Out = u64;
+    const HELD_EVENTS: HeldEvents<u64> = HeldEvents::stored();
+
+    fn apply(&mut self, value: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.held.push((value, out.defer()));
+        if self.held.len() > 2 {
+            self.emit_first(out);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
+        while !self.held.is_empty() {
+            self.emit_first(out);
+        }
+        Ok(())
+    }
 }
 
 struct Numbers {

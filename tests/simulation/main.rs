@@ -9,6 +9,7 @@ mod tier;
 mod dead_letters;
 mod files;
 mod graphs;
+mod held_events;
 mod histories;
 mod logs;
 mod oracle;

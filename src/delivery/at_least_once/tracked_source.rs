@@ -9,7 +9,7 @@ use crate::channel::frame::{BATCH, Batch};
 use crate::clock::{Timestamp, earlier};
 use crate::delivery::at_least_once::acknowledger::{Acknowledger, TakenAnswers};
 use crate::delivery::at_least_once::replay_buffer::{Consequence, ReplayBuffer, ReplayOptions};
-use crate::delivery::source_side::{Admission, HeldEvents, MARK_EVERY, Position, SourceSide};
+use crate::delivery::source_side::{Admission, MARK_EVERY, OpenTokens, Position, SourceSide};
 use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
 
@@ -188,7 +188,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
         earlier(self.buffer.deadline(), expiry)
     }
 
-    fn at_rest(&self, held: HeldEvents, by: Option<Timestamp>) -> bool {
+    fn at_rest(&self, held: OpenTokens, by: Option<Timestamp>) -> bool {
         if self.answers.unfinished == 0 {
             return true;
         }
@@ -196,7 +196,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
             Some(by) => !self.buffer.replay_due_by(by),
             None => !self.buffer.replay_pending(),
         };
-        held == HeldEvents::Leave
+        held == OpenTokens::Leave
             && nothing_is_due
             && self.acknowledger.outstanding(self.source).waits_for_tokens_only(&self.answers)
     }
@@ -263,12 +263,12 @@ mod tests {
         let (mut source, acknowledger, root) = one_event_out();
         acknowledger.report(&mut Entries { finished: vec![root], ..Entries::default() });
         assert!(
-            !source.at_rest(HeldEvents::Leave, None),
+            !source.at_rest(OpenTokens::Leave, None),
             "the position would lag behind what is done"
         );
         assert!(!source.await_answer());
         source.settle(Timestamp(0), &mut Vec::new());
-        assert!(source.at_rest(HeldEvents::Leave, None));
+        assert!(source.at_rest(OpenTokens::Leave, None));
         assert!(source.wants_mark(Timestamp(0)));
     }
 
@@ -276,7 +276,7 @@ mod tests {
     fn a_source_that_is_about_to_wait_learns_that_its_last_event_went_into_a_token() {
         let (mut source, acknowledger, root) = one_event_out();
         source.settle(Timestamp(0), &mut Vec::new());
-        assert!(!source.at_rest(HeldEvents::Leave, None));
+        assert!(!source.at_rest(OpenTokens::Leave, None));
         acknowledger.outstanding(0).first.hold(root.sequence(), 1);
         assert!(!source.await_answer(), "a stop would wait for an answer that need not come");
         source.settle(Timestamp(0), &mut Vec::new());
@@ -313,9 +313,9 @@ mod tests {
     #[test]
     fn a_stop_does_not_wait_for_an_event_that_sits_in_a_token() {
         let (source, acknowledger, root) = one_event_out();
-        assert!(!source.at_rest(HeldEvents::Leave, None));
+        assert!(!source.at_rest(OpenTokens::Leave, None));
         acknowledger.outstanding(0).first.hold(root.sequence(), 1);
-        assert!(source.at_rest(HeldEvents::Leave, None));
-        assert!(!source.at_rest(HeldEvents::Wait, None));
+        assert!(source.at_rest(OpenTokens::Leave, None));
+        assert!(!source.at_rest(OpenTokens::Wait, None));
     }
 }

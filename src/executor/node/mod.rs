@@ -23,6 +23,7 @@ use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::part_name;
 use crate::executor::component::Component;
 use crate::executor::injected::{Injected, Strike};
+use crate::executor::node::held::Holding;
 use crate::executor::node::timers::TagTimers;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
@@ -32,6 +33,7 @@ use crate::time::watermarks::OutputWatermark;
 
 mod dead_letters;
 mod failure;
+pub(crate) mod held;
 mod in_place;
 mod timers;
 
@@ -46,10 +48,10 @@ pub(crate) struct Consequences {
 }
 
 /// What a node is made of: who it is, what comes after it, what its failures lead to.
-pub(crate) struct NodeParts<T> {
+pub(crate) struct NodeParts<C: Component> {
     pub(crate) instance: Instance,
-    pub(crate) collector: Collector<T>,
-    pub(crate) next: Box<dyn Push<T>>,
+    pub(crate) collector: Collector<C::Out>,
+    pub(crate) next: Box<dyn Push<C::Out>>,
     pub(crate) sides: Vec<Box<dyn SidePort>>,
     pub(crate) consequences: Consequences,
     pub(crate) injected: Injected,
@@ -57,6 +59,14 @@ pub(crate) struct NodeParts<T> {
     pub(crate) codec: CodecId,
     pub(crate) watermark: OutputWatermark,
     pub(crate) on_error: OnError,
+    pub(crate) holding: Holding<C::In>,
+}
+
+/// What a checkpoint has of a component: its encoded state, and the events that it held.
+#[derive(Default)]
+pub(crate) struct Restored {
+    pub(crate) state: Option<EncodedState>,
+    pub(crate) held: Option<EncodedState>,
 }
 
 /// One type per component, whatever made it: then what the loop calls is called from a single parts.
@@ -83,6 +93,7 @@ pub(crate) struct Node<C: Component> {
     consequences: Consequences,
     /// Copies of the events of the running batch, where those that fail become dead letters.
     copies: Option<dead_letters::Copies<C::In>>,
+    holding: Holding<C::In>,
     injected: Injected,
     /// A failure that is to happen at the next event.
     strike: Option<Strike>,
@@ -95,14 +106,14 @@ pub(crate) struct Node<C: Component> {
 }
 
 impl<C: Component> Node<C> {
-    /// Builds the component and sets it up, from this encoded state.
+    /// Builds the component and sets it up, from what a checkpoint has of it.
     ///
     /// # Errors
-    /// What the factory or `setup` said.
+    /// What the factory or `setup` said, or that it cannot be read.
     pub(crate) fn start(
-        parts: NodeParts<C::Out>,
+        parts: NodeParts<C>,
         factory: Box<dyn Fn() -> C>,
-        state: Option<EncodedState>,
+        restored: Restored,
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let counters = Arc::clone(parts.collector.accounts.counters());
@@ -111,7 +122,7 @@ impl<C: Component> Node<C> {
             factory,
             component: None,
             retry_at: Timestamp(0),
-            carried_over: state,
+            carried_over: restored.state,
             codec: parts.codec,
             collector: parts.collector,
             timers: TagTimers::default(),
@@ -126,6 +137,7 @@ impl<C: Component> Node<C> {
             counters,
             consequences: parts.consequences,
             copies: (parts.on_error == OnError::DeadLetter).then(Default::default),
+            holding: parts.holding,
             injected: parts.injected,
             strike: None,
             unfinished: true,
@@ -133,6 +145,7 @@ impl<C: Component> Node<C> {
             reported: 0,
         };
         node.build(now)?;
+        node.restore_held(restored.held, now)?;
         Ok(node)
     }
 
@@ -175,7 +188,8 @@ impl<C: Component> Node<C> {
 
     fn feed_pieces(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.pace.doubt(context.slice.doubts());
-        if self.pace.trusts(batch.len()) && self.injected.faults().is_none() {
+        let in_one_go = self.injected.faults().is_none() && !self.holding.copies();
+        if in_one_go && self.pace.trusts(batch.len()) {
             return self.run(batch, context);
         }
         let mut piece = std::mem::take(&mut self.piece);
@@ -211,9 +225,10 @@ impl<C: Component> Node<C> {
 
     /// How many of these events are run before the clock is looked at.
     fn next_piece(&mut self, events: usize) -> usize {
-        let Some(faults) = self.injected.faults() else { return self.pace.events() };
+        let most = if self.holding.copies() { 1 } else { usize::MAX };
+        let Some(faults) = self.injected.faults() else { return self.pace.events().min(most) };
         self.strike = faults.strike(&self.instance.name, "apply");
-        if self.strike.is_some() { 1 } else { faults.piece(events) }
+        if self.strike.is_some() { 1 } else { faults.piece(events).min(most) }
     }
 
     /// Runs the batch as far as it goes; the rest becomes pending.
@@ -221,7 +236,10 @@ impl<C: Component> Node<C> {
         self.unfinished = true;
         if C::in_place() && self.strike.is_none() {
             self.run_in_place(batch, context);
-        } else if self.copy_events(&batch.events, context) {
+        } else if self.copy_events(&batch.events, context)
+            && self.copy_at_hand(&batch.events, context)
+        {
+            self.note_now(context.now);
             self.run_each(batch, context);
             self.copies.iter_mut().for_each(dead_letters::Copies::clear);
         } else {
@@ -404,6 +422,10 @@ impl<C: Component> Node<C> {
             Verdict::Fail if callback == "finish" => context.fail(failure),
             Verdict::Drop | Verdict::Fail => {
                 tracing::warn!(%failure, "callback failed");
+                if callback == "finish" {
+                    // Nothing else would have answered for what the component holds.
+                    self.give_up_held(&failure.cause);
+                }
                 if panicked {
                     self.on_panic(failure, context);
                 }
@@ -412,8 +434,14 @@ impl<C: Component> Node<C> {
     }
 
     fn pass(&mut self, control: Control, context: &mut Context) {
+        let control = match control {
+            Control::End(End::Finished) if self.holding.leaves_some() => {
+                Control::End(End::Suspended)
+            }
+            control => control,
+        };
         match control {
-            Control::Barrier(checkpoint) => self.save(checkpoint, context),
+            Control::Barrier(checkpoint) => self.save(checkpoint, false, context),
             // After a restart it may be less than what had passed before, which those behind know.
             Control::Watermark(watermark) if !self.watermark.rise(watermark) => return,
             Control::Watermark(watermark) => {
@@ -427,6 +455,10 @@ impl<C: Component> Node<C> {
         }
         match control {
             _ if context.fatal.is_some() => {}
+            // What is held may still be answered, or fail.
+            Control::End(End::Finished) if self.end_waits_for_held() => {
+                self.waiting.push_front(control);
+            }
             Control::Watermark(_) => self.tell_watermark(context),
             _ => self.tell(control, context),
         }
@@ -443,8 +475,15 @@ impl<C: Component> Node<C> {
         self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
     }
 
-    /// Prepares outputs and takes the state.
-    fn save(&mut self, checkpoint: CheckpointId, context: &mut Context) {
+    /// Prepares outputs and takes the state, and the events that are held.
+    fn save(&mut self, checkpoint: CheckpointId, last: bool, context: &mut Context) {
+        self.save_state(checkpoint, context);
+        if context.fatal.is_none() {
+            self.save_held(checkpoint, last, context);
+        }
+    }
+
+    fn save_state(&mut self, checkpoint: CheckpointId, context: &mut Context) {
         let timers = self.timers.left(context.now);
         let (name, watermark) = (part_name(&self.instance.name), self.watermark.saved());
         let part = |state| Part::new(name, state).at(watermark);
@@ -472,10 +511,36 @@ impl<C: Component> Node<C> {
         let (name, injected) = (&self.instance.name, &self.injected);
         let commit = || injected.call(name, "commit", || component.complete(checkpoint));
         match catch_unwind(AssertUnwindSafe(commit)) {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.give_back_after(checkpoint, context.now),
             Ok(Err(error)) => context.fail(self.failure("commit", Cause::error(error))),
             Err(payload) => context.fail(self.failure("commit", Cause::panic(payload))),
         }
+    }
+
+    /// Goes on with what had to wait: events, and then control frames.
+    pub(crate) fn catch_up(&mut self, context: &mut Context) {
+        while self.component.is_some()
+            && !self.pending.is_empty()
+            && !self.stage_blocked()
+            && !context.slice.is_over()
+            && context.fatal.is_none()
+        {
+            let mut batch = std::mem::take(&mut self.pending);
+            self.feed(&mut batch, context);
+        }
+        while self.component.is_some() && self.pending.is_empty() && context.fatal.is_none() {
+            if self.only_the_end_waits() && self.end_waits_for_held() {
+                break;
+            }
+            let Some(control) = self.waiting.pop_front() else { break };
+            self.pass(control, context);
+        }
+    }
+
+    /// Whether nothing is to be done before the end of the stream passes, but for answers.
+    fn only_the_end_waits(&self) -> bool {
+        let waits = self.waiting.iter().eq([&Control::End(End::Finished)]);
+        waits && !self.unfinished && self.pending.is_empty()
     }
 
     fn stage_blocked(&self) -> bool {
@@ -485,7 +550,10 @@ impl<C: Component> Node<C> {
 
 impl<C: Component> Stage for Node<C> {
     fn control(&mut self, control: Control, context: &mut Context) {
-        if self.component.is_some() && self.pending.is_empty() && self.waiting.is_empty() {
+        let is_barrier = matches!(control, Control::Barrier(_));
+        let overtakes = is_barrier && self.only_the_end_waits();
+        let nothing_waits = self.pending.is_empty() && self.waiting.is_empty();
+        if self.component.is_some() && (nothing_waits || overtakes) {
             self.pass(control, context);
         } else {
             self.waiting.push_back(control);
@@ -494,7 +562,9 @@ impl<C: Component> Stage for Node<C> {
 
     fn call_instance(&mut self, call: InstanceCall, context: &mut Context) {
         match call {
-            InstanceCall::Snapshot(checkpoint) => self.save(checkpoint, context),
+            InstanceCall::Snapshot(checkpoint) => self.save(checkpoint, false, context),
+            InstanceCall::LastSnapshot(checkpoint) => self.save(checkpoint, true, context),
+            InstanceCall::Suspend => self.holding.suspend(),
             InstanceCall::Complete(checkpoint) => self.complete(checkpoint, context),
         }
         self.next.call_instance(call, context);
@@ -509,20 +579,9 @@ impl<C: Component> Stage for Node<C> {
         if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
             self.rebuild(context);
         }
-        while self.component.is_some()
-            && !self.pending.is_empty()
-            && !self.stage_blocked()
-            && !context.slice.is_over()
-            && context.fatal.is_none()
-        {
-            let mut batch = std::mem::take(&mut self.pending);
-            self.feed(&mut batch, context);
-        }
-        while self.component.is_some() && self.pending.is_empty() && context.fatal.is_none() {
-            let Some(control) = self.waiting.pop_front() else { break };
-            self.pass(control, context);
-        }
+        self.catch_up(context);
         self.fire_timers(context);
+        self.expire_held(context.now);
     }
 
     fn flush(&mut self, context: &mut Context) -> bool {
@@ -540,6 +599,15 @@ impl<C: Component> Stage for Node<C> {
             || self.stage_blocked()
     }
 
+    fn lets_barrier_through(&self) -> bool {
+        let here =
+            self.pending.is_empty() && (self.waiting.is_empty() || self.only_the_end_waits());
+        self.component.is_some()
+            && here
+            && self.next.lets_barrier_through()
+            && self.sides.iter().all(|side| side.stage_ref().lets_barrier_through())
+    }
+
     fn deadline(&self) -> Option<Timestamp> {
         let retry = self.component.is_none().then_some(self.retry_at);
         // What the end of a slice has left goes on at once.
@@ -548,7 +616,8 @@ impl<C: Component> Stage for Node<C> {
         // What is due while something waits is called when that has gone.
         let timer = self.timers.next_due().filter(|_| !self.stage_blocked());
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
-        sides.fold(earlier(earlier(retry, timer), self.next.deadline()), earlier)
+        let own = earlier(earlier(retry, timer), self.answer_due());
+        sides.fold(earlier(own, self.next.deadline()), earlier)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::channel::push::{InstanceCall, Push};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{CheckpointStore, CodecId, EncodedState, PartName};
 use crate::clock::{Timestamp, earlier};
-use crate::delivery::source_side::{Admission, HeldEvents, SourceSide};
+use crate::delivery::source_side::{Admission, OpenTokens, SourceSide};
 use crate::delivery::terms::Verdict;
 use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::drop_hook::tell;
@@ -193,6 +193,9 @@ impl<C: SourceComponent> SourceInstance<C> {
             }
             Command::Stop { end, by } => {
                 self.stop_by = Some(by);
+                if end == End::Suspended {
+                    self.parts.stage.call_instance(InstanceCall::Suspend, &mut self.base.context);
+                }
                 self.asked_to_stop(end);
             }
             Command::Exit => self.base.over = true,
@@ -474,8 +477,8 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Nothing new is emitted: waits until what is out is done, then ends the stream.
     fn end(&mut self, end: End) -> Progress {
         let held = match end {
-            End::Finished => HeldEvents::Wait,
-            End::Suspended => HeldEvents::Leave,
+            End::Finished => OpenTokens::Wait,
+            End::Suspended => OpenTokens::Leave,
         };
         if let Some(by) = self.stop_by.filter(|_| end == End::Finished) {
             // What would be tried again after the deadline only would keep the job from ending.
@@ -501,7 +504,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
-        self.parts.stage.call_instance(InstanceCall::Snapshot(after), context);
+        self.parts.stage.call_instance(InstanceCall::LastSnapshot(after), context);
         self.settle();
         self.save_position(after);
         self.phase = Phase::Ended;
@@ -536,6 +539,12 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn work(&mut self) -> Progress {
         let now = self.base.context.now;
         if self.parts.stage.blocked() {
+            let at_the_end =
+                self.phase == Phase::Passing && self.parts.stage.lets_barrier_through();
+            if let Some(checkpoint) = self.barrier.take_if(|_| at_the_end) {
+                self.inject(checkpoint);
+                return Progress::Moved;
+            }
             return self.base.blocked_until(self.parts.stage.deadline());
         }
         if self.phase == Phase::Passing {

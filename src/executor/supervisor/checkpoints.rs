@@ -1,6 +1,6 @@
 //! What the supervisor does about checkpoints: tells the coordinator what happened, and does what it says.
 
-use crate::checkpoint::coordinator::{Action, Event};
+use crate::checkpoint::coordinator::{Action, Cut, Event};
 use crate::executor::checkpoint_writer::Written;
 use crate::executor::host::Host;
 use crate::executor::instance::Command;
@@ -84,7 +84,10 @@ impl<H: Host> Supervisor<H> {
         match action {
             Action::Inject(checkpoint) => {
                 let threads = &self.blueprint.threads;
-                execution.tell(Command::Inject(checkpoint), |number| threads[number].is_source);
+                // Whoever waits at the end of its inputs is reached by no barrier.
+                let everybody = matches!(self.guarantee.terms.cut, Cut::Barriers { .. });
+                let told = |number: usize| everybody || threads[number].is_source;
+                execution.tell(Command::Inject(checkpoint), told);
             }
             Action::Snapshot { checkpoint, instances } => {
                 let snapshot = Command::Snapshot(checkpoint);

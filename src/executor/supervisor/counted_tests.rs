@@ -307,6 +307,7 @@ fn blueprint(manners: Vec<Manner>, clock: Arc<Counted>) -> Blueprint {
         kind: "operator",
         state: StateShape::Unknown,
         codec: StateCodec::POSITIONAL,
+        held: StateShape::Stateless,
     };
     let thread = |manner: &Manner| ThreadPlan {
         name: InstanceName::new(manner.name, 0),

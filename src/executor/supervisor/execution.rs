@@ -33,6 +33,15 @@ pub(crate) struct RunningExecution {
     stall_check: Timestamp,
     /// Instances that were reported as stalled.
     warned: BTreeSet<usize>,
+    standstill: Standstill,
+}
+
+/// How much had been done when that last changed, since when, and whether it was reported.
+#[derive(Debug, Default)]
+struct Standstill {
+    done: u64,
+    since: Timestamp,
+    warned: bool,
 }
 
 impl RunningExecution {
@@ -51,6 +60,7 @@ impl RunningExecution {
             told_tickets: 0,
             stall_check: Timestamp(0),
             warned: BTreeSet::new(),
+            standstill: Standstill::default(),
         }
     }
 
@@ -123,6 +133,25 @@ impl RunningExecution {
             } else if !stalled {
                 self.warned.remove(&number);
             }
+        }
+        self.look_for_standstill(registry, stalled_after, now);
+    }
+
+    /// Reports, once each time, that nothing has moved for so long while events are held: whoever holds them
+    /// may be what everything waits for.
+    fn look_for_standstill(&mut self, registry: &Registry, after: Duration, now: Timestamp) {
+        let done = registry.progress();
+        if done != self.standstill.done {
+            self.standstill = Standstill { done, since: now, warned: false };
+        }
+        let still = now.since(self.standstill.since);
+        if self.standstill.warned || still < after {
+            return;
+        }
+        for (instance, events) in registry.deferred() {
+            self.standstill.warned = true;
+            let seconds = still.as_secs();
+            tracing::warn!(%instance, events, seconds, "nothing moves: events in tokens are not answered");
         }
     }
 }

@@ -315,7 +315,7 @@ impl Lifecycle {
             State::Finishing => self.still_here(),
             _ => self.names(|number| !self.execution.ended.contains(&number)),
         };
-        let error = JobError::StopTimedOut { deadline: within, stuck };
+        let error = JobError::StopTimedOut { deadline: within, stuck, held: Vec::new() };
         self.shut_down(Why::GivenUp(error), now)
     }
 

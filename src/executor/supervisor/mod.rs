@@ -276,7 +276,7 @@ impl<H: Host> Supervisor<H> {
                 tracing::warn!(%failure, ?pause, "the job starts over");
             }
             Action::GiveUpHeld => self.give_up_held(),
-            Action::ReportEnd(end) => self.end = Some(end),
+            Action::ReportEnd(end) => self.end = Some(self.with_holders(end)),
         }
         Ok(())
     }
@@ -300,6 +300,14 @@ impl<H: Host> Supervisor<H> {
                 self.registry.settle(Loss::TakenBack);
             }
         }
+    }
+
+    /// Names who holds events that a stop waited for in vain.
+    fn with_holders(&self, mut end: RunEnd) -> RunEnd {
+        if let RunEnd::Failed(JobError::StopTimedOut { held, .. }) = &mut end {
+            *held = self.registry.deferred();
+        }
+        end
     }
 
     /// The job has ended well: what still sits in tokens is given up where nothing brings it again.

@@ -8,12 +8,14 @@ use crossbeam_channel::{never, unbounded};
 
 use crate::checkpoint::Manifest;
 use crate::checkpoint::coordinator::Coordinator;
+use crate::delivery::terms::HeldIn;
 use crate::error::Refused;
 use crate::executor::blueprint::{ComponentPlan, Execution};
 use crate::executor::checkpoint_writer::CheckpointWriter;
 use crate::executor::host::{Host, Mailboxes};
 use crate::executor::instance::{Mailbox, Report, Reporter};
 use crate::executor::instance_slot::InstanceSlot;
+use crate::executor::node::held::is_held_part;
 use crate::executor::supervisor::Supervisor;
 use crate::executor::supervisor::execution::RunningExecution;
 use crate::executor::supervisor::lifecycle::Event;
@@ -172,6 +174,7 @@ impl<H: Host> Supervisor<H> {
             id: prepared.execution,
             terms: terms.clone(),
             restarts: self.guarantee.options.restarts,
+            answer_within: self.guarantee.options.answer_within,
             account: terms.open_account(wakers, plan.len(), Arc::clone(&self.clock), alarm),
             clock: Arc::clone(&self.clock),
             injected: self.host.injected(),
@@ -201,13 +204,21 @@ impl<H: Host> Supervisor<H> {
         let numbers = self.blueprint.threads.iter().enumerate();
         let (sources, others): (Vec<_>, Vec<_>) = numbers.partition(|(_, thread)| thread.is_source);
         let set = |of: Vec<(usize, _)>| of.into_iter().map(|(number, _)| number).collect();
-        Coordinator::new(
+        let coordinator = Coordinator::new(
             self.guarantee.options.schedule.clone(),
             self.guarantee.terms.cut,
             set(sources),
             set(others),
             CheckpointId(prepared.newest.0 + 1),
             self.clock.now(),
-        )
+        );
+        // Events that the last process held are not applied before a checkpoint says that they have been taken
+        // over: by a second crash they would come a second time.
+        let parts = prepared.restored.iter().flat_map(|manifest| &manifest.parts);
+        let has_held = parts.into_iter().any(|part| is_held_part(&part.name));
+        match self.guarantee.terms.held_in(true) {
+            HeldIn::LastCheckpoint if has_held => coordinator.first_at_once(self.clock.now()),
+            _ => coordinator,
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Checks of one component by itself, without a job: an operator that must not depend on how its
 //! input is cut, a source that must go on where it was, a sink whose transactions must be whole.
 
+use std::sync::Arc;
+
 use crate::api::accounts::InstanceContext;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::token::Holder;
 use crate::api::waker::Waker;
 use crate::channel::frame::{Batch, Control};
 use crate::channel::push::{Context, InstanceCall, Push, Stage};
@@ -29,13 +32,13 @@ fn instance(component: &str, index: usize, parallelism: usize) -> Instance {
     }
 }
 
-fn context(instance: &Instance) -> InstanceContext {
-    let account =
-        Account::Untracked { alarm: None, on_drop: None, closed: std::sync::Arc::default() };
+fn context(instance: &Instance, holder: Arc<dyn Holder>) -> InstanceContext {
+    let account = Account::Untracked { alarm: None, on_drop: None, closed: Arc::default() };
     InstanceContext {
         answers: account.answers(0),
-        counters: std::sync::Arc::default(),
+        counters: Arc::default(),
         instance: instance.name.clone(),
+        holder,
         tracked: false,
     }
 }

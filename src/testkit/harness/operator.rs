@@ -19,11 +19,13 @@ use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::checkpoint::StateCodec;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::options::Restarts;
+use crate::delivery::terms::HeldIn;
 use crate::delivery::terms::Verdict;
 use crate::error::BoxError;
 use crate::executor::component::{Component, Stateful, Stateless};
 use crate::executor::injected::Injected;
-use crate::executor::node::{Consequences, Node, NodeParts};
+use crate::executor::node::held::{Held, Holding, is_held_part};
+use crate::executor::node::{Consequences, Node, NodeParts, Restored};
 use crate::executor::rebuild::Rebuild;
 use crate::id::CheckpointId;
 use crate::testkit::harness::{Capture, context, instance};
@@ -188,11 +190,11 @@ where
     let emitted = Rc::new(RefCell::new(Vec::new()));
     // Those before the operator go on as well, so no watermark falls for its being put back.
     let mut watermark = None;
-    let start = |state, watermark, now| {
+    let start = |restored: Restored, watermark, now| {
         let factory = Rc::clone(factory);
-        Node::start(parts::<C>(&emitted, watermark), Box::new(move || factory()), state, now)
+        Node::start(parts::<C>(&emitted, watermark), Box::new(move || factory()), restored, now)
     };
-    let mut node = start(None, None, context.now)?;
+    let mut node = start(Restored::default(), None, context.now)?;
     let mut batch = Batch::default();
     for (number, input) in inputs.iter().enumerate() {
         match input {
@@ -226,12 +228,21 @@ where
                 InstanceCall::Snapshot(CheckpointId(number as u64 + 1)),
                 &mut context,
             );
-            let part = context.snapshots.pop().map(|part| part.state.encode()).transpose()?;
+            let mut restored = Restored::default();
+            for part in context.snapshots.drain(..) {
+                let of = match is_held_part(&part.name) {
+                    true => &mut restored.held,
+                    false => &mut restored.state,
+                };
+                *of = Some(part.state.encode()?);
+            }
             if let Some(failure) = context.fatal.take() {
                 return Err(failure.into());
             }
             if way == Way::PutBack {
-                node = start(part, watermark, context.now)?;
+                node = start(restored, watermark, context.now)?;
+                // What it held is applied again, before what comes next.
+                node.catch_up(&mut context);
             }
         }
     }
@@ -246,12 +257,14 @@ where
 fn parts<C: Component>(
     emitted: &Rc<RefCell<Vec<C::Out>>>,
     watermark: Option<EventTime>,
-) -> NodeParts<C::Out>
+) -> NodeParts<C>
 where
     C::Out: Event,
 {
     let instance = instance("operator", 0, 1);
-    let collector = Collector::new(Output::new(context(&instance), 1, C::SIDE_OUTPUTS, Vec::new()));
+    let held = Held::new(Arc::default(), instance.waker.clone());
+    let context = context(&instance, Arc::clone(&held) as _);
+    let collector = Collector::new(Output::new(context, 1, C::SIDE_OUTPUTS, Vec::new()));
     let rebuild = Rebuild::new(Restarts::never());
     NodeParts {
         instance,
@@ -262,6 +275,7 @@ where
         injected: Injected::default(),
         codec: StateCodec::SELF_DESCRIBING,
         watermark: OutputWatermark::restored(watermark),
+        holding: Holding::new(held, HeldIn::EveryCheckpoint, C::held_codec(), None),
         on_error: OnError::AsGuaranteed,
     }
 }
