@@ -36,10 +36,10 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: HELD,
     },
     Mutant {
-        name: "give held events back behind what comes after them",
+        name: "give held events back in another order",
         file: "src/executor/node/held.rs",
-        whole: "            _ => self.give_back(events, now),",
-        broken: "            _ => self.holding.waiting = events,",
+        whole: "        self.pending.events.append(&mut events);",
+        broken: "        events.reverse();\n        self.pending.events.append(&mut events);",
         killed_by: "tests/mission/held_events.rs::a_job_that_goes_back_applies_the_events_that_its_checkpoint_held_before_any_other",
     },
     Mutant {
