@@ -58,9 +58,9 @@ pub(crate) struct Counters {
     pub(crate) dropped_on_the_way: Count,
     /// Events that had arrived when a restart lost them.
     pub(crate) lost: Count,
-    /// Events that had arrived when a restart threw them away, to be emitted again.
+    /// Events that had arrived when a restart discarded them, to be replayed.
     pub(crate) taken_back: Count,
-    /// Events that a restart threw away before they arrived, to be emitted again.
+    /// Events that a restart discarded before they arrived, to be replayed.
     pub(crate) taken_back_on_the_way: Count,
     /// Records of a source that could not become events: counted as emitted, and not sent.
     pub(crate) rejected: Count,
@@ -125,7 +125,7 @@ pub struct InstanceMetrics {
     /// restart lost it counts at the component's first instance.
     pub dropped: u64,
     /// Events that a restart threw away before they were done, or under at-least-once an attempt that
-    /// counts no more: they come again. Always 0 under at-most-once. What was on its way into a
+    /// counts no more: they are replayed. Always 0 under at-most-once. What was on its way into a
     /// component counts at its first instance.
     pub taken_back: u64,
     /// Events that have arrived and are not done: before `apply`, or in a token. An estimate while
@@ -136,7 +136,7 @@ pub struct InstanceMetrics {
     /// Dead letters: events that failed at a component that makes some of them, bad records of a source that
     /// are read, and events of a source that failed too often.
     pub dead_lettered: u64,
-    /// Times the instance was built anew in place.
+    /// Times the instance was rebuilt in place.
     pub restarts: u64,
     /// Time in callbacks and engine, on the component that heads its thread.
     pub busy: Duration,

@@ -1,4 +1,4 @@
-//! How much is under way. [`Budget`] bounds the events on their way to one instance, over all queues into it
+//! How much is in flight. [`Budget`] bounds the events in flight to one instance, over all queues into it
 //! together; [`Throughput`] measures what the bound follows from: what the instance completes in [`SPAN`].
 //!
 //! So a barrier, a stop and the first result are a fraction of a second away, whatever a callback takes.
@@ -11,31 +11,31 @@ use std::time::Duration;
 use crate::channel::frame::Amount;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// How much work may be under way towards an instance.
+/// How much work may be in flight towards an instance.
 pub(crate) const SPAN: Duration = Duration::from_millis(100);
 
-/// What is under way at most where each batch costs a fixed time that many events have to share.
+/// The limit for events in flight if each batch has a fixed cost that many events have to share.
 const LONGEST_SPAN: Duration = Duration::from_secs(2);
 
-/// Events under way at least, and before anything has been measured.
+/// The least number of events that may be in flight, also before anything has been measured.
 const LEAST: usize = 2;
 
-/// Bytes under way at most, as far as their number is known.
+/// Bytes in flight at most, as far as their number is known.
 const BYTES_MAX: usize = 32 << 20;
 
-/// Batches that the events under way are cut into: while one is worked on, the next is there.
+/// Batches that the events in flight are cut into: while one is worked on, the next is there.
 pub(crate) const BATCHES: usize = 2;
 
 /// How much of the past a measurement remembers.
 const MEMORY: Duration = SPAN;
 
-/// The bound on what is under way to one instance. Shared by it and its senders.
+/// The bound on the events in flight to one instance. Shared by it and its senders.
 ///
 /// The bound is soft: two senders that look at the same time may each send a batch. A sender whose queue is
 /// empty is never refused, so each has its turn however many there are.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// Events that may be under way.
+    /// Events that may be in flight.
     limit: AtomicUsize,
     /// Events that are: in the queues, and what the instance works on.
     under_way: AtomicUsize,
@@ -65,7 +65,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Another queue leads to the instance, which holds so many events at most.
+    /// Another queue leads to the instance, which holds this many events at most.
     pub(crate) fn add_queue(&self, events: usize) {
         self.queues.fetch_add(1, Ordering::Relaxed);
         self.ceiling.fetch_add(events, Ordering::Relaxed);
@@ -77,14 +77,14 @@ impl Budget {
         (self.limit.load(Ordering::Relaxed) / (BATCHES * queues)).max(1)
     }
 
-    /// Whether so many more may be sent now.
+    /// Whether this many more may be sent now.
     pub(crate) fn admits(&self, more: Amount) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let under_way = self.under_way.load(Ordering::SeqCst);
         under_way.saturating_add(more.events) <= limit && self.admits_bytes(more.bytes)
     }
 
-    /// Whether so many bytes more may be sent now, however many events they are.
+    /// Whether this many bytes more may be sent now, however many events they are.
     pub(crate) fn admits_bytes(&self, more: usize) -> bool {
         more == 0 || self.bytes.load(Ordering::SeqCst).saturating_add(more) <= BYTES_MAX
     }
@@ -131,7 +131,7 @@ impl Budget {
     }
 }
 
-/// What an instance completes while there is something to do, and how much may be under way to it.
+/// What an instance completes while there is something to do, and how much may be in flight to it.
 ///
 /// The time in which it waits for those after it counts: then what it completes is what they take. The time
 /// that a batch costs once, however large it is, does not: with smaller batches the instance would get slower,
@@ -151,12 +151,13 @@ impl Default for Throughput {
 }
 
 impl Throughput {
-    /// Events that may be under way.
+    /// Events that may be in flight.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// So many events are done. It took `worked` without the fixed cost of a batch, which is about `pause` now.
+    /// This many events are done. It took `worked` without the fixed cost of a batch, which is about `pause`
+    /// now.
     pub(crate) fn completed(&mut self, events: usize, worked: Duration, pause: Duration) {
         self.events += events as f64;
         self.seconds += worked.as_secs_f64();

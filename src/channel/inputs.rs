@@ -99,11 +99,11 @@ impl Inputs {
 
     fn barrier(&mut self, lane: usize, checkpoint: CheckpointId) -> Verdict {
         if checkpoint < self.newest || (checkpoint == self.newest && self.aligning.is_none()) {
-            // Of a checkpoint that is cut or was given up for a newer one.
+            // Of a checkpoint that is cut or was abandoned for a newer one.
             return Verdict::default();
         }
         if checkpoint > self.newest {
-            // The one before was given up: what was held for it flows again.
+            // The one before was abandoned: what was held for it flows again.
             self.newest = checkpoint;
             self.aligning = Some(checkpoint);
             self.lanes.iter_mut().for_each(|lane| (lane.passed, lane.held) = (false, false));

@@ -20,7 +20,7 @@ use crate::metrics::Counters;
 /// that those which a sender fills by turns take no more room together: most of the caches is theirs.
 const WIDE: usize = 8;
 
-/// Events of a batch to one of many receivers at least, where a full one has so many: each batch costs its
+/// Events of a batch to one of many receivers at least, where a full one has that many: each batch costs its
 /// receiver as much as some ten events.
 const WIDE_LEAST: usize = 128;
 
@@ -54,7 +54,7 @@ pub(crate) struct Outbox<T> {
 struct Lane<T> {
     queue: QueueSender<T>,
     open: Batch<T>,
-    /// It is sent when it has so many events: as many as the receiver's budget allows,
+    /// It is sent when it has this many events: as many as the receiver's budget allows,
     full: usize,
     /// and never more than these.
     most: usize,
@@ -120,7 +120,7 @@ impl<T: Clone> Outbox<T> {
     }
 }
 
-/// Events of a full batch where a sender deals them out to so many.
+/// Events of a full batch if a sender distributes them over this many receivers.
 fn full_of<T>(receivers: usize) -> usize {
     let most = Batch::<T>::FULL;
     (most * WIDE / receivers.max(WIDE)).max(most.min(WIDE_LEAST))
@@ -239,7 +239,7 @@ impl<T: Clone> Lane<T> {
         true
     }
 
-    /// Sends so many events of the open batch.
+    /// Sends this many events of the open batch.
     fn send_first(&mut self, events: usize) {
         let rest = self.open.split_off(events);
         let mut batch = std::mem::replace(&mut self.open, rest);
@@ -247,7 +247,7 @@ impl<T: Clone> Lane<T> {
         self.send(Frame::Batch(batch));
     }
 
-    /// Weighs the open batch. If it is too heavy, so many of its events are a batch.
+    /// Weighs the open batch. If it is too heavy, this many of its events are a batch.
     fn weigh(&mut self) -> Option<usize> {
         let weigher = self.weigher.as_ref()?;
         let events = &self.open.events;

@@ -10,7 +10,7 @@
 //! one of them sees the other, so nobody sleeps over a queue that moves. The sender is woken when half
 //! of the queue is free and not for each frame: it then has work for a while, and is woken less often.
 //!
-//! A queue is full too while as much is under way to the receiver as its [`Budget`] lets be, over all queues
+//! A queue is also full while as much is in flight to the receiver as its [`Budget`] allows, over all queues
 //! into it. One that is empty takes a batch nevertheless: so a sender that waits has something in its queue,
 //! and is woken when that is taken.
 
@@ -40,7 +40,7 @@ pub(crate) struct QueueReceiver<T> {
     emptied: Sender<Batch<T>>,
     sender: Waker,
     sender_waits: Arc<AtomicBool>,
-    /// The sender is woken when so many frames are left.
+    /// The sender is woken when this many frames are left.
     few: usize,
     budget: Arc<Budget>,
 }
@@ -48,10 +48,10 @@ pub(crate) struct QueueReceiver<T> {
 /// What bounds a queue beside its length.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bound {
-    /// What is under way to the receiver, over all its queues.
+    /// The events in flight to the receiver, over all its queues.
     pub(crate) budget: Arc<Budget>,
     /// Its events count there like the others, and it is full only when its length is reached, or as many bytes
-    /// are under way as may be.
+    /// are in flight as allowed.
     pub(crate) by_length_alone: bool,
 }
 
@@ -174,7 +174,7 @@ impl<T> QueueReceiver<T> {
         self.frames.len()
     }
 
-    /// The bound on what is under way; events count there until the receiver says that they are done.
+    /// The bound on the events in flight; events count there until the receiver says that they are done.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
     }

@@ -138,20 +138,20 @@ impl Pace {
         self.events
     }
 
-    /// Whether so many events need no look after them: more were fast before.
+    /// Whether this many events need no look after them: more were fast before.
     pub(crate) fn trusts(self, events: usize) -> bool {
         events <= self.events && self.events > TRUSTED
     }
 
-    /// So many steps took long by now. One more, and something has become slow, perhaps this: it is measured
-    /// anew.
+    /// This many steps have taken long so far. One more, and something has become slow, perhaps this: it is
+    /// measured anew.
     pub(crate) fn doubt(&mut self, doubts: u64) {
         if self.doubts != doubts {
             *self = Self { doubts, ..Self::default() };
         }
     }
 
-    /// So many events took so long.
+    /// This many events took so long.
     pub(crate) fn took(&mut self, events: usize, time: Duration) {
         if time > LOOK {
             let share = LOOK.as_secs_f64() / time.as_secs_f64();

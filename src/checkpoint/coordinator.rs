@@ -178,7 +178,7 @@ impl Coordinator {
         !self.answers.is_empty()
     }
 
-    /// When it wants to hear of time again.
+    /// When it needs its next tick.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Idle if self.asked.is_empty() || self.all_ended() => Some(self.due),

@@ -83,7 +83,7 @@ impl<B: Into<Vec<u8>>> From<B> for EncodedState {
     }
 }
 
-/// What states are turned into bytes with.
+/// The codec of states.
 ///
 /// | | `Positional` | `SelfDescribing` |
 /// |---|---|---|

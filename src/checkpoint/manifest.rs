@@ -66,7 +66,7 @@ pub struct ComponentRecord {
     pub kind: String,
     /// What its state looks like to the codec, as text; none if it had no state, or that could not be found out.
     pub state: Option<String>,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub codec: CodecId,
 }
 

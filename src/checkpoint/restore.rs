@@ -1,9 +1,9 @@
 //! Which instance reads which part of a checkpoint: a pure function of the manifest and of how many instances
 //! there are now.
 //!
-//! Keys are dealt out by ranges of their hash, so a range that several instances share is read by each of them, and
-//! an instance may read several. Splits are dealt out in turn, in the order of their names. What an instance keeps
-//! for itself goes to the instance of that number, and exists at no other parallelism.
+//! Keys are distributed by ranges of their hash, so a range that several instances share is read by each of
+//! them, and an instance may read several. Splits are distributed in turn, in the order of their names. What
+//! an instance keeps for itself goes to the instance of that number, and exists at no other parallelism.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +85,7 @@ mod tests {
     use crate::checkpoint::PartName;
     use crate::id::{CheckpointId, ExecutionId};
 
-    /// Ten hashes, dealt out to so many instances.
+    /// Ten hashes, distributed to this many instances.
     fn tenths(instances: u64) -> Vec<HashRange> {
         let first = |instance: u64| (instance * 10).div_ceil(instances);
         (0..instances).map(|i| HashRange { first: first(i), last: first(i + 1) - 1 }).collect()

@@ -32,7 +32,7 @@ pub fn snapshot<S: Serialize + Send + 'static>(state: S) -> Box<dyn Snapshot> {
 
 /// A unit of state at a barrier, taken by value on the instance's thread and encoded later on another.
 ///
-/// Written at most once. A snapshot of a checkpoint that was given up is dropped unencoded.
+/// Written at most once. A snapshot of a checkpoint that was abandoned is dropped unencoded.
 pub trait Snapshot: Send {
     /// What its bytes are made with.
     fn codec(&self) -> CodecId {
@@ -44,7 +44,7 @@ pub trait Snapshot: Send {
     /// # Errors
     ///
     /// [`SnapshotError::Codec`] if the state's `Serialize` fails, [`SnapshotError::Store`] if the store does not take the
-    /// bytes; the checkpoint is then given up, not the job.
+    /// bytes; the checkpoint is then abandoned, not the job.
     fn write(self: Box<Self>, to: &mut dyn PartSink) -> Result<(), SnapshotError>;
 
     /// As [`write`](Self::write), and makes sure that the bytes can be read back: they are decoded, and what comes out has
@@ -173,7 +173,7 @@ impl<S: Serialize + DeserializeOwned + Send> Snapshot for State<S> {
 /// A first state that is larger is not read back: it would take too long, and is seldom the first.
 const READ_BACK_BYTES_MAX: usize = 16 << 20;
 
-/// So many bytes are handed on at once.
+/// This many bytes are handed on at once.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Bytes on their way from a codec, which gives a few at a time, to a sink.
@@ -287,7 +287,7 @@ impl Snapshot for Encoded {
 mod tests {
     use super::*;
 
-    /// Notes how long the pieces are, and takes so many.
+    /// Notes how long the pieces are, and takes this many.
     struct Noting {
         bytes: Vec<u8>,
         pieces: Vec<usize>,

@@ -182,15 +182,17 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     /// [`StoreError::InDoubt`]: it may be.
     fn commit(&self, manifest: &Manifest) -> Result<(), StoreError>;
 
-    /// Removes what a checkpoint that was given up has left. Does nothing if it was committed, or left nothing.
+    /// Removes what a checkpoint that was abandoned has left. Does nothing if it was committed, or left
+    /// nothing.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; what remains, `retain` removes later.
     fn abandon(&self, execution: ExecutionId, checkpoint: CheckpointId) -> Result<(), StoreError>;
 
-    /// Deletes complete checkpoints but the newest `keep` (at least two are kept) and `in_use`, and what given up ones older
-    /// than the newest complete one have left. Damaged ones are neither counted nor deleted.
+    /// Deletes complete checkpoints but the newest `keep` (at least two are kept) and `in_use`, and what
+    /// abandoned ones older than the newest complete one have left. Damaged ones are neither counted nor
+    /// deleted.
     ///
     /// Returns the complete ones deleted, oldest first.
     ///

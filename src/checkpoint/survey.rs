@@ -51,7 +51,7 @@ pub enum Condition {
     /// It cannot be read at present: a link to nothing, a directory in the place of a file, a broken disk. A start that comes
     /// to it is refused.
     Unreadable(StoreError),
-    /// It has no manifest: it is being taken, or was given up.
+    /// It has no manifest: it is being taken, or was abandoned.
     Unfinished,
     /// It has been removed, but for parts that newer checkpoints refer to.
     Referenced,

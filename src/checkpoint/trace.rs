@@ -20,7 +20,7 @@ pub(super) fn trace<T: Serialize + ?Sized>(value: &T) -> Result<u64, Refused> {
     trace_within(value, usize::MAX)
 }
 
-/// The trace of a value with so many values inside each other at most.
+/// The trace of a value with this many values inside each other at most.
 ///
 /// # Errors
 /// What its `Serialize` says, or that it is deeper.

@@ -10,7 +10,7 @@ use crate::checkpoint::coordinator::Schedule;
 use crate::checkpoint::{CheckpointStore, DirectoryStore, StateCodec};
 use crate::error::Refused;
 
-/// How often a failed part of a job is started again before the job ends with the cause.
+/// How often a job or a component is restarted after failures, before the job ends with the cause.
 ///
 /// The pause before the n-th restart in a row is `backoff · 2ⁿ⁻¹`, at most `backoff_max`. A checkpoint
 /// that completes, or a window without failures, makes it short again.
@@ -68,7 +68,7 @@ pub(crate) enum StoreChoice {
 }
 
 impl StoreChoice {
-    /// A relative path counts from the working directory of this moment.
+    /// A relative path is resolved now, against the current working directory.
     pub(crate) fn directory(path: PathBuf) -> Self {
         // Without a working directory a relative path leads nowhere, and opening it says so.
         Self::Directory(std::path::absolute(&path).unwrap_or(path))
@@ -91,9 +91,9 @@ pub(crate) struct RunOptions {
     pub(crate) restarts: Restarts,
     pub(crate) stop_within: Duration,
     pub(crate) stalled_after: Duration,
-    /// Components that leave behind what the store has of them.
+    /// Components that start without their stored state.
     pub(crate) anew: Arc<BTreeSet<String>>,
-    /// What states are turned into bytes with, where a component does not choose.
+    /// The codec of states, unless a component has its own.
     pub(crate) state_codec: StateCodec,
 }
 
@@ -191,8 +191,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Time that passes at least between the end of a checkpoint and the beginning of the
-            /// next. Default none; any length, and the last checkpoint does not wait for it.
+            /// The least time between the end of a checkpoint and the beginning of the next. Default
+            /// none; any length. The last checkpoint does not wait for it.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -211,7 +211,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Time after which a checkpoint is given up. Default 60 seconds; at least 1 millisecond.
+            /// Time after which a checkpoint is abandoned. Default 60 seconds; at least 1 millisecond.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -273,11 +273,11 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Lets a component start from nothing, whatever the store has of it: its state, its position,
-            /// and for a transactional sink the output that it had prepared and not shown. For a component
-            /// that has become another one under its old name, and for the state of one that the job no
-            /// longer has; both are refused otherwise. Take it out again after that run, or every start of
-            /// the job leaves the state behind. May be called for several components.
+            /// Lets a component start without its stored state and position; for a transactional sink this
+            /// also drops output that was prepared and not committed. Use it for a component that has
+            /// changed its kind or type under its old name, and for one that the job no longer has; both
+            /// are refused otherwise. Remove the call after that run, or every start of the job drops the
+            /// state. May be called for several components.
             ///
             /// ```
             /// # use streamwork::{AtLeastOnce, Job};
@@ -297,7 +297,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// What states are turned into bytes with, unless a component chooses for itself
+            /// The codec of states, unless a component has its own
             /// ([`Stream::state_codec`](crate::Stream::state_codec)); see
             /// [`StateCodec`](crate::checkpoint::StateCodec). Default `Auto`.
             ///
@@ -316,7 +316,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// How often failures are answered with a restart; see [`Restarts`](crate::Restarts).
+            /// How often the job or a component is restarted after failures; see
+            /// [`Restarts`](crate::Restarts).
             ///
             /// ```
             /// # use streamwork::{ExactlyOnce, Job, JobError, Restarts, RunError};
@@ -335,8 +336,8 @@ macro_rules! shared_options {
             }
 
             /// Time that a stop may take before it is reported as failed. Default 30 seconds; at least
-            /// 1 millisecond. [`JobHandle::stop`](crate::JobHandle::stop) has it, and the end of the
-            /// instances after a failure.
+            /// 1 millisecond. It applies to [`JobHandle::stop`](crate::JobHandle::stop), and to the end of
+            /// the instances after a failure.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -360,8 +361,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Time without a return from a callback after which an instance is reported as
-            /// stalled. Default 10 seconds; at least 1 millisecond.
+            /// If a callback has not returned for this long, its instance is reported as stalled.
+            /// Default 10 seconds; at least 1 millisecond.
             ///
             /// ```
             /// # use std::time::Duration;

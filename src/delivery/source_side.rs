@@ -7,7 +7,7 @@ use crate::api::dead_letter::DeadLetter;
 use crate::channel::frame::Batch;
 use crate::clock::Timestamp;
 
-/// What is to be done with new events.
+/// What the instance has to do with new events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// Emit them.
@@ -25,7 +25,7 @@ pub(crate) enum Position {
     Settled(Option<Arc<[u8]>>),
 }
 
-/// A source's dealings with its guarantee.
+/// What a source instance asks of its guarantee.
 pub(crate) trait SourceSide<T> {
     /// How many new events may be emitted now.
     fn room(&self) -> usize;
@@ -52,26 +52,26 @@ pub(crate) trait SourceSide<T> {
     /// When something becomes due.
     fn deadline(&self) -> Option<Timestamp>;
 
-    /// Whether every event is done that has to be: with [`HeldEvents::Leave`], those that operators hold and
-    /// those that would be emitted again after `by` only do not count.
+    /// Whether all events are done that must be. With [`HeldEvents::Leave`], events that operators hold and
+    /// events that would be replayed only after `by` are not counted.
     fn at_rest(&self, held_ones: HeldEvents, by: Option<Timestamp>) -> bool;
 
-    /// The input is over at that moment: events that would be emitted again later are given up, as letters.
+    /// The input is over at that moment: events that would be replayed later become dead letters.
     fn give_up_after(&mut self, by: Timestamp, letters: &mut Vec<DeadLetter<T>>);
 
     /// Asks to be woken at the next answer. `false` if one has come already.
     fn await_answer(&mut self) -> bool;
 
-    /// Events kept at present.
+    /// The number of events kept at present.
     fn kept(&self) -> usize;
 }
 
-/// Whether events that sit in tokens are waited for.
+/// Whether to wait for events that are held in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeldEvents {
     /// They will be answered; wait.
     Wait,
-    /// The job stops; they will come again.
+    /// The job stops; they will be replayed.
     Leave,
 }
 

@@ -61,7 +61,7 @@ pub(crate) struct ComponentPlan {
     /// Source, operator, or which sink.
     pub(crate) kind: &'static str,
     pub(crate) state: StateShape,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub(crate) codec: CodecId,
 }
 
@@ -209,7 +209,7 @@ pub(crate) struct Execution {
     pub(crate) anew: Arc<BTreeSet<String>>,
     /// By number. Shared, not copied: each instance keeps this value.
     pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
-    /// What may be under way to each, by number.
+    /// What may be in flight to each, by number.
     pub(crate) budgets: Arc<[Arc<Budget>]>,
     pub(crate) reporters: Arc<[Reporter]>,
 }
@@ -288,8 +288,7 @@ impl Execution {
 }
 
 impl Execution {
-    /// What the instances of a split source share: the splits that the store knows, dealt out, and where each of
-    /// them is.
+    /// What the instances of a split source share: the splits in the store, their instances and positions.
     pub(crate) fn shared_splits(&self, of: &Instance) -> SharedSplits {
         let component = of.component().to_owned();
         let is_anew = self.anew.contains(of.component());

@@ -1,5 +1,5 @@
 //! [`KeyPanic`]: what a key function that panics leads to. It is a callback like `apply`: the event at hand
-//! fails, and no other. The function has nothing that would have to be built anew.
+//! fails, and no other. The function has nothing that would have to be rebuilt.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::metrics::Counters;
 
 /// The consequences on one edge.
 pub(crate) struct KeyPanic {
-    /// Whose stream is dealt out.
+    /// The instance whose stream is distributed.
     pub(crate) instance: InstanceName,
     pub(crate) verdict: Verdict,
     pub(crate) on_drop: Option<DropHook>,

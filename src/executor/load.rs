@@ -24,7 +24,7 @@ impl Load {
         Self { budget, throughput: Throughput::default(), at_hand: None, told: Duration::ZERO }
     }
 
-    /// Of an instance that nobody sends to: it takes in what it asks for, so many events at a time at most.
+    /// Of an instance that nobody sends to: it takes in what it asks for, this many events at a time at most.
     pub(crate) fn of_source(most: usize) -> Self {
         let budget = Budget::default();
         budget.add_queue(BATCHES * most);

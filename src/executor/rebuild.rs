@@ -1,4 +1,4 @@
-//! [`Rebuild`]: when a component that failed may be built anew in place, and when that is over.
+//! [`Rebuild`]: when a component that failed may be rebuilt in place, and when that is over.
 
 use std::collections::VecDeque;
 use std::time::Duration;

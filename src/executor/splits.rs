@@ -1,8 +1,9 @@
 //! [`Splits`]: which split of a source belongs to which of its instances. One value for all instances of an execution.
 //!
-//! What a checkpoint has is dealt out as [`restore`](crate::checkpoint::restore) says, in turn by name. What is found later
-//! goes to the instance that has the fewest, and stays there: a split that went from one running instance to another
-//! between their barriers would be in the checkpoint twice, or not at all.
+//! The splits of a checkpoint are distributed as [`restore`](crate::checkpoint::restore) says, in turn by
+//! name. What is found later goes to the instance that has the fewest, and stays there: a split that went
+//! from one running instance to another between their barriers would be in the checkpoint twice, or not at
+//! all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -106,7 +107,7 @@ impl Splits {
         over
     }
 
-    /// This instance is built anew, and has not said that its input is over.
+    /// This instance is rebuilt, and has not said that its input is over.
     pub(crate) fn reopen(&mut self, instance: usize) {
         self.closed.remove(&instance);
     }

@@ -64,7 +64,7 @@ pub(crate) struct WriterQueue(Arc<Mutex<Tasks>>);
 struct Tasks {
     /// None once the queue is closed.
     to: Option<Sender<Task>>,
-    /// This checkpoint and those before it are complete or given up.
+    /// This checkpoint and those before it are complete or abandoned.
     settled: CheckpointId,
     /// Parts of later ones, which the writer may not have come to yet: at most one entry per instance, since a
     /// checkpoint begins when the one before it is settled.
@@ -107,7 +107,7 @@ impl WriterQueue {
         drop(undone);
     }
 
-    /// This checkpoint and those before it are complete or given up: what the writer has not come to is
+    /// This checkpoint and those before it are complete or abandoned: what the writer has not come to is
     /// dropped, and so is what still comes.
     pub(crate) fn settle(&self, checkpoint: CheckpointId) {
         let mut tasks = self.0.lock();

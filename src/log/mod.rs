@@ -26,15 +26,16 @@
 //!
 //! # What is promised
 //!
-//! *To the writer.* What [`sync`](EventLog::sync) has covered is on disk: after kill -9, after a loss of power, it is there,
-//! in order, or there is an error that names the file and the place; it is never silently shorter. Other moments at which
-//! that holds can be chosen with [`Fsync`]. A record that was appended and not synced is there after a crash or is not. A
-//! writer that starts again therefore has to know what it has already written; asking [`EventLog::end`] is one way.
+//! *To the writer.* What [`sync`](EventLog::sync) has covered is on disk: after kill -9, after a power
+//! failure, it is there, in order, or there is an error that names the file and the place; it is never
+//! silently shorter. Other moments at which that holds can be chosen with [`Fsync`]. A record that was
+//! appended and not synced is there after a crash or is not. A writer that starts again therefore has to know
+//! what it has already written; asking [`EventLog::end`] is one way.
 //!
-//! *To readers.* They see a record only once it is durable, so what a job has read cannot vanish behind its back, whatever
-//! crashes: that is what exactly-once needs of its source. The exception is [`Fsync::Never`], under which they see what was
-//! handed to the operating system: it survives kill -9 but not a loss of power. They never see half a record, one out of
-//! order, or one whose checksum does not match.
+//! *To readers.* They see a record only once it is durable, so what a job has read cannot vanish behind its
+//! back, whatever crashes: that is what exactly-once needs of its source. The exception is [`Fsync::Never`],
+//! under which they see what was handed to the operating system: it survives kill -9 but not a power failure.
+//! They never see half a record, one out of order, or one whose checksum does not match.
 //!
 //! *Not promised.* That the same event is not appended twice by a producer that repeats itself. That a disk which claims to
 //! have synced has done so. That a log on a network file system has only one writer, where locks are not kept.

@@ -81,7 +81,7 @@ impl LogOptions {
     }
 }
 
-/// When appended records become durable, that is survive the loss of power, and when readers see them.
+/// When appended records become durable (survive a power failure), and when readers see them.
 ///
 /// | policy | after `append` | after `flush` | after `sync`, `close`, a full segment | readers see |
 /// |---|---|---|---|---|

@@ -51,7 +51,7 @@ pub struct EventLog<E> {
     repairs: Vec<RepairReport>,
     /// Bytes appended since the last sync.
     unsynced_bytes: u64,
-    /// With so many the log syncs of its own accord.
+    /// With this many the log syncs of its own accord.
     sync_bytes: u64,
     early: EarlySync,
     poison: Option<String>,
@@ -158,7 +158,7 @@ impl<E> EventLog<E> {
     }
 
     /// Hands everything appended to the operating system: it survives the end of the process, however it ends, but not a
-    /// loss of power. Readers see it only under [`Fsync::Never`].
+    /// power failure. Readers see it only under [`Fsync::Never`].
     ///
     /// # Errors
     ///

@@ -98,7 +98,8 @@ pub enum CheckpointKind {
 pub enum CheckpointOutcome {
     /// It is complete: a restart would find it.
     Completed,
-    /// It was given up. One that was cut off by the end of its execution may turn out to be complete nevertheless.
+    /// It was abandoned. One that was cut off by the end of its execution may turn out to be complete
+    /// nevertheless.
     Abandoned {
         /// Why.
         reason: String,

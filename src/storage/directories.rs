@@ -1,6 +1,6 @@
 //! Directories and names: what takes several operations of a disk.
 //!
-//! Owns which names have to be made durable so that what lies under them can be found after a loss of power.
+//! Owns which names have to be made durable so that what lies under them can be found after a power failure.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;

@@ -205,7 +205,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
         self.write_at(self.length()?, bytes)
     }
 
-    /// Cuts the file to so many bytes. One that is shorter is filled up with zeros.
+    /// Cuts the file to this many bytes. One that is shorter is filled up with zeros.
     ///
     /// # Errors
     ///

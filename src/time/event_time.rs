@@ -32,7 +32,7 @@ impl EventTime {
     /// The latest moment there is.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// So many milliseconds after the beginning of 1970.
+    /// This many milliseconds after the beginning of 1970.
     pub const fn from_unix_ms(unix_ms: i64) -> Self {
         Self(unix_ms)
     }

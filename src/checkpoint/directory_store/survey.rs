@@ -1,7 +1,7 @@
 //! Looks at everything in the directory, for a person. Never takes the lock, never changes anything.
 //!
 //! The owner may be at work meanwhile. What has gone since it was listed is left out, and where nothing usable is left then,
-//! the list is made anew: the owner removes a checkpoint only when newer ones are complete.
+//! the list is created again: the owner removes a checkpoint only when newer ones are complete.
 
 use std::{
     cmp::Reverse,

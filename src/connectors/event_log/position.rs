@@ -13,8 +13,8 @@ pub(super) struct Position {
     pub(super) partition: u32,
     /// The record to go on with.
     pub(super) next: Offset,
-    /// The checksum of the record before it; none if nothing was read yet. A log that was put back from an older copy and
-    /// then written on has the same identity and other records.
+    /// The checksum of the record before it; none if nothing was read yet. A log that was restored from an
+    /// older copy and then written on has the same identity and other records.
     pub(super) before: Option<u32>,
 }
 

@@ -10,7 +10,7 @@ use crate::api::source_output::SourceOutput;
 
 /// Bytes of a bad line that its dead letter and its error show.
 const SHOWN_BYTES: usize = 256;
-/// With so many bytes of lines the checksums are brought up to date.
+/// With this many bytes of lines the checksums are brought up to date.
 const LINES_BYTES: usize = 1 << 16;
 
 /// One turn of a file that is open.

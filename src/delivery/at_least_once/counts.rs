@@ -65,7 +65,7 @@ impl Counts {
         self.unfinished
     }
 
-    /// So many new events with this many deliveries each; the number of the first. Without deliveries
+    /// This many new events with this many deliveries each; the number of the first. Without deliveries
     /// they are done at once.
     pub(crate) fn open(&mut self, events: usize, copies: u32, now: Timestamp) -> u64 {
         assert!(copies < COMES_AGAIN, "more deliveries than a count can hold");
@@ -126,8 +126,8 @@ impl Counts {
         finished
     }
 
-    /// The deliveries outstanding under these roots have changed by so many each, up to the first root that is
-    /// another source's; from that one on they are given back.
+    /// The deliveries outstanding under these roots have changed by this many each, up to the first root that
+    /// is another source's; from that one on they are given back.
     pub(crate) fn change_each<'a>(
         &mut self,
         changes: &'a [(Root, i64)],
@@ -140,7 +140,7 @@ impl Counts {
         others
     }
 
-    /// The deliveries outstanding under an event have changed by so many. [`advance`](Self::advance)
+    /// The deliveries outstanding under an event have changed by this many. [`advance`](Self::advance)
     /// follows after many of these.
     pub(crate) fn change(&mut self, event: u64, delta: i64, now: Timestamp) {
         let Some(slot) = self.live_slot(event) else { return };
@@ -187,7 +187,7 @@ impl Counts {
         }
     }
 
-    /// Everything from the front on comes again, done or not.
+    /// Everything from the front on is replayed, done or not.
     pub(crate) fn rewind(&mut self) {
         self.slots.iter_mut().for_each(|slot| *slot = COMES_AGAIN);
         self.unfinished = self.slots.len();

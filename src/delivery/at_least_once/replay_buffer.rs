@@ -90,9 +90,9 @@ pub(crate) struct ReplayBuffer<T> {
 /// What a failure leads to.
 #[derive(Debug)]
 pub(crate) enum Consequence<T> {
-    /// The event comes again.
+    /// The event is replayed.
     Replay,
-    /// Everything from the front on comes again.
+    /// Everything from the front on is replayed.
     Rewind,
     /// The event is given up.
     GiveUp(DeadLetter<T>),
@@ -165,7 +165,7 @@ impl<T: Clone> ReplayBuffer<T> {
 
     /// Lets go of all events that are done, also behind one that is not: so that one event that takes
     /// long does not hold the weight of all that came after it. Where order is kept they stay, since
-    /// they may come again.
+    /// they may be replayed.
     pub(crate) fn reclaim(&mut self, is_done: impl Fn(u64) -> bool, bytes_of: fn(&[T]) -> usize) {
         if self.options.order == ReplayOrder::Ordered {
             return;
@@ -179,17 +179,17 @@ impl<T: Clone> ReplayBuffer<T> {
         self.bytes = self.weights.iter().map(|(_, bytes)| *bytes as u128).sum();
     }
 
-    /// Whether anything waits to be emitted again.
+    /// Whether anything waits to be replayed.
     pub(crate) fn replay_pending(&self) -> bool {
         !self.due.is_empty() || self.rewound_to.is_some()
     }
 
-    /// Whether anything is to be emitted again by then.
+    /// Whether anything is to be replayed by then.
     pub(crate) fn replay_due_by(&self, by: Timestamp) -> bool {
         self.deadline().is_some_and(|at| at <= by)
     }
 
-    /// Gives up what would be emitted again after that moment only; which entries. Where order is kept
+    /// Gives up what would be replayed after that moment only; which entries. Where order is kept
     /// nothing is, since all that came after it would have to be given up too.
     pub(crate) fn give_up_after(&mut self, by: Timestamp) -> Vec<(u64, DeadLetter<T>)> {
         let (later, sooner): (Vec<_>, Vec<_>) =
@@ -232,7 +232,7 @@ impl<T: Clone> ReplayBuffer<T> {
         })
     }
 
-    /// Everything kept is emitted again.
+    /// Everything kept is replayed.
     pub(crate) fn rewind(&mut self) {
         self.rewound_to = Some(self.front);
     }

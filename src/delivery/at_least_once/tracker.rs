@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 
-/// Counts for roots that each stand for a `K`: an event that is emitted again, or a group's members.
+/// Counts for roots that each stand for a `K`: an event that is replayed, or a group's members.
 #[derive(Debug)]
 pub(crate) struct Tracker<K> {
     base: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Tracker<K> {
 
 #[derive(Debug)]
 struct Slot<K> {
-    /// `None` once done, failed or given up.
+    /// `None` once done, failed or a dead letter.
     stands_for: Option<K>,
     outstanding: i64,
     held: i64,

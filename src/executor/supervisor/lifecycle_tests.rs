@@ -50,7 +50,7 @@ impl Play {
         self.goes("0 up |\n 0 up | open")
     }
 
-    /// When it wants to hear of time again, in milliseconds.
+    /// When it needs its next tick, in milliseconds.
     fn deadline(&self) -> Option<u64> {
         self.life.deadline().map(|at| at.0 / 1_000_000)
     }

@@ -32,9 +32,9 @@ pub enum DiskFault {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DiskFailures {
-    /// So many operations work first. Default none.
+    /// This many operations work first. Default none.
     pub after: u64,
-    /// So many fail then, and those behind them work again. Default all.
+    /// This many fail then, and those behind them work again. Default all.
     pub times: u64,
     /// How they fail. Default [`DiskFault::Refuse`].
     pub fault: DiskFault,

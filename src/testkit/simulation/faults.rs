@@ -94,7 +94,7 @@ impl Faults {
         self
     }
 
-    /// At most so many faults a history. Once they are used up a job must come to its end.
+    /// At most this many faults a history. Once they are used up a job must come to its end.
     pub fn at_most(mut self, faults: u32) -> Self {
         self.at_most = faults;
         self
