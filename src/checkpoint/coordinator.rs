@@ -1,5 +1,5 @@
-//! [`Coordinator`]: when a checkpoint begins, what it waits for, when it counts. A value: events
-//! in, actions out; no clock, no disk, no thread. The supervisor owns those and does what it says.
+//! [`Coordinator`]: when a checkpoint begins, what it waits for, when it is complete. A value: events
+//! in, actions out; no clock, no disk, no thread. The supervisor owns those and performs the actions.
 //!
 //! ```text
 //!            due / asked                all parts stored             manifest renamed
@@ -21,12 +21,12 @@ use crate::id::CheckpointId;
 pub(crate) enum Cut {
     /// Barriers travel in the streams; an instance takes its part when they have passed.
     Barriers {
-        /// Whether queues whose barrier has come are held until all have.
+        /// Whether queues whose barrier has arrived are held until all barriers have.
         hold: bool,
     },
-    /// Positions of the sources up to which all is acknowledged, then the operators' state.
+    /// The positions of the sources up to which everything is acknowledged, then the operators' state.
     Positions,
-    /// The operators' state alone; the sources write their positions ahead by themselves.
+    /// Only the operators' state; the sources write their positions ahead.
     Operators,
 }
 
@@ -67,7 +67,7 @@ impl Default for Schedule {
 pub(crate) enum Event {
     /// Time passed.
     Tick,
-    /// Somebody asks for a checkpoint that is taken from now on, and holds this ticket.
+    /// A request, with this ticket, for a checkpoint whose cut is taken from now on.
     Asked { ticket: u64 },
     /// All parts of this instance for this checkpoint are durable.
     Stored { checkpoint: CheckpointId, instance: usize },
@@ -82,15 +82,15 @@ pub(crate) enum Event {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Tell the sources to note their state (and send a barrier, if the cut has them).
+    /// Tell the sources to save their state (and send a barrier, if the cut has them).
     Inject(CheckpointId),
-    /// Tell these instances to take the state of their operators as it is.
+    /// Tell these instances to take the current state of their operators.
     Snapshot { checkpoint: CheckpointId, instances: BTreeSet<usize> },
     /// Write the manifest.
     Commit { checkpoint: CheckpointId, last: bool },
-    /// Tell everybody that it is complete, and whoever holds one of these tickets; clean up older ones.
+    /// Tell all instances that it is complete, answer these tickets, and clean up older ones.
     Announce { checkpoint: CheckpointId, last: bool, tickets: Vec<u64> },
-    /// Remove what it left, and tell whoever holds one of these tickets.
+    /// Remove its files, and answer these tickets.
     Abandon { checkpoint: CheckpointId, reason: String, tickets: Vec<u64> },
     /// End the job: too many have failed in a row.
     GiveUp { failures: u32, reason: String },
@@ -106,8 +106,7 @@ pub(crate) struct Coordinator {
     phase: Phase,
     next: CheckpointId,
     due: Timestamp,
-    /// Tickets of those who asked since the running checkpoint began: its cut may be older than
-    /// their question.
+    /// Tickets of requests since the running checkpoint began: its cut may be older than they are.
     asked: Vec<u64>,
     /// Tickets that the running checkpoint answers.
     answers: Vec<u64>,
@@ -164,7 +163,7 @@ impl Coordinator {
         }
     }
 
-    /// The checkpoint in the making, if any.
+    /// The running checkpoint, if any.
     pub(crate) fn in_flight(&self) -> Option<CheckpointId> {
         match &self.phase {
             Phase::Gathering(gathering) => Some(gathering.checkpoint),
@@ -173,7 +172,7 @@ impl Coordinator {
         }
     }
 
-    /// Whether somebody has asked for the checkpoint that is being taken.
+    /// Whether the running checkpoint was requested.
     pub(crate) fn was_asked(&self) -> bool {
         !self.answers.is_empty()
     }

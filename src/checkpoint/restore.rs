@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::manifest::{Manifest, PartRecord};
 use super::unit::{HashRange, Unit};
 
-/// What an instance takes up of a part.
+/// What an instance takes over of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reads<'a> {
     pub(crate) part: &'a PartRecord,
-    /// The keys of it that are the instance's; all of them where the part is not about keys.
+    /// The keys in it that belong to the instance; all if the part is not a range of keys.
     pub(crate) of: HashRange,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Reader {
     pub(crate) instance: usize,
     /// How many there are.
     pub(crate) instances: usize,
-    /// The keys that are its own.
+    /// Its keys.
     pub(crate) keys: HashRange,
 }
 
@@ -73,7 +73,7 @@ fn split_of(part: &PartRecord) -> Option<&str> {
     }
 }
 
-/// Whether a component has parts, and all of them mean something at any parallelism.
+/// Whether a component has parts, and all of them can be restored at any parallelism.
 pub(crate) fn can_be_shared_out<'a>(parts: impl Iterator<Item = &'a PartRecord>) -> bool {
     let mut parts = parts.peekable();
     parts.peek().is_some() && parts.all(|part| !matches!(part.name.unit, Unit::Instance(_)))
