@@ -1,10 +1,11 @@
 //! How much is in flight. [`Budget`] bounds the events in flight to one instance, over all queues into it
-//! together; [`Throughput`] measures what the bound follows from: what the instance completes in [`SPAN`].
+//! together; [`Throughput`] measures how many events the instance completes in [`SPAN`], from which the bound
+//! follows.
 //!
-//! So a barrier, a stop and the first result are a fraction of a second away, whatever a callback takes.
+//! So a barrier, a stop and the first result take a fraction of a second, however slow a callback is.
 //! Flink calls it buffer debloating (FLIP-183, over bytes); here it is events, and the size of the batches too.
-//! The bound grows as a congestion window does: it doubles at most (RFC 5681, section 3.1), and only while
-//! it is what senders wait for (RFC 7661), so that a burst after a quiet time meets a small one.
+//! The bound grows like a congestion window: it at most doubles (RFC 5681, section 3.1), and only while
+//! senders wait for it (RFC 7661), so that a burst after a quiet time meets a small bound.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const BYTES_MAX: usize = 32 << 20;
 /// Batches that the events in flight are cut into: while one is worked on, the next is there.
 pub(crate) const BATCHES: usize = 2;
 
-/// How much of the past a measurement remembers.
+/// The time over which measurements are averaged.
 const MEMORY: Duration = SPAN;
 
 /// The bound on the events in flight to one instance. Shared by it and its senders.
@@ -37,16 +38,16 @@ const MEMORY: Duration = SPAN;
 pub(crate) struct Budget {
     /// Events that may be in flight.
     limit: AtomicUsize,
-    /// Events that are: in the queues, and what the instance works on.
+    /// Events that are in flight: in the queues, and those that the instance is processing.
     under_way: AtomicUsize,
     bytes: AtomicUsize,
     /// A sender has been refused since this was asked last.
     wanted: AtomicBool,
     /// Queues into the instance.
     queues: AtomicUsize,
-    /// What the queues hold at most by count: the largest limit there is.
+    /// The maximum number of events in the queues: the largest limit.
     ceiling: AtomicUsize,
-    /// Nanoseconds that the instance spent on what each batch costs once. Never falls.
+    /// Nanoseconds that the instance has spent on the fixed cost of batches. Never falls.
     paused: AtomicU64,
 }
 
@@ -71,7 +72,7 @@ impl Budget {
         self.ceiling.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// Events of a batch that one of its senders should send at most.
+    /// The maximum number of events in a batch of one of its senders.
     pub(crate) fn batch(&self) -> usize {
         let queues = self.queues.load(Ordering::Relaxed).max(1);
         (self.limit.load(Ordering::Relaxed) / (BATCHES * queues)).max(1)
@@ -119,23 +120,23 @@ impl Budget {
         }
     }
 
-    /// The instance spent so long on what each batch costs once.
+    /// The instance spent this long on the fixed cost of a batch.
     pub(crate) fn pause(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.paused.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// How long it has spent on that altogether.
+    /// How long it has spent on that in all.
     pub(crate) fn paused(&self) -> Duration {
         Duration::from_nanos(self.paused.load(Ordering::Relaxed))
     }
 }
 
-/// What an instance completes while there is something to do, and how much may be in flight to it.
+/// How many events an instance completes while there is work, and how many may be in flight to it.
 ///
-/// The time in which it waits for those after it counts: then what it completes is what they take. The time
-/// that a batch costs once, however large it is, does not: with smaller batches the instance would get slower,
-/// and with that the batches smaller.
+/// The time it waits for downstream instances is included: then its rate is theirs. The fixed cost of a batch
+/// is not included: otherwise smaller batches would make the instance slower, and a slower instance would
+/// make the batches smaller.
 #[derive(Debug)]
 pub(crate) struct Throughput {
     events: f64,
@@ -171,7 +172,7 @@ impl Throughput {
         self.span = worth(pause).clamp(SPAN, LONGEST_SPAN);
     }
 
-    /// Sets the limit anew: `wanted` says whether somebody waited for it.
+    /// Sets the limit again: `wanted` says whether a sender waited for it.
     pub(crate) fn adjust(&mut self, wanted: bool, ceiling: usize) {
         // From floats to integers a cast saturates, and what is no number becomes 0.
         let in_span = match self.seconds > 0.0 {
@@ -183,7 +184,7 @@ impl Throughput {
     }
 }
 
-/// For how long work should go on, where a fixed cost of this long follows.
+/// How long to work before a fixed cost of this duration.
 pub(crate) fn worth(pause: Duration) -> Duration {
     pause.saturating_mul(8)
 }

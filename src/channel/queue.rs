@@ -6,9 +6,9 @@
 //!      │ full: sender_waits := true            │ half empty: sender_waits? wake the sender
 //!      ◀──────── emptied batches (bounded) ──── recycle
 //! ```
-//! The sender sets the flag *before* it tries once more, the receiver looks at it *after* it took:
-//! one of them sees the other, so nobody sleeps over a queue that moves. The sender is woken when half
-//! of the queue is free and not for each frame: it then has work for a while, and is woken less often.
+//! The sender sets the flag *before* it tries once more, the receiver reads it *after* it took a frame:
+//! one of them sees the other, so neither sleeps while the queue moves. The sender is woken when half of
+//! the queue is free and not for each frame: it then has work for a while, and is woken less often.
 //!
 //! A queue is also full while as much is in flight to the receiver as its [`Budget`] allows, over all queues
 //! into it. One that is empty takes a batch nevertheless: so a sender that waits has something in its queue,
@@ -45,7 +45,7 @@ pub(crate) struct QueueReceiver<T> {
     budget: Arc<Budget>,
 }
 
-/// What bounds a queue beside its length.
+/// The bounds of a queue in addition to its length.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bound {
     /// The events in flight to the receiver, over all its queues.
@@ -63,7 +63,7 @@ pub(crate) fn queue<T>(
     bound: Bound,
 ) -> (QueueSender<T>, QueueReceiver<T>) {
     let budget = Arc::clone(&bound.budget);
-    // One batch more is what the receiver works on.
+    // One more, since the receiver is processing one.
     budget.add_queue((frames + 1) * Batch::<T>::FULL);
     let (frames_in, frames_out) = bounded(frames);
     let (emptied_in, emptied_out) = bounded(frames + 1);
@@ -141,7 +141,7 @@ impl<T> QueueSender<T> {
         if self.bound.by_length_alone { usize::MAX } else { self.bound.budget.batch() }
     }
 
-    /// What the receiver spent on pauses altogether.
+    /// The time that the receiver has spent on pauses in all.
     pub(crate) fn paused(&self) -> Duration {
         self.bound.budget.paused()
     }
@@ -164,7 +164,7 @@ impl<T> QueueReceiver<T> {
         Some(frame)
     }
 
-    /// Sends an emptied buffer home; if nobody needs it, it is freed.
+    /// Returns an emptied buffer to the sender; if it is not needed there, it is freed.
     pub(crate) fn recycle(&self, mut batch: Batch<T>) {
         batch.clear();
         let _ = self.emptied.try_send(batch);

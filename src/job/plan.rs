@@ -495,7 +495,7 @@ type Senders = BTreeMap<usize, Vec<(AnyEnd, usize)>>;
 /// are built on their own threads, since the user's components need not be `Send`.
 fn wire(layout: &Arc<Layout>, execution: &Execution) -> Vec<BuildInstance> {
     let numbers: BTreeMap<(usize, usize), usize> =
-        layout.threads.iter().enumerate().map(|(number, seat)| (*seat, number)).collect();
+        layout.threads.iter().enumerate().map(|(number, head)| (*head, number)).collect();
     let mut senders: Vec<Senders> = layout.threads.iter().map(|_| Senders::new()).collect();
     let mut receivers: Vec<Vec<(AnyEnd, std::time::Duration)>> =
         layout.threads.iter().map(|_| Vec::new()).collect();

@@ -1,5 +1,5 @@
 //! [`Simulation`]: runs a job on one thread, in an order drawn from a seed, on a disk in memory and
-//! a clock that is only counted, while things go wrong; and again after each crash, until it ends.
+//! with a counted clock, under faults; and again after each crash, until it ends.
 //!
 //! ```text
 //!              seed ──▶ world: what happens next
@@ -8,9 +8,9 @@
 //!              ▲                │
 //!              └── crash: what the disk really holds is where the next life begins
 //! ```
-//! Supervisor, instances, writer and store are those of production: only the `Host` differs, the
-//! clock and the disk. Such simulations are what FoundationDB is tested with (Zhou et al.,
-//! "FoundationDB: A Distributed Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
+//! Supervisor, instances, writer and store are those of production: only `Host`, clock and disk
+//! differ. FoundationDB is tested with such simulations (Zhou et al., "FoundationDB: A Distributed
+//! Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
 
 use std::any::Any;
 use std::borrow::Borrow;
