@@ -1,5 +1,5 @@
-//! What every guarantee lets its user choose: where checkpoints go, how often, how restarts are
-//! limited, how long a stop may take.
+//! The options of every guarantee: where checkpoints are stored, how often they are taken, how restarts
+//! are limited, how long a stop may take.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,9 +16,10 @@ use crate::error::Refused;
 /// that completes, or a window without failures, makes it short again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restarts {
-    /// Restarts within the window that are accepted. Default 5; with 0 there are none, with `u32::MAX` there is no limit.
+    /// The maximum number of restarts within the window. Default 5; 0 means none, `u32::MAX` means no limit.
     pub limit: u32,
-    /// The window. Default 10 seconds; more than zero where there is a limit, or nothing would be counted.
+    /// The window. Default 10 seconds. If there is a limit it must be more than zero, or nothing would be
+    /// counted.
     pub window: Duration,
     /// The pause before the first restart. Default 10 milliseconds. This or `backoff_max` must be at most a year.
     pub backoff: Duration,
@@ -48,7 +49,7 @@ impl Restarts {
         Self { limit: 0, ..Self::default() }
     }
 
-    /// As often as failures come; the pause still grows to `backoff_max`.
+    /// No limit; the pause still grows to `backoff_max`.
     pub fn unlimited() -> Self {
         Self { limit: u32::MAX, ..Self::default() }
     }
@@ -70,7 +71,8 @@ pub(crate) enum StoreChoice {
 impl StoreChoice {
     /// A relative path is resolved now, against the current working directory.
     pub(crate) fn directory(path: PathBuf) -> Self {
-        // Without a working directory a relative path leads nowhere, and opening it says so.
+        // Without a working directory a relative path cannot be resolved; opening it then fails with that
+        // error.
         Self::Directory(std::path::absolute(&path).unwrap_or(path))
     }
 
@@ -82,7 +84,7 @@ impl StoreChoice {
     }
 }
 
-/// What is the same under every guarantee.
+/// The options that all guarantees have.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
     pub(crate) store: Option<StoreChoice>,
@@ -112,11 +114,11 @@ impl Default for RunOptions {
     }
 }
 
-/// The shortest time that a limit on something that takes time may be: below, nothing is ever done in time.
+/// The shortest timeout: with a shorter one, nothing would ever be done in time.
 pub(crate) const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
 
-/// The longest that events may have to wait for something that is certain to come: a longer wait is taken for a
-/// mistake, since a job would seem to hang.
+/// The longest time that events may have to wait by an option. A longer one counts as a mistake, since the
+/// job would seem to hang.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Refuses an option by its name.

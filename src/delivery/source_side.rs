@@ -19,7 +19,7 @@ pub(crate) enum Admission {
 /// What a source contributes to a checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) enum Position {
-    /// Its state as it is now.
+    /// Its current state.
     Current,
     /// An earlier state, up to which everything is acknowledged; none if that is the beginning.
     Settled(Option<Arc<[u8]>>),
@@ -33,14 +33,14 @@ pub(crate) trait SourceSide<T> {
     /// New events are about to be emitted, with this many deliveries each.
     fn admit(&mut self, batch: &mut Batch<T>, copies: u32, now: Timestamp) -> Admission;
 
-    /// Takes in the answers that have come; `true` if there were any. Events that failed too often
-    /// come out as letters.
+    /// Takes the answers that have come; `true` if there were any. Events that failed too often are added
+    /// to `letters`.
     fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool;
 
-    /// Puts events that are due again into `batch`, until it has `most`.
+    /// Puts events that are due for replay into `batch`, until it has `most`.
     fn replays(&mut self, copies: u32, now: Timestamp, most: usize, batch: &mut Batch<T>);
 
-    /// Whether a state that is to be noted by [`mark`](SourceSide::mark) is wanted now.
+    /// Whether to call [`mark`](SourceSide::mark) now.
     fn wants_mark(&self, now: Timestamp) -> bool;
 
     /// This state is the position after everything admitted so far.
@@ -49,7 +49,7 @@ pub(crate) trait SourceSide<T> {
     /// The position that may be saved.
     fn position(&mut self) -> Position;
 
-    /// When something becomes due.
+    /// When the next replay or timeout is due.
     fn deadline(&self) -> Option<Timestamp>;
 
     /// Whether all events are done that must be. With [`HeldEvents::Leave`], events that operators hold and
@@ -75,5 +75,5 @@ pub(crate) enum HeldEvents {
     Leave,
 }
 
-/// Time between two marks at least; bounds how many are kept.
+/// The least time between two marks; it bounds how many are kept.
 pub(crate) const MARK_EVERY: Duration = Duration::from_millis(5);

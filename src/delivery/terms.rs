@@ -82,7 +82,7 @@ pub(crate) struct Terms {
     pub(crate) on_drop: Option<DropHook>,
 }
 
-/// What a job must have, or be refused.
+/// What a job must have; otherwise it is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demands {
     pub(crate) store: bool,
@@ -108,14 +108,14 @@ pub(crate) enum Commits {
     WithCheckpoint,
 }
 
-/// What a source does with what it emits.
+/// What a source does with the events that it emits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SourceTerms {
     /// Nothing.
     Plain,
     /// Its position is made durable first, if there is a store.
     WriteAhead,
-    /// It is kept until acknowledged.
+    /// They are kept until they are acknowledged.
     Tracked(ReplayOptions),
 }
 
@@ -123,7 +123,7 @@ pub(crate) enum SourceTerms {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// Who failed on it, and how.
+    /// The failure: component, instance, callback and cause.
     pub failure: Failure,
 }
 
