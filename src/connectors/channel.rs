@@ -70,11 +70,11 @@ struct State<T> {
 impl<T> Channel<T> {
     fn close(&self) {
         self.state.lock().closed = true;
-        self.let_go_on();
+        self.wake_waiting();
     }
 
     /// Wakes all threads and tasks that wait for room.
-    fn let_go_on(&self) {
+    fn wake_waiting(&self) {
         self.room.notify_all();
         let tasks = std::mem::take(&mut self.state.lock().tasks);
         tasks.into_iter().for_each(task::Waker::wake);
@@ -247,7 +247,7 @@ impl<T: Event> Source for ChannelSource<T> {
         };
         drop(state);
         if was_full {
-            channel.let_go_on();
+            channel.wake_waiting();
         }
         Ok(next)
     }

@@ -222,14 +222,14 @@ impl Registry {
         events
     }
 
-    /// Enters what instances of a job that has ended well still hold as lost; whose it is.
-    pub(crate) fn give_up_held(&self) -> Vec<(InstanceName, u64)> {
+    /// Enters the events that instances still hold at the end of a job as lost, and returns them by instance.
+    pub(crate) fn drop_held(&self) -> Vec<(InstanceName, u64)> {
         let held = self.instances.iter().map(|(name, counters)| (name, counters, counters.held()));
         let holding = held.filter(|(.., events)| *events > 0);
-        let given_up = holding.map(|(name, counters, events)| {
+        let dropped = holding.map(|(name, counters, events)| {
             counters.lost.add(events);
             (name.clone(), events)
         });
-        given_up.collect()
+        dropped.collect()
     }
 }

@@ -46,7 +46,7 @@ impl<H: Host> Supervisor<H> {
         let Some(execution) = &mut self.execution else { return };
         // Each execution has a new coordinator: it learns of the requests that its predecessor did not
         // answer.
-        let (tickets, next) = self.questions.since(execution.told_tickets);
+        let (tickets, next) = self.checkpoint_requests.since(execution.told_tickets);
         execution.told_tickets = next;
         for ticket in tickets {
             self.coordinate(Event::Asked { ticket });
@@ -103,7 +103,7 @@ impl<H: Host> Supervisor<H> {
                 // Counted before it is answered: a caller that gets its number also finds it in the metrics.
                 self.registry.checkpoints.add(1);
                 self.ended(CheckpointOutcome::Completed);
-                self.questions.answer(&tickets, &Ok(checkpoint));
+                self.checkpoint_requests.answer(&tickets, &Ok(checkpoint));
                 // Last: it may end the execution.
                 self.on(lifecycle::Event::CheckpointComplete { last });
             }
@@ -114,7 +114,7 @@ impl<H: Host> Supervisor<H> {
                 execution.write(Task::Abandon { checkpoint });
                 self.registry.checkpoints_failed.add(1);
                 self.ended(CheckpointOutcome::Abandoned { reason: reason.clone() });
-                self.questions.answer(&tickets, &Err(reason));
+                self.checkpoint_requests.answer(&tickets, &Err(reason));
             }
             Action::GiveUp { failures, reason } => {
                 self.on(lifecycle::Event::CheckpointsFailed { failures, reason });

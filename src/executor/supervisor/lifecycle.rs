@@ -66,13 +66,13 @@ pub(crate) enum Action {
     /// End all instances at their next step, and the writer when it has done its tasks.
     CancelAll,
     /// Drop the execution: wait for the threads of those that are gone, leave the others behind.
-    LetGo { gone: BTreeSet<usize>, writer_gone: bool },
+    DropExecution { gone: BTreeSet<usize>, writer_gone: bool },
     /// Account for the events that a failed execution had in flight.
     Settle(Failure),
     /// Log that the job pauses and restarts.
     Rest { failure: Failure, pause: Duration },
     /// Account for events that are still held in tokens.
-    GiveUpHeld,
+    DropHeld,
     /// The job is over.
     ReportEnd(RunEnd),
 }
@@ -308,8 +308,8 @@ impl Lifecycle {
                 self.shut_down(Why::Ended, now)
             }
             _ if self.is_at_work() && over => self.stop_timed_out(now),
-            State::ShuttingDown { .. } if self.execution.is_gone() => self.let_go(now),
-            State::ShuttingDown { .. } if over && out_of_patience => self.let_go(now),
+            State::ShuttingDown { .. } if self.execution.is_gone() => self.drop_execution(now),
+            State::ShuttingDown { .. } if over && out_of_patience => self.drop_execution(now),
             State::Resting { .. } if over || self.stop.is_some() => vec![self.start_over()],
             _ => Vec::new(),
         }
@@ -334,24 +334,25 @@ impl Lifecycle {
         // would count as a failed event.
         let mut actions = vec![Action::CloseAccount, Action::CancelAll];
         if self.execution.is_gone() {
-            actions.extend(self.let_go(now));
+            actions.extend(self.drop_execution(now));
         }
         actions
     }
 
     /// All have ended, or their time is over: the execution ends here.
-    fn let_go(&mut self, now: Timestamp) -> Vec<Action> {
+    fn drop_execution(&mut self, now: Timestamp) -> Vec<Action> {
         let mut stuck = self.still_here();
         if !self.execution.writer_gone {
             stuck.push(InstanceName::new("checkpoint writer", 0));
         }
         let gone = std::mem::take(&mut self.execution.gone);
-        let mut actions = vec![Action::LetGo { gone, writer_gone: self.execution.writer_gone }];
+        let mut actions =
+            vec![Action::DropExecution { gone, writer_gone: self.execution.writer_gone }];
         let state = std::mem::replace(&mut self.state, State::Over);
         let State::ShuttingDown { why, .. } = state else { return actions };
         let end = match why {
             Why::Ended => {
-                actions.push(Action::GiveUpHeld);
+                actions.push(Action::DropHeld);
                 RunEnd::Ended { asked: self.stop.map(|stop| stop.end) }
             }
             Why::GivenUp(error) => RunEnd::Failed(error),

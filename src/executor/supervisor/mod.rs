@@ -29,16 +29,16 @@ use crate::executor::instance::{Command, Report};
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
 use crate::metrics::{CheckpointOutcome, Loss, Registry};
 
+use checkpoint_requests::CheckpointRequests;
 use execution::RunningExecution;
 use lifecycle::{Action, Event, Lifecycle, LifecycleOptions, RunEnd};
-use questions::Questions;
 use statistics::Statistics;
 
 mod lifecycle;
 
+mod checkpoint_requests;
 mod checkpoints;
 mod execution;
-mod questions;
 mod start;
 mod statistics;
 
@@ -73,7 +73,7 @@ pub(crate) struct Supervisor<H> {
     mailboxes: Mailboxes,
     lifecycle: Lifecycle,
     /// The callers that wait for a checkpoint. They keep waiting over a restart.
-    questions: Questions,
+    checkpoint_requests: CheckpointRequests,
     statistics: Statistics,
     /// From the start of its instances to the end of the last one.
     execution: Option<RunningExecution>,
@@ -104,7 +104,7 @@ impl<H: Host> Supervisor<H> {
             registry,
             mailboxes: Mailboxes::to_owner(requests),
             lifecycle,
-            questions: Questions::default(),
+            checkpoint_requests: CheckpointRequests::default(),
             statistics,
             execution: None,
             first_execution: None,
@@ -204,7 +204,7 @@ impl<H: Host> Supervisor<H> {
                 self.on(Event::StopAsked { end, within });
             }
             Message::Request(Request::Checkpoint { reply }) if self.store.is_some() => {
-                self.questions.ask(reply);
+                self.checkpoint_requests.add(reply);
             }
             Message::Request(Request::Checkpoint { reply }) => {
                 let _ = reply.send(Err("nothing is stored under this guarantee".to_owned()));
@@ -272,7 +272,7 @@ impl<H: Host> Supervisor<H> {
                 let reason = "its execution ended before it was known to be complete";
                 self.ended(CheckpointOutcome::Abandoned { reason: reason.to_owned() });
             }
-            Action::LetGo { gone, writer_gone } => {
+            Action::DropExecution { gone, writer_gone } => {
                 self.host.clear(&|instance| gone.contains(&instance), writer_gone);
                 self.execution = None;
                 // New channels with the next execution: a late report of an instance that was left behind
@@ -283,7 +283,7 @@ impl<H: Host> Supervisor<H> {
             Action::Rest { failure, pause } => {
                 tracing::warn!(%failure, ?pause, "the job starts over");
             }
-            Action::GiveUpHeld => self.give_up_held(),
+            Action::DropHeld => self.drop_held(),
             Action::ReportEnd(end) => self.end = Some(end),
         }
         Ok(())
@@ -312,12 +312,12 @@ impl<H: Host> Supervisor<H> {
 
     /// The job has ended without a failure: events that are still held in tokens are dropped if the guarantee
     /// does not replay them.
-    fn give_up_held(&self) {
+    fn drop_held(&self) {
         let terms = &self.guarantee.terms;
         if terms.on_failure != Verdict::Drop {
             return;
         }
-        for (instance, events) in self.registry.give_up_held() {
+        for (instance, events) in self.registry.drop_held() {
             let cause = Cause::error("token without an answer at the end of the job");
             let failure = Failure { instance, callback: "token", cause };
             tell(terms.on_drop.as_ref(), &failure, events);

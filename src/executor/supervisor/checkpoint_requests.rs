@@ -1,5 +1,5 @@
-//! [`Questions`]: the callers that wait for a checkpoint. It knows only the numbers of checkpoints; the
-//! coordinator knows the tickets.
+//! [`CheckpointRequests`]: the callers that wait for a checkpoint. It knows only the numbers of checkpoints;
+//! the coordinator knows the tickets.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ pub(crate) type Answer = Result<CheckpointId, String>;
 
 /// The requests without an answer, by ticket.
 #[derive(Debug, Default)]
-pub(crate) struct Questions {
+pub(crate) struct CheckpointRequests {
     asked: BTreeMap<u64, Sender<Answer>>,
     next: u64,
 }
 
-impl Questions {
-    /// Takes a question.
-    pub(crate) fn ask(&mut self, reply: Sender<Answer>) {
+impl CheckpointRequests {
+    /// Adds a request.
+    pub(crate) fn add(&mut self, reply: Sender<Answer>) {
         self.asked.insert(self.next, reply);
         self.next += 1;
     }
