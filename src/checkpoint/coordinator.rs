@@ -42,7 +42,7 @@ impl Cut {
     }
 }
 
-/// When checkpoints are taken, and what is done about those that fail.
+/// When checkpoints are taken, and how failed ones are handled.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     pub(crate) every: Duration,
@@ -275,15 +275,15 @@ impl Coordinator {
             g.missing = std::mem::take(&mut g.then);
             return vec![Action::Snapshot { checkpoint, instances: g.missing.clone() }];
         }
-        // Even if all have ended meanwhile: who answered before its end has done more since, and
-        // that is for the last checkpoint, which follows.
+        // Not the last one, even if all have ended meanwhile: an instance that answered before its end has
+        // processed more since. The last checkpoint, which follows, covers that.
         self.phase = Phase::Sealing { checkpoint, last: false };
         vec![Action::Commit { checkpoint, last: false }]
     }
 
     fn seal_last(&mut self) -> Vec<Action> {
         let checkpoint = self.take_number();
-        // Nothing has happened since the last instance ended: it answers whoever asked.
+        // No event was processed since the last instance ended, so it answers all requests.
         self.answers.append(&mut self.asked);
         self.phase = Phase::Sealing { checkpoint, last: true };
         vec![Action::Commit { checkpoint, last: true }]
@@ -312,7 +312,7 @@ impl Coordinator {
         self.phase = Phase::Idle;
         self.failures_in_a_row += 1;
         if self.all_ended() {
-            // Nothing else is left to do: the interval is not waited for.
+            // Nothing else is left to do, so it does not wait for the interval.
             self.due = now.after(self.schedule.minimum_pause.max(AGAIN_AT_THE_END));
         } else {
             self.rest(now);

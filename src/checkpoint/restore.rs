@@ -2,8 +2,8 @@
 //! there are now.
 //!
 //! Keys are distributed by ranges of their hash, so a range that several instances share is read by each of
-//! them, and an instance may read several. Splits are distributed in turn, in the order of their names. What
-//! an instance keeps for itself goes to the instance of that number, and exists at no other parallelism.
+//! them, and an instance may read several. Splits are distributed in turn, in the order of their names. State
+//! of a single instance goes to the instance of that number, and cannot be restored at another parallelism.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ pub(crate) struct Reader {
 /// What an instance of a component reads, in the order of the manifest.
 pub(crate) fn reads<'a>(manifest: &'a Manifest, component: &str, reader: Reader) -> Vec<Reads<'a>> {
     let parts = || manifest.parts.iter().filter(|part| part.name.component == component);
-    // Only who has splits needs to know of all of them.
+    // Only an instance with splits needs to know all of them.
     let dealt = LazyCell::new(|| dealt_in_turn(splits_of(manifest, component), reader.instances));
     let takes = |part: &'a PartRecord| {
         let of = match &part.name.unit {

@@ -110,7 +110,7 @@ impl<T: Event> TransactionalFiles<T> {
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> impl Fn() -> Self + Send + Sync + 'static {
         let directory = directory.into();
-        // Without a working directory a relative path leads nowhere, and `setup` says so.
+        // Without a working directory a relative path cannot be resolved; `setup` then fails with that error.
         let directory = std::path::absolute(&directory).unwrap_or(directory);
         let encode: Encode<T> = Arc::new(encode);
         move || Self {
@@ -239,7 +239,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         instance.component().clone_into(&mut self.component);
         self.instance = instance.index();
         self.execution = instance.execution();
-        // It is told by `rewind` if this goes on from a state.
+        // `rewind` sets it if there is a state to continue from.
         (self.series, self.next) = (Series::begin(&*self.disk), 1);
         named(&self.directory, create_dir_durably(&*self.disk, &self.directory))
     }
@@ -267,7 +267,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         self.next += 1;
         let path = self.pending(&transaction);
         named(&path, self.write_file(&path, &bytes, begun)).inspect_err(|_| {
-            // Nobody gets its handle. If it stays, readers ignore it all the same.
+            // Its handle is not returned. If the file stays, readers ignore it.
             let _ = self.disk.remove_file(&path);
         })?;
         Ok(Some(transaction))
@@ -289,7 +289,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
                 return Err(format!("{}: {reason}", to.display()).into());
             }
             (false, true) => {}
-            // Nobody but this sink removes pending files, and no checkpoint holds those that it removes.
+            // Only this sink removes pending files, and never one that a checkpoint holds.
             (false, false) => {
                 tracing::info!(file = %to.display(), "committed before, and taken away by a consumer");
             }
@@ -320,7 +320,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         self.begun = None;
         for transaction in self.files(PENDING)? {
             let path = self.pending(&transaction);
-            // It shows nothing and its name never comes again, so it is no reason not to start.
+            // It is not visible and its name is never used again, so it is no reason not to start.
             if let Err(error) = self.disk.remove_file(&path) {
                 tracing::warn!(file = %path.display(), %error, "an unfinished file was not removed");
             }

@@ -1,4 +1,4 @@
-//! [`SidePort`]: the way from a side output of an operator to what reads it.
+//! [`SidePort`]: connects a side output of an operator to its readers.
 
 use std::sync::Arc;
 
