@@ -130,7 +130,7 @@ pub(super) fn verify_in(
     for record in &manifest.parts {
         let path = beside.path(record);
         if let Err(reason) = known(&path, part::read(files, beside, record)?)? {
-            // The owner removes the manifest before the parts, so this part was removed with its checkpoint.
+            // The owner removes a manifest before its parts. If it has done so meanwhile, no part is missing.
             let manifest = files.list_if_any(directory)?;
             let removed = !manifest.iter().any(|entry| entry.name == layout::MANIFEST);
             return Ok(Some(Err(reason)).filter(|_| !removed));
