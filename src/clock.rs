@@ -1,5 +1,5 @@
-//! Time as the engine sees it: a [`Timestamp`] read from a [`Clock`] that the driver hands in, so
-//! that a simulation can own it. Wall-clock time appears only in what is stored for people.
+//! Time in the engine: a [`Timestamp`] read from a [`Clock`] that is passed in, so that a simulation can
+//! control it. Wall-clock time appears only in values that are stored for people.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ impl Timestamp {
 pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 
-    /// Milliseconds since 1970 on the wall; only stored for people to read.
+    /// Milliseconds since 1970 on the wall clock; only stored for people to read.
     fn unix_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

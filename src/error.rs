@@ -1,8 +1,8 @@
 //! The two errors a user meets: [`Refused`], before anything has started, and [`JobError`], what
 //! ended a run. Both name the component; a run's error names the instance and the cause too.
 //!
-//! A message is one line that says what and why: it ends with the messages of its causes. They are also reachable through
-//! `source()`, for programs.
+//! A message is one line that says what failed and why: it ends with the messages of its causes. Programs
+//! reach the causes through `source()`.
 
 use std::error::Error;
 use std::fmt;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use crate::checkpoint::StoreError;
 use crate::id::InstanceName;
 
-/// Any error of the user's own: what every callback may return.
+/// Any error: every callback of a user may return one.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// Why a job was not started. No event has flowed, and nothing was written but the store's own
-/// directory. All but [`Spawn`](Refused::Spawn) come before the first thread.
+/// Why a job was not started. No event was emitted, and nothing was written except the store's
+/// directory. All variants except [`Spawn`](Refused::Spawn) come before the first thread.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
@@ -32,7 +32,7 @@ pub enum Refused {
         /// Source, operator or sink.
         kind: &'static str,
     },
-    /// A component was asked for with no instance.
+    /// A component was given a parallelism of 0.
     #[error("component \"{component}\" has parallelism 0: at least one instance is needed")]
     ZeroParallelism {
         /// The component.
@@ -50,7 +50,7 @@ pub enum Refused {
         /// The key groups there are.
         groups: usize,
     },
-    /// `forward` joins instance i with instance i; both sides must have as many.
+    /// `forward` connects instance i with instance i; both sides must have the same number of instances.
     #[error(
         "\"{from}\" forwards to \"{to}\" but has {from_instances} instances where the other has {to_instances}"
     )]
@@ -75,7 +75,7 @@ pub enum Refused {
         "nothing reads the stream of \"{component}\": add an operator or a sink, or end it with `.ignore()`"
     )]
     Unconnected {
-        /// The component whose output leads nowhere.
+        /// The component whose output has no reader.
         component: String,
     },
     /// Two streams of different jobs were joined.
@@ -90,7 +90,7 @@ pub enum Refused {
         /// The guarantee.
         guarantee: &'static str,
     },
-    /// A source that cannot go back, under a guarantee that has to.
+    /// A source that cannot be rewound, under a guarantee that rolls back.
     #[error(
         "source \"{component}\" cannot be rewound, which {guarantee} needs: implement `StatefulSource`, or choose another guarantee"
     )]
@@ -108,7 +108,7 @@ pub enum Refused {
         /// The guarantee.
         guarantee: &'static str,
     },
-    /// A side output is read that the component has not declared.
+    /// A stream reads a side output that the component has not declared.
     #[error(
         "\"{component}\" has no side output \"{side_output}\": an operator lists those it has in `SIDE_OUTPUTS`, sources have one for bad records, and sinks have none"
     )]
@@ -118,7 +118,7 @@ pub enum Refused {
         /// The side output that was to be read.
         side_output: String,
     },
-    /// A side output is read as one of another event type.
+    /// A side output is read as another event type.
     #[error(
         "side output \"{side_output}\" of \"{component}\" is one of {declared}, and is read as one of {read_as}"
     )]
@@ -142,7 +142,7 @@ pub enum Refused {
         /// How many instances it was to have.
         instances: usize,
     },
-    /// The dead letters of a component are read that makes none.
+    /// A stream reads the dead letters of a component that makes none.
     #[error(
         "\"{component}\" makes no dead letters to be read: an operator or sink does that with `on_error(OnError::DeadLetter)`"
     )]
@@ -150,7 +150,7 @@ pub enum Refused {
         /// The component.
         component: String,
     },
-    /// A component makes dead letters and nothing reads them: they would vanish.
+    /// A component makes dead letters and nothing reads them: they would be lost.
     #[error(
         "nothing reads the dead letters of \"{component}\": connect its `dead_letters()` to an operator or a sink"
     )]
@@ -169,10 +169,10 @@ pub enum Refused {
     TooManyInstances {
         /// Threads the job would start.
         instances: usize,
-        /// What the machine allows.
+        /// The maximum on this machine.
         limit: usize,
     },
-    /// Every instance of one component would be joined with every instance of another, and that is
+    /// Every instance of one component would be connected with every instance of another, and that takes
     /// more queues than a machine should hold.
     #[error(
         "the job needs {queues} queues between instances and {limit} are allowed: use fewer instances, or `forward`"
@@ -180,7 +180,7 @@ pub enum Refused {
     TooManyQueues {
         /// Queues the job would have.
         queues: usize,
-        /// What is allowed.
+        /// The maximum.
         limit: usize,
     },
     /// An option has a value that means nothing.
@@ -191,7 +191,7 @@ pub enum Refused {
         /// What is wrong with its value.
         reason: String,
     },
-    /// The store holds checkpoints this job cannot start from.
+    /// The store holds checkpoints that this job cannot be restored from.
     #[error("cannot start from checkpoint {checkpoint}: {reason}")]
     Incompatible {
         /// The checkpoint.
@@ -207,7 +207,7 @@ pub enum Refused {
     Spawn {
         /// The thread's name.
         name: String,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
@@ -219,10 +219,10 @@ pub enum JobError {
     /// A component failed, and by its guarantee and restart policy the job could not go on.
     #[error("{failure} (after {restarts} restarts)")]
     Failed {
-        /// Who failed, and how.
+        /// The failure: component, instance, callback and cause.
         #[source]
         failure: Failure,
-        /// How often the job had started over before it gave up.
+        /// How often the job had been restarted.
         restarts: u64,
     },
     /// Stop or drain did not finish by its deadline.
@@ -235,7 +235,7 @@ pub enum JobError {
         /// Instances with events in tokens that are not answered, and how many.
         held: Vec<(InstanceName, u64)>,
     },
-    /// After a failure the other instances did not let go in time.
+    /// After a failure the other instances did not end in time.
     #[error("after a failure ({failure}) these did not end within {deadline:?}: {}", list(stuck))]
     Stuck {
         /// What had failed.
@@ -254,23 +254,23 @@ pub enum JobError {
         /// Why the last one failed.
         reason: String,
     },
-    /// The store failed while the job was starting over.
+    /// The store failed while the job was restarting.
     #[error("the checkpoint store failed: {0}")]
     Store(#[source] Arc<StoreError>),
-    /// A restart was refused, for instance because no thread could be had.
+    /// A restart was refused, for instance because no thread could be started.
     #[error("the job could not start over: {0}")]
     Restart(#[source] Arc<Refused>),
     /// The supervisor itself died; a defect of this crate.
     #[error("the supervisor of the job died: {reason}")]
     Supervisor {
-        /// What it said last.
+        /// The message of its panic.
         reason: String,
     },
 }
 
-/// A failure of one component instance: who, in which callback, and what it said.
+/// A failure of one component instance: the instance, the callback, and the cause.
 ///
-/// Its message ends with that of the cause; `source()` goes on behind that.
+/// Its message ends with that of the cause; `source()` returns the next cause.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {
@@ -278,7 +278,7 @@ pub struct Failure {
     pub instance: InstanceName,
     /// The callback: `setup`, `apply`, `get_events`, `state`, …
     pub callback: &'static str,
-    /// What it returned, or how it panicked.
+    /// The error that it returned, or the message of its panic.
     pub cause: Cause,
 }
 
@@ -295,9 +295,9 @@ impl Error for Failure {
     }
 }
 
-/// An error that no later attempt can mend: a file that is not there, a state of another type, a record that
-/// is no record. A callback that returns it is not called again in vain: an instance is not built anew and a
-/// job does not start over for it, and an event that fails with it is a dead letter at once.
+/// An error that another attempt cannot cure: a missing file, a state of another type, a record that cannot
+/// be decoded. There is no retry: the instance is not rebuilt, the job is not restarted, and an event that
+/// fails with it becomes a dead letter at once.
 ///
 /// ```
 /// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, JobError, Operator, Permanent, RunError};
@@ -327,7 +327,7 @@ impl Error for Failure {
 pub struct Permanent(BoxError);
 
 impl Permanent {
-    /// Says that this error is permanent.
+    /// Marks this error as permanent.
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self(error.into())
     }
@@ -380,7 +380,7 @@ impl Cause {
         Self::Error(Arc::new(error.into()))
     }
 
-    /// Whether no later attempt can mend it.
+    /// Whether another attempt cannot cure it.
     pub(crate) fn is_permanent(&self) -> bool {
         let Self::Error(error) = self else { return false };
         let mut cause: Option<&(dyn Error + 'static)> = Some(&***error);
@@ -393,7 +393,7 @@ impl Cause {
         false
     }
 
-    /// Reads the message out of what `catch_unwind` caught.
+    /// Reads the message out of the payload that `catch_unwind` caught.
     pub(crate) fn panic(payload: Box<dyn std::any::Any + Send>) -> Self {
         let message = payload
             .downcast_ref::<&str>()
@@ -406,7 +406,7 @@ impl Cause {
     }
 }
 
-/// An error and its causes in one line. Many errors name their cause themselves; it is not said twice.
+/// An error and its causes in one line. Many errors contain the message of their cause; it is not repeated.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

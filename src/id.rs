@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct CheckpointId(pub u64);
 
-/// Number of an execution: one life of the whole job between two (re)starts. Grows durably, so
-/// that a late answer of a dead execution is recognised wherever it turns up.
+/// Number of an execution: the run of the whole job between two (re)starts. It grows durably, so
+/// that a late answer of an old execution is recognised everywhere.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -57,9 +57,10 @@ impl fmt::Display for InstanceName {
 pub(crate) struct Root(u64);
 
 impl Root {
-    /// An event that answers to nobody, such as one emitted from a timer without an anchor.
+    /// The root of an event that is not tracked, such as one emitted from a timer without an anchor.
     pub(crate) const NONE: Self = Self(u64::MAX);
-    /// Trackers there can be: source instances, their replays, and instances that make group roots.
+    /// The maximum number of trackers: for source instances, their replays, and instances that make group
+    /// roots.
     pub(crate) const TRACKERS: usize = (1 << 16) - 1;
     const SEQUENCE_BITS: u32 = 48;
 
@@ -69,7 +70,7 @@ impl Root {
         Self((tracker as u64) << Self::SEQUENCE_BITS | sequence)
     }
 
-    /// The roots of so many sequence numbers from this one on.
+    /// The roots of this many sequence numbers from this one on.
     pub(crate) fn range(tracker: usize, first: u64, roots: usize) -> impl Iterator<Item = Self> {
         let end = first + roots as u64;
         // Both ends are within bounds, so all between them are.
@@ -85,8 +86,8 @@ impl Root {
         self.0 & ((1 << Self::SEQUENCE_BITS) - 1)
     }
 
-    /// How far behind that root it is in the sequence of one tracker; farther than any sequence that is
-    /// under way if it is before it, or another's.
+    /// How far it is after that root in the sequence of one tracker. If it is before that root, or of another
+    /// tracker, the result is larger than any number of events in flight.
     #[inline]
     pub(crate) fn places_behind(self, first: Self) -> usize {
         usize::try_from(self.0.wrapping_sub(first.0)).unwrap_or(usize::MAX)

@@ -2,7 +2,7 @@
 //!
 //! A **job** is a graph. **Sources** emit events, **operators** turn events into other events,
 //! **sinks** take them out of the job. Each of these components runs as one or more parallel
-//! **instances**; events travel between instances along typed **streams**, dealt out by a grouping.
+//! **instances**; events travel between instances along typed **streams**, distributed by a grouping.
 //! A **guarantee**, given to [`Job::run`], says what happens to an event when something fails.
 //!
 //! ```text

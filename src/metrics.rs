@@ -1,6 +1,5 @@
-//! What a job counts: per component and instance, cheap to write (relaxed, once per batch), read
-//! as a snapshot. "Times processed" and "times delivered" are the field's two words: how often
-//! `apply` was called, and how often it succeeded.
+//! The counters of a job: per component and instance, cheap to write (relaxed, once per batch), read
+//! as a snapshot. *Processed* is how often `apply` was called, *delivered* how often it succeeded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -52,15 +51,15 @@ pub(crate) struct Counters {
     pub(crate) failed: Count,
     /// Calls of other callbacks that failed.
     pub(crate) failed_calls: Count,
-    /// Events that failed and are given up.
+    /// Events that failed and were dropped.
     pub(crate) dropped: Count,
-    /// Events that never arrived: shed by a full edge, or lost on it by a restart.
+    /// Events that never arrived: dropped by a full edge, or lost on it by a restart.
     pub(crate) dropped_on_the_way: Count,
     /// Events that had arrived when a restart lost them.
     pub(crate) lost: Count,
-    /// Events that had arrived when a restart threw them away, to be emitted again.
+    /// Events that had arrived when a restart discarded them, to be replayed.
     pub(crate) taken_back: Count,
-    /// Events that a restart threw away before they arrived, to be emitted again.
+    /// Events that a restart discarded before they arrived, to be replayed.
     pub(crate) taken_back_on_the_way: Count,
     /// Records of a source that could not become events: counted as emitted, and not sent.
     pub(crate) rejected: Count,
@@ -86,31 +85,33 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Events that were sent on, each time that they were.
+    /// Events that were sent, including replays.
     pub(crate) fn sent(&self) -> u64 {
         (self.emitted.get() + self.replayed.get()).saturating_sub(self.rejected.get())
     }
 }
 
-/// The counts of a whole job at one moment, in the order in which the components were added.
+/// The counters of a whole job at one moment, in the order in which the components were added.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
     /// One entry per instance of each component.
     pub instances: Vec<InstanceMetrics>,
-    /// One entry per component: where the events are that were sent to it.
+    /// One entry per component: what became of the events that were sent to it.
     pub accounts: Vec<ComponentAccount>,
     /// Checkpoints completed since the job was started.
     pub checkpoints: u64,
-    /// Checkpoints that were begun and given up, those aside that were cut off by the end of their execution.
+    /// Checkpoints that were begun and abandoned, except those that were cut off by the end of their
+    /// execution.
     pub checkpoints_failed: u64,
-    /// What the last 100 checkpoints took that were completed or abandoned, in the order in which they ended.
+    /// The phases of the last 100 checkpoints that were completed or abandoned, in the order in which they
+    /// ended.
     pub recent_checkpoints: Vec<CheckpointStats>,
-    /// Times the whole job started over.
+    /// How often the whole job was restarted.
     pub restarts: u64,
 }
 
-/// The counts of one instance.
+/// The counters of one instance.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InstanceMetrics {
@@ -126,12 +127,12 @@ pub struct InstanceMetrics {
     pub emitted: u64,
     /// Times a callback returned an error or panicked.
     pub failed: u64,
-    /// Events given up: failed and not to be repeated, shed by a full edge into this instance, or lost
-    /// by a restart that does not bring them again. What was on its way into a component when a
-    /// restart lost it counts at the component's first instance.
+    /// Events that failed and are not replayed, that a full edge into this instance dropped, or that a
+    /// restart lost. An event that was in flight to a component when a restart lost it counts at the
+    /// component's first instance.
     pub dropped: u64,
-    /// Events that a restart threw away before they were done, or under at-least-once an attempt that
-    /// counts no more: they come again. Always 0 under at-most-once. What was on its way into a
+    /// Events that a restart discarded before they were done, and under at-least-once also attempts that no
+    /// longer count: they are replayed. Always 0 under at-most-once. An event that was in flight to a
     /// component counts at its first instance.
     pub taken_back: u64,
     /// Events that have arrived and are not done: before `apply`, or in a token. An estimate while
@@ -141,20 +142,20 @@ pub struct InstanceMetrics {
     pub deferred: u64,
     /// Events that it had held when its checkpoint was taken, and was given again after a restart.
     pub restored: u64,
-    /// Events that a source emitted again.
+    /// Events that a source replayed.
     pub replayed: u64,
-    /// Dead letters: events that failed at a component that makes some of them, bad records of a source that
-    /// are read, and events of a source that failed too often.
+    /// Dead letters: events that failed at a component with `on_error(OnError::DeadLetter)`, bad records of a
+    /// source that the job reads, and events of a source that failed too often.
     pub dead_lettered: u64,
-    /// Times the instance was built anew in place.
+    /// How often the instance was rebuilt in place.
     pub restarts: u64,
     /// Time in callbacks and engine, on the component that heads its thread.
     pub busy: Duration,
     /// Time without input.
     pub idle: Duration,
-    /// Time waiting for the instances after it.
+    /// Time waiting for downstream instances.
     pub blocked: Duration,
-    /// Batches waiting in its queues when it last looked.
+    /// Batches waiting in its queues, when they were last counted.
     pub queue_depth: u64,
     /// Events of a source that are kept for replay.
     pub unacknowledged: u64,

@@ -1,8 +1,8 @@
 //! Single pieces of the engine with a loop around each, for `benches/` only. Without the feature `pieces` none of it is compiled:
 //! users of the crate never see it, and nothing here is ever stable.
 //!
-//! Each function does so many rounds with one piece and says how long they took; what has to be there before is made before the
-//! clock starts.
+//! Each function does this many rounds with one piece and says how long they took; what has to be there
+//! before is made before the clock starts.
 
 use std::sync::Arc;
 use std::thread;

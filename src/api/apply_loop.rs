@@ -1,32 +1,32 @@
 //! The loop over a batch, event by event. Inside nothing is boxed, locked, cloned or matched per event.
 //!
-//! It is part of the traits that a user implements, as a method that they do not see: a compiler puts a
-//! trait's own methods into the unit of code in which the implementation is, and there the loop is the only
-//! caller of `apply`, which becomes part of it. From the engine's own units `apply` would be a call. Then the
-//! processor, which looks some hundreds of instructions ahead, sees several events at once, and the misses
-//! of one look-up pass while the next ones are under way.
+//! It is a hidden method of the user traits. The compiler generates a trait's provided methods in the codegen
+//! unit of the implementation. There the loop is the only caller of `apply`, and the compiler can inline
+//! `apply` into it; from the engine's units `apply` would be a call. With `apply` inlined, the processor,
+//! which looks some hundreds of instructions ahead, works on several events at once, so the cache misses of
+//! one look-up overlap with the next look-ups.
 //!
-//! It takes events out of a drain that outlives it. So when a component panics, what it had not come to
-//! is still there. It is one loop for all guarantees, with branches that always go the same way.
+//! It takes events out of a drain that outlives it. So when a component panics, the events that it had not
+//! reached are still there. It is one loop for all guarantees, with branches that always go the same way.
 
 use std::vec::Drain;
 
 use crate::api::collector::Collector;
 use crate::error::BoxError;
 
-/// Why the loop stopped. Has no name outside, and neither has what is made of it.
+/// Why the loop stopped. It has no public name, so no other crate can override the methods that return it.
 #[derive(Debug)]
 pub enum Pass {
     /// There are no more events.
     Exhausted,
-    /// So much has been emitted that it must be handed on first.
+    /// The output is full and must be passed on first.
     Full,
     /// The event that was taken last failed.
     Failed(BoxError),
 }
 
-/// Applies an operator to one event after the other, where events have roots if they are `tracked`. The
-/// accounts of tracked events are closed here and settled by the caller, for many in one go.
+/// Applies an operator to one event after the other. Events have roots if they are `tracked`; their accounts
+/// are closed here, and the caller settles them for the whole batch.
 #[inline(always)]
 pub(crate) fn apply_each<In, Out>(
     events: &mut Drain<'_, In>,
@@ -50,7 +50,8 @@ pub(crate) fn apply_each<In, Out>(
     Pass::Exhausted
 }
 
-/// Gives a sink one event after the other. It has no accounts: what it has taken is reported for the batch.
+/// Gives a sink one event after the other. A sink has no accounts: its events are reported for the whole
+/// batch.
 #[inline(always)]
 pub(crate) fn write_each<In>(
     events: &mut Drain<'_, In>,

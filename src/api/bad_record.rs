@@ -3,18 +3,19 @@
 use crate::api::side_output::{DeclaredOutput, SideOutput};
 use crate::error::Failure;
 
-/// A record as a source read it: its bytes, and where they lie.
+/// A record as a source read it: its bytes and their position.
 ///
 /// A source gives it to [`SourceOutput::reject_record`](crate::SourceOutput::reject_record).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
-    /// The part of the input that it lies in: the path of a text file, the number of a partition of an event log.
+    /// The part of the input that contains it: the path of a text file, the number of a partition of an event
+    /// log.
     pub split: String,
     /// Where the record begins in its split, in the unit of the source: bytes for text files, records for an
     /// event log.
     pub offset: u64,
-    /// The bytes of the record without what ends it. The first ones only, where the source bounds them: of a line that
-    /// is too long as many as a line may have.
+    /// The bytes of the record without its terminator. If the source bounds the length of a record, only that
+    /// many: of a line that is too long, as many as a line may have.
     pub bytes: Vec<u8>,
 }
 
@@ -25,7 +26,7 @@ pub struct RawRecord {
 pub struct BadRecord {
     /// The bytes and their position.
     pub record: RawRecord,
-    /// The source that read it, and what is wrong with it.
+    /// The source that read it, and why it is no event.
     pub failure: Failure,
 }
 

@@ -10,17 +10,17 @@ use crate::error::Failure;
 /// returns an error. It is an event of the stream [`Stream::dead_letters`](crate::Stream::dead_letters) and travels
 /// as any other: under every guarantee, to any operator or sink, as part of the same checkpoint.
 ///
-/// At-least-once with the acknowledger makes one of every event of a source that failed as often as it allows, and
-/// gives it to the sink of [`Stream::dead_letter_sink`](crate::Stream::dead_letter_sink); without one it is traced
-/// as an error and counted.
+/// At-least-once with the acknowledger makes one of every event of a source that failed `attempts_max` times,
+/// and gives it to the sink of [`Stream::dead_letter_sink`](crate::Stream::dead_letter_sink); without such a
+/// sink it is logged as an error and counted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetter<T> {
-    /// The event: as the component was given it, or as its source emitted it.
+    /// The event, as the component received it or as its source emitted it.
     pub event: T,
-    /// Who failed on it last, and what that one said.
+    /// The last failure: component, instance, callback and cause.
     pub failure: Failure,
-    /// How often it was tried; 1 if its component makes dead letters, since that does not try again.
+    /// How often it was tried; 1 if its component makes dead letters, since there is no second attempt then.
     pub attempts: u32,
 }
 

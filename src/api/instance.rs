@@ -1,9 +1,9 @@
-//! [`Instance`]: what a component learns about itself in `setup`.
+//! [`Instance`]: which instance of which component a value is; the argument of `setup`.
 
 use crate::api::waker::Waker;
 use crate::id::{ExecutionId, InstanceName};
 
-/// Who am I: the component's name, which of its parallel instances, and of how many.
+/// The component's name, the index of this instance, and the number of instances.
 #[derive(Clone, Debug)]
 pub struct Instance {
     pub(crate) name: InstanceName,
@@ -28,7 +28,7 @@ impl Instance {
         self.parallelism
     }
 
-    /// The life of the job that this instance belongs to; 0 where nothing is stored.
+    /// The execution of the job that this instance belongs to; 0 without a store.
     pub fn execution(&self) -> ExecutionId {
         self.execution
     }

@@ -1,8 +1,8 @@
 //! Floor 1: what a user implements. Each trait's documentation is its contract: who calls what,
 //! when, how often, on which thread, and what an error means.
 //!
-//! Nothing here runs anything: the engine is on the floors above. Only its innermost loop is here, since it
-//! has to be where `apply` is.
+//! The only executable code here is the per-batch loop. It is a hidden method of the user traits, so that the
+//! compiler can inline `apply` into it. The rest of the engine is on the floors above.
 
 pub(crate) mod accounts;
 pub(crate) mod apply_loop;

@@ -10,8 +10,8 @@ use crate::id::Root;
 /// A named output beside the main one, with events of its own type.
 ///
 /// An operator declares its side outputs, so that a job that reads one that does not exist, or reads it as
-/// another type, is refused before it starts. A side output that nothing reads is fine: its events go
-/// nowhere.
+/// another type, is refused before it starts. A side output without a reader is allowed: its events are
+/// discarded.
 ///
 /// ```
 /// use streamwork::{BoxError, Collector, DeclaredOutput, Guarantee, Job, Operator, SideOutput};
@@ -92,11 +92,11 @@ impl fmt::Debug for DeclaredOutput {
     }
 }
 
-/// What has been emitted on one side output, its event type forgotten.
+/// The events emitted on one side output, with their type erased.
 pub(crate) trait SideEvents {
     fn name(&self) -> &'static str;
     fn as_any(&mut self) -> &mut dyn Any;
-    /// Takes back what the event of this ordinal emitted.
+    /// Discards what the event of this ordinal emitted.
     fn take_back(&mut self, ordinal: u64);
 }
 
@@ -107,10 +107,10 @@ impl dyn SideEvents {
     }
 }
 
-/// The ordinal of what stays although the event at hand fails: no event has it.
+/// The ordinal of outputs that stay even if the event at hand fails: no event has it.
 pub(crate) const STAYS: u64 = u64::MAX;
 
-/// What has been emitted on one side output.
+/// The events emitted on one side output.
 pub(crate) struct SideBatch<T> {
     name: &'static str,
     pub(crate) copies: u32,

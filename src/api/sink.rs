@@ -1,13 +1,13 @@
 //! [`Sink`], [`IdempotentSink`] and [`TransactionalSink`]: where events leave the job.
 //!
-//! Exactly-once *state* is not yet exactly-once *output*. What an outside reader sees after a
+//! Exactly-once *state* is not yet exactly-once *output*. What a reader of the output sees after a
 //! failure depends on the kind of sink:
 //!
-//! | kind | after the job has gone back |
+//! | kind | after a rollback |
 //! |---|---|
 //! | plain | events since the last checkpoint are written again |
-//! | idempotent | written again, to no effect: the same key gets the same value |
-//! | transactional | what was not committed is discarded, what was is not repeated |
+//! | idempotent | the same, to no effect: the same key gets the same value |
+//! | transactional | transactions that were not committed are discarded, the others are not repeated |
 
 use std::vec::Drain;
 
@@ -87,8 +87,8 @@ pub trait Sink: 'static {
     }
 }
 
-/// A [`Sink`] for which writing an event twice leaves what writing it once does: an upsert under a
-/// key that is in the event, a file named by its content.
+/// A [`Sink`] where writing an event twice has the effect of writing it once: an upsert under a key
+/// from the event, a file named by its content.
 ///
 /// A promise of yours that the engine relies on and cannot check;
 /// [`testkit::assert_idempotent`](crate::testkit::assert_idempotent) tests it.
@@ -102,9 +102,9 @@ pub trait IdempotentSink: Sink {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transaction {
-    /// The life of the job in which it was written; 0 where nothing is stored.
+    /// The execution of the job in which it was written; 0 without a store.
     pub execution: ExecutionId,
-    /// The checkpoint that is to hold its handle. Where transactions end with each batch, a number that grows.
+    /// The checkpoint that is to hold its handle. If transactions end with each batch, an increasing number.
     pub checkpoint: CheckpointId,
 }
 
@@ -115,8 +115,8 @@ impl Transaction {
     }
 }
 
-/// A sink that shows what it was given only when told to: two-phase commit with the engine's
-/// checkpoints (or, where there are none, with its batches) as the coordinator.
+/// A sink whose events become visible at a commit: two-phase commit with the engine's checkpoints
+/// (or, without checkpoints, its batches) as the coordinator.
 ///
 /// Per transaction: `write`…, then `prepare` once, then `commit` of the handle that `prepare`
 /// returned. The handle is stored inside the checkpoint; `commit` is called when the checkpoint is
@@ -132,7 +132,7 @@ impl Transaction {
 pub trait TransactionalSink: 'static {
     /// The events it takes.
     type In: Event;
-    /// What finds a prepared transaction again, also in another process.
+    /// The handle by which a prepared transaction is found, also in another process.
     type Handle: State + Clone;
 
     /// Opens what it writes to. Called once, before anything else.
@@ -156,37 +156,37 @@ pub trait TransactionalSink: 'static {
         write_each(events, |event| self.write(event))
     }
 
-    /// Makes everything since the last call durable but invisible, and says how to find it. `None`
-    /// if nothing was written.
+    /// Makes everything since the last call durable but not visible, and returns a handle to it.
+    /// `None` if nothing was written.
     ///
-    /// A name or number that finds the transaction must never have been given before, also in runs
-    /// that have ended. Do not take it from what is visible outside, where consumers take things
-    /// away: let [`newest`](TransactionalSink::newest) tell it to the checkpoint, and
-    /// [`rewind`](TransactionalSink::rewind) to the next start.
+    /// The name or number of a transaction must never have been used before, also in earlier runs. Do
+    /// not derive it from visible output, since consumers may remove that: let
+    /// [`newest`](TransactionalSink::newest) save it in the checkpoint, and
+    /// [`rewind`](TransactionalSink::rewind) restore it.
     ///
     /// # Errors
     /// An error fails what was written since the last call.
     fn prepare(&mut self, transaction: Transaction) -> Result<Option<Self::Handle>, BoxError>;
 
-    /// Makes a prepared transaction visible. Doing so again changes nothing, also when a consumer
-    /// has taken away by then what was visible. It must not replace anything that is visible already.
+    /// Makes a prepared transaction visible. A second call must change nothing, even if a consumer has
+    /// removed the visible output by then. It must not replace anything that is visible already.
     ///
     /// # Errors
-    /// An error makes the job go back to the checkpoint that holds the handle, and commit again.
+    /// After an error the job rolls back to the checkpoint that holds the handle, and commits again.
     fn commit(&mut self, handle: Self::Handle) -> Result<(), BoxError>;
 
-    /// The handle of the newest transaction so far, for [`rewind`](TransactionalSink::rewind); or any
-    /// other that tells where the sink stands. Stored with every checkpoint. By default none.
+    /// The handle of the newest transaction so far, for [`rewind`](TransactionalSink::rewind); or another
+    /// handle that identifies the position of the sink. Stored with every checkpoint. By default none.
     fn newest(&self) -> Option<Self::Handle> {
         None
     }
 
-    /// Takes back what was committed after that transaction, if it can. The newest checkpoint was
-    /// damaged, and the job goes on from an older one: what has been shown since will come again.
-    /// Called after each start from a checkpoint, when its handles have been committed, with what
-    /// [`newest`](TransactionalSink::newest) said then; most of the time there is nothing to take
-    /// back. By default nothing is, and readers see those events twice. A start without a checkpoint,
-    /// and one under a guarantee that keeps no state of sinks, does not call it.
+    /// Withdraws what was committed after that transaction, if it can. This is for a damaged newest
+    /// checkpoint: the job restores an older one, and produces again what it has shown since. Called
+    /// after each start from a checkpoint, when its handles have been committed, with the value that
+    /// [`newest`](TransactionalSink::newest) returned then; most of the time there is nothing to
+    /// withdraw. By default it does nothing, and readers see those events twice. A start without a
+    /// checkpoint, or under a guarantee that keeps no state of sinks, does not call it.
     ///
     /// # Errors
     /// As `setup`.
@@ -195,7 +195,7 @@ pub trait TransactionalSink: 'static {
         Ok(())
     }
 
-    /// Discards everything of this instance that was begun or prepared and not committed. Called
+    /// Discards every transaction of this instance that was begun or prepared but not committed. Called
     /// after every start, when all handles of the checkpoint have been committed.
     ///
     /// # Errors

@@ -9,13 +9,13 @@ use crate::api::state::State;
 use crate::api::weight::heap_bytes;
 use crate::error::BoxError;
 
-/// When the engine shall ask a source again.
+/// When the engine shall call `get_events` again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {
     /// There is (or may be) more right now.
     Now,
-    /// Not before this much time has passed, or the instance is woken.
+    /// After this much time, or earlier if the instance is woken.
     After(Duration),
     /// When [`Waker::wake`](crate::Waker::wake) is called, however long that takes.
     WhenWoken,
@@ -29,19 +29,19 @@ pub enum Next {
 pub enum OnStop {
     /// It emits nothing more.
     End,
-    /// It has taken in what the other side believes to be accepted:
-    /// [`get_events`](Source::get_events) is called until it says [`Next::End`].
+    /// It still has events that it has accepted from elsewhere: [`get_events`](Source::get_events) is
+    /// called until it returns [`Next::End`].
     EmitRest,
 }
 
-/// Where events come from, when nothing can be read twice: a socket, a clock, a queue that forgets.
+/// A source whose input cannot be read twice: a socket, a clock, a queue that removes what was read.
 ///
 /// All calls are made on the instance's own thread, one at a time: `setup` once after the factory
-/// has built the value, then [`get_events`](Source::get_events) until it says [`Next::End`] or the
-/// job stops, then the value is dropped. After a panic or an `Err` the instance is built anew by
-/// its factory, where the guarantee allows it; events emitted before it count as emitted.
+/// has built the value, then [`get_events`](Source::get_events) until it returns [`Next::End`] or the
+/// job stops, then the value is dropped. After a panic or an `Err` the factory builds the instance
+/// again, if the guarantee allows it; events emitted before the failure count as emitted.
 ///
-/// Such a source is refused under guarantees that must go back. To be rewindable, implement
+/// Such a source is refused under guarantees that roll back. To be rewindable, implement
 /// [`StatefulSource`].
 ///
 /// ```
@@ -82,34 +82,34 @@ pub trait Source: 'static {
         Ok(())
     }
 
-    /// Emits what is there, up to about [`SourceOutput::room`] events, without waiting, and says when
-    /// to be asked again.
+    /// Emits the available events, up to about [`SourceOutput::room`], without waiting, and returns when
+    /// it is to be called again.
     ///
     /// # Errors
-    /// An error means that the source is broken: the instance is built anew.
+    /// An error means that the source is broken: the instance is rebuilt.
     fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
 
-    /// The job is stopped or drained. A source that has accepted events from elsewhere (an answer
-    /// was sent, a call has returned) accepts no more from here on and returns
-    /// [`OnStop::EmitRest`], so that what it has accepted is not lost. The deadline of the stop holds
-    /// for that too. By default the source ends here.
+    /// The job is stopped or drained. By default the source ends here. A source that has accepted
+    /// events from elsewhere (an answer was sent, a call has returned) must accept no more and return
+    /// [`OnStop::EmitRest`], so that the accepted events are not lost. They must be emitted within the
+    /// deadline of the stop.
     fn on_stop(&mut self) -> OnStop {
         OnStop::End
     }
 
-    /// Bytes that one event occupies, for the bounds in bytes: of replay buffers, and of what the source is
-    /// asked for in one go. By default the size of the type, and what a `String`, `Vec<u8>`, `Box<str>` or
-    /// `Box<[u8]>` holds; say more if events own other memory on the heap.
+    /// Bytes that one event occupies, for the bounds in bytes of the replay buffer and of one call of
+    /// `get_events`. By default the size of the type, plus the content of a `String`, `Vec<u8>`, `Box<str>`
+    /// or `Box<[u8]>`; override it if events own other memory on the heap.
     fn event_bytes(event: &Self::Out) -> usize {
         size_of_val(event).saturating_add(heap_bytes(event))
     }
 }
 
-/// Where events come from, when it can go back: a file, an event log, anything with offsets.
+/// A source that can be rewound: a file, an event log, anything with offsets.
 ///
-/// As [`Source`], with two functions more: [`state`](StatefulSource::state) says where it is (a
-/// small value: offsets), and `setup` starts from such a value. From the same state the same
-/// events must follow; that is what makes a source *rewindable*.
+/// As [`Source`], with two more functions: [`state`](StatefulSource::state) returns the position (a
+/// small value: offsets), and `setup` starts from such a value. From the same state the same events
+/// must follow; that makes a source *rewindable*.
 ///
 /// After a panic or `Err` in `get_events` the events of that call are discarded and the new value
 /// starts from the state before the call.
@@ -158,31 +158,32 @@ pub trait StatefulSource: 'static {
     /// An error counts as a failure of the instance and is tried again by the restart policy.
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
 
-    /// Emits what is there, up to about [`SourceOutput::room`] events, without waiting, and says when
-    /// to be asked again.
+    /// Emits the available events, up to about [`SourceOutput::room`], without waiting, and returns when
+    /// it is to be called again.
     ///
     /// # Errors
-    /// An error means that the source is broken: the instance is built anew, or the job goes back.
+    /// An error means that the source is broken: the instance is rebuilt, or the job rolls back.
     fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
 
-    /// The place after the last event that was emitted. Called between `get_events`, often: keep
+    /// The position after the last event that was emitted. Called between `get_events`, often: keep
     /// it cheap.
     fn state(&self) -> Self::State;
 
-    /// This state has become durable: nothing before it will be asked for again, so an acknowledgement may be sent, a slot
-    /// moved on. Called on the instance's thread some time after the checkpoint is complete, perhaps for a later one only,
-    /// and not at all after a crash. Under at-most-once with a store it is called when a position has been written ahead.
+    /// This state has become durable: nothing before it will be requested again, so the source may send an
+    /// acknowledgement or advance a replication slot. Called on the instance's thread some time after the
+    /// checkpoint is complete. It may be skipped for a checkpoint if a later one follows, and is not called
+    /// after a crash. Under at-most-once with a store it is called when a position has been written ahead.
     ///
     /// # Errors
-    /// An error is told as a warning; the checkpoint stands.
+    /// An error is logged as a warning; the checkpoint stays valid.
     fn checkpointed(&mut self, state: &Self::State) -> Result<(), BoxError> {
         let _ = state;
         Ok(())
     }
 
-    /// Bytes that one event occupies, for the bounds in bytes: of replay buffers, and of what the source is
-    /// asked for in one go. By default the size of the type, and what a `String`, `Vec<u8>`, `Box<str>` or
-    /// `Box<[u8]>` holds; say more if events own other memory on the heap.
+    /// Bytes that one event occupies, for the bounds in bytes of the replay buffer and of one call of
+    /// `get_events`. By default the size of the type, plus the content of a `String`, `Vec<u8>`, `Box<str>`
+    /// or `Box<[u8]>`; override it if events own other memory on the heap.
     fn event_bytes(event: &Self::Out) -> usize {
         size_of_val(event).saturating_add(heap_bytes(event))
     }

@@ -1,4 +1,4 @@
-//! [`SourceOutput`]: what a source emits into, and how it says how far event time has come.
+//! [`SourceOutput`]: through it a source emits events, rejects records and advances event time.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::api::bad_record::RawRecord;
 use crate::error::{BoxError, Cause};
 use crate::time::EventTime;
 
-/// Bytes that a source may emit in one go, as far as their number is known.
+/// Bytes that a source may emit in one call, as far as their number is known.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 /// What a source emits into.
@@ -32,22 +32,22 @@ pub(crate) const BYTES_MAX: usize = 1 << 20;
 pub struct SourceOutput<T> {
     pub(crate) events: Vec<T>,
     pub(crate) room: usize,
-    /// Bytes that the source has said the events of this call hold.
+    /// Bytes on the heap of the events of this call, as the source has given them.
     pub(crate) bytes: usize,
     pub(crate) watermark: Option<EventTime>,
     pub(crate) idle: bool,
-    /// Records that are no events.
+    /// Records that could not be turned into events.
     pub(crate) rejected: Vec<Rejected<T>>,
 }
 
-/// A record of a source that is no event.
+/// A record that a source could not turn into an event.
 pub(crate) enum Rejected<T> {
     /// It fails, and this event stands for it in a dead letter.
     Event(T, Cause),
     /// It fails, and no event can stand for it.
     Record(Cause),
-    /// It is a bad record where the job reads these. Otherwise it fails, and the event stands for it, if there is
-    /// one.
+    /// It is a bad record if the job reads these. Otherwise it fails, and the event stands for it, if there
+    /// is one.
     Raw(RawRecord, Option<T>, Cause),
     /// It is dropped under every guarantee.
     Skipped(Cause),
@@ -65,41 +65,41 @@ impl<T> SourceOutput<T> {
         }
     }
 
-    /// So many events are welcome from the next call, which has emitted no bytes yet.
+    /// Begins a call that may emit this many events, and has emitted no bytes yet.
     pub(crate) fn ask(&mut self, room: usize) {
         (self.room, self.bytes) = (room, 0);
     }
 
-    /// Takes back all that was emitted and said since it was looked at last.
+    /// Discards everything that was emitted and reported since the output was last read.
     pub(crate) fn discard(&mut self) {
         self.events.clear();
         self.rejected.clear();
         (self.watermark, self.idle) = (None, false);
     }
 
-    /// Emits an event. Never waits: what the next queue cannot take is kept, and the source is not asked
-    /// again until it could.
+    /// Emits an event. Never waits: events that do not fit into the next queue are kept, and the source is
+    /// not called again until they were sent.
     #[inline]
     pub fn emit(&mut self, event: T) {
         self.events.push(event);
     }
 
-    /// Emits all of these, as [`emit`](SourceOutput::emit) does one by one. Where the iterator knows how
-    /// many there are, the engine makes room for them once.
+    /// Emits all of these, as [`emit`](SourceOutput::emit) does one by one. If the iterator knows its
+    /// length, the engine allocates once.
     #[inline]
     pub fn emit_all(&mut self, events: impl IntoIterator<Item = T>) {
         self.events.extend(events);
     }
 
-    /// Emits an event that holds so many bytes on the heap, as the source knows from reading it. With a mebibyte
-    /// of them there is no more [`room`](SourceOutput::room).
+    /// Emits an event that owns this many bytes on the heap, as the source knows from reading it. After a
+    /// mebibyte of them in one call there is no more [`room`](SourceOutput::room).
     #[inline]
     pub fn emit_weighing(&mut self, event: T, heap_bytes: usize) {
         self.weigh(heap_bytes);
         self.events.push(event);
     }
 
-    /// What was or will be emitted in this call holds so many bytes on the heap.
+    /// Adds this many bytes on the heap for events that were or will be emitted in this call.
     #[inline]
     pub(crate) fn weigh(&mut self, heap_bytes: usize) {
         self.bytes = self.bytes.saturating_add(heap_bytes);
@@ -108,17 +108,16 @@ impl<T> SourceOutput<T> {
         }
     }
 
-    /// How many more events are welcome before the call returns. A hint; emitting more is allowed and is
-    /// kept.
+    /// How many more events the source should emit before the call returns. It may emit more; they are kept.
     #[inline]
     pub fn room(&self) -> usize {
         self.room.saturating_sub(self.events.len())
     }
 
-    /// A record that was read and is no event that the job can work on. It counts as an event that was
-    /// emitted and has failed. What follows is the guarantee's to say: it is dropped, it is a dead letter at
-    /// once, or the job ends, since the record would be read again as it is. `event` stands for the record in
-    /// the dead letter; let the error say where the record lies and what is wrong with it.
+    /// Rejects a record that was read but is no event that the job can process. It counts as an event that
+    /// was emitted and has failed. The guarantee decides what follows: the record is dropped, it becomes a
+    /// dead letter at once, or the job ends, since the same record would be read again. `event` stands for
+    /// the record in the dead letter. The error should name the position of the record and the reason.
     ///
     /// ```
     /// use streamwork::{BoxError, Guarantee, Job, Next, Source, SourceOutput};
@@ -149,10 +148,11 @@ impl<T> SourceOutput<T> {
         self.rejected.push(Rejected::Event(event, Cause::error(error)));
     }
 
-    /// As [`reject`](SourceOutput::reject), with the bytes and the position of the record. If the job reads the bad
-    /// records of the source ([`Stream::bad_records`](crate::Stream::bad_records)) the record is an event of that
-    /// stream, under every guarantee, and has not failed. Otherwise it fails as by `reject` if an `event` can stand
-    /// for it, and as by [`fail_record`](SourceOutput::fail_record) if none can.
+    /// As [`reject`](SourceOutput::reject), with the bytes and the position of the record. If the job reads
+    /// the bad records of the source ([`Stream::bad_records`](crate::Stream::bad_records)) the record becomes
+    /// an event of that stream, under every guarantee, and has not failed. Otherwise it fails as by `reject`
+    /// if there is an `event` to stand for it, and as by [`fail_record`](SourceOutput::fail_record) if there
+    /// is none.
     ///
     /// ```
     /// use streamwork::{BoxError, Guarantee, Instance, Job, Next, RawRecord, SourceOutput, StatefulSource};
@@ -204,30 +204,30 @@ impl<T> SourceOutput<T> {
     }
 
     /// As [`reject`](SourceOutput::reject), for a record for which no event can stand. There is no dead
-    /// letter without an event, so where `reject` would write one this ends the job.
+    /// letter without an event, so where `reject` would make one this ends the job.
     pub fn fail_record(&mut self, error: impl Into<BoxError>) {
         self.rejected.push(Rejected::Record(Cause::error(error)));
     }
 
-    /// A record that was read and is dropped under every guarantee. It counts as emitted and as dropped, and
-    /// is told to the hook, if there is one.
+    /// Drops a record that was read, under every guarantee. It counts as emitted and as dropped, and is
+    /// passed to the hook, if there is one.
     pub fn skip(&mut self, error: impl Into<BoxError>) {
         self.rejected.push(Rejected::Skipped(Cause::error(error)));
     }
 
-    /// Promises that no event older than this follows from here. A watermark that is lower than one
-    /// before it says nothing. Operators pass the least of their inputs on by themselves.
+    /// Promises that this source emits no event older than this from now on. A watermark lower than an
+    /// earlier one has no effect. Operators pass the lowest watermark of their inputs on by themselves.
     ///
-    /// The last one is saved with the position of a [`StatefulSource`](crate::StatefulSource) or a
-    /// [`SplitSource`](crate::SplitSource), and said before the first event after a restart. An instance
-    /// that takes up splits of several goes on from the least that they had said. Where single events are
-    /// kept until they are acknowledged it is not saved: those that come again may be older.
+    /// The last watermark is saved with the position of a [`StatefulSource`](crate::StatefulSource) or a
+    /// [`SplitSource`](crate::SplitSource), and is reported again before the first event after a restart.
+    /// An instance that takes over splits of several instances continues from the lowest of their
+    /// watermarks. Under at-least-once with the acknowledger it is not saved: replayed events may be older.
     pub fn advance_watermark(&mut self, to: EventTime) {
         self.watermark = self.watermark.max(Some(to));
     }
 
-    /// Nothing follows for a while, so this stream shall hold nobody's watermark back. It holds them again,
-    /// from where they stand by then, with the next event or watermark.
+    /// Declares that no event follows for a while, so that this stream does not hold the watermark of its
+    /// readers back. The next event or watermark ends that; the watermark of the readers does not fall.
     pub fn idle(&mut self) {
         self.idle = true;
     }

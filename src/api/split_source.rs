@@ -1,4 +1,4 @@
-//! [`SplitSource`]: a source whose input comes in splits, which are dealt out to its instances.
+//! [`SplitSource`]: a source whose input consists of splits, which are distributed over its instances.
 
 use std::time::Duration;
 
@@ -10,17 +10,19 @@ use crate::api::state::State;
 use crate::api::weight::heap_bytes;
 use crate::error::BoxError;
 
-/// Where events come from, when the input is in splits that are read independently of each other: partitions of a topic or
-/// log, files of a directory.
+/// A source whose input consists of splits that are read independently of each other: partitions of a topic
+/// or log, files of a directory.
 ///
-/// Splits have names. The engine deals them out to the instances: at the start those of the checkpoint and those that
-/// [`discover`](SplitSource::discover) finds, and while the job runs those that appear. It keeps a position per split, so the
-/// parallelism may be another one at the next start. A split stays with its instance as long as the job runs.
+/// Splits have names. The engine distributes them over the instances: at the start those of the checkpoint
+/// and those that [`discover`](SplitSource::discover) finds, and while the job runs those that appear. It
+/// keeps a position per split, so the parallelism may change at the next start. A split stays with its
+/// instance as long as the job runs.
 ///
-/// All calls are made on the instance's own thread, one at a time: `setup` once, [`add`](SplitSource::add) for each split that
-/// becomes this instance's, then [`get_events`](SplitSource::get_events) as for a [`StatefulSource`](crate::StatefulSource).
-/// Between `get_events`, [`position`](SplitSource::position) is asked, splits are added and removed. After an error or a panic
-/// in `get_events` a new value starts from the positions before the call.
+/// All calls are made on the instance's own thread, one at a time: `setup` once, [`add`](SplitSource::add)
+/// for each split that is assigned to this instance, then [`get_events`](SplitSource::get_events) as for a
+/// [`StatefulSource`](crate::StatefulSource). Between calls of `get_events`, the engine calls
+/// [`position`](SplitSource::position), and adds and removes splits. After an error or a panic in
+/// `get_events` a new value starts from the positions before the call.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -84,13 +86,13 @@ pub trait SplitSource: 'static {
         Ok(())
     }
 
-    /// The names of all splits that there are, whoever reads them, in any order. Called at the start by the first instance
-    /// that comes to it, and then by whichever instance is first when [`discover_every`](SplitSource::discover_every) has
+    /// The names of all existing splits, of all instances, in any order. Called at the start by one instance,
+    /// and then by whichever instance is first when [`discover_every`](SplitSource::discover_every) has
     /// passed. A split that is no longer named is removed from its instance.
     ///
     /// # Errors
-    /// At the start an error counts as a failure of the instance, and a panic always does. Later an error is told as a
-    /// warning, and nothing is added or removed until it works again.
+    /// At the start an error counts as a failure of the instance, and a panic always does. Later an error is
+    /// logged as a warning, and nothing is added or removed until a call succeeds.
     fn discover(&mut self) -> Result<Vec<String>, BoxError>;
 
     /// How often to look for splits that have appeared or gone. By default never: the splits are those of the start.
@@ -98,47 +100,50 @@ pub trait SplitSource: 'static {
         None
     }
 
-    /// This split is this instance's from now on. Where to begin (`latest`, a time) has to be settled here and must show in
-    /// [`position`](SplitSource::position) at once: it is part of the first checkpoint.
+    /// This split is assigned to this instance. The beginning (`latest`, a time) has to be resolved to a
+    /// position here, and [`position`](SplitSource::position) must return it at once: it is part of the first
+    /// checkpoint.
     ///
     /// # Errors
     /// An error counts as a failure of the instance.
     fn add(&mut self, split: &str, start: SplitStart<Self::Position>) -> Result<(), BoxError>;
 
-    /// This split is no longer there; nothing more is emitted from it, and its position is forgotten: one of the same name
-    /// that comes back is a split that has appeared. Only at-most-once with a store goes on at the old position, since
-    /// it must not repeat what may be the same.
+    /// This split no longer exists; nothing more is emitted from it, and its position is dropped. If a split
+    /// of this name appears again, it counts as new. Only at-most-once with a store continues at the old
+    /// position then, since it must not repeat events that may be the same.
     ///
     /// # Errors
     /// An error counts as a failure of the instance.
     fn remove(&mut self, split: &str) -> Result<(), BoxError>;
 
-    /// The place after the last event that was emitted of this split, which has been added. Called between `get_events`,
-    /// often: keep it cheap.
+    /// The position after the last event that was emitted of this split, which has been added. Called often,
+    /// between calls of `get_events`: keep it cheap.
     fn position(&self, split: &str) -> Self::Position;
 
-    /// Emits what is there in any of its splits, up to about [`SourceOutput::room`] events, without waiting, and says when to
-    /// be asked again. An instance may have no split at all. [`Next::End`] does not count if a split has come to this
-    /// instance meanwhile: then it is added, and the source is asked again.
+    /// Emits the available events of any of its splits, up to about [`SourceOutput::room`], without waiting,
+    /// and returns when it is to be called again. An instance may have no split at all. [`Next::End`] is
+    /// ignored if a split was assigned to this instance meanwhile: then the split is added, and `get_events`
+    /// is called again.
     ///
     /// # Errors
-    /// An error means that the source is broken: the instance is built anew, or the job goes back.
+    /// An error means that the source is broken: the instance is rebuilt, or the job rolls back.
     fn get_events(&mut self, out: &mut SourceOutput<Self::Out>) -> Result<Next, BoxError>;
 
-    /// The position of a split has become durable: nothing before it will be asked for again, so an acknowledgement may be
-    /// sent, a slot moved on. Called on the instance's thread some time after the checkpoint is complete, perhaps for a later
-    /// one only, and not at all after a crash.
+    /// The position of a split has become durable: nothing before it will be requested again, so the source
+    /// may send an acknowledgement or advance a replication slot. Called on the instance's thread some time
+    /// after the checkpoint is complete. It may be skipped for a checkpoint if a later one follows, and is
+    /// not called after a crash.
     ///
     /// # Errors
-    /// An error is told as a warning; the checkpoint stands. A panic is a failure of the instance.
+    /// An error is logged as a warning; the checkpoint stays valid. A panic is a failure of the instance.
     fn checkpointed(&mut self, split: &str, position: &Self::Position) -> Result<(), BoxError> {
         let _ = (split, position);
         Ok(())
     }
 
-    /// Bytes that one event occupies, for the bounds in bytes: of replay buffers, and of what the source is
-    /// asked for in one go. By default the size of the type, and what a `String`, `Vec<u8>`, `Box<str>` or
-    /// `Box<[u8]>` holds; say more if events own other memory on the heap.
+    /// Bytes that one event occupies, for the bounds in bytes of the replay buffer and of one call of
+    /// `get_events`. By default the size of the type, plus the content of a `String`, `Vec<u8>`, `Box<str>`
+    /// or `Box<[u8]>`; override it if events own other memory on the heap.
     fn event_bytes(event: &Self::Out) -> usize {
         size_of_val(event).saturating_add(heap_bytes(event))
     }
@@ -148,11 +153,12 @@ pub trait SplitSource: 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SplitStart<P> {
-    /// The job runs for the first time, and the split was there when it began: where the user wants it to begin.
+    /// The job runs for the first time, and the split existed when it began: start where the user wants it
+    /// to.
     First,
-    /// The split has appeared since: all of it is new.
+    /// The split has appeared since: start at its beginning.
     Appeared,
-    /// There.
+    /// Start at this position.
     At(P),
 }
 

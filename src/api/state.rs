@@ -1,4 +1,4 @@
-//! [`State`]: what a stateful component hands to the engine and starts from again.
+//! [`State`]: what a stateful component gives to the engine and is restored from.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 /// Implemented for every such type; derive serde's `Serialize` and `Deserialize`. The engine takes
 /// state by value, encodes it on another thread, and gives it back to `setup`.
 ///
-/// A checkpoint says what the type looks like: its fields and variants, by name and order. A job whose
-/// type looks otherwise is refused, unless the component is to start anew
+/// A checkpoint records the structure of the type: its fields and variants, by name and order. A job
+/// whose type has another structure is refused, unless the component is to start without its state
 /// ([`start_anew`](crate::Checkpointed::start_anew)). The first state of each component is read back as
-/// it is stored: what serde writes in another way than it reads it (`untagged`, `flatten`,
-/// `skip_serializing_if`, `serde_json::Value`) is found then, and ends the job. `Deserialize` is also
-/// called while a job with a store is planned, with made-up values, to learn what the type looks like.
+/// it is stored. If serde reads it differently from how it writes it (`untagged`, `flatten`,
+/// `skip_serializing_if`, `serde_json::Value`), that is found then, and ends the job. `Deserialize` is
+/// also called while a job with a store is planned, with made-up values, to find the structure.
 ///
 /// ```
 /// #[derive(serde::Serialize, serde::Deserialize)]

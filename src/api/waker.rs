@@ -1,4 +1,4 @@
-//! [`Waker`]: how anything tells a parked instance that there is something to do.
+//! [`Waker`]: wakes a parked instance when there is something to do.
 //!
 //! ```text
 //!   any thread                       the instance's thread
@@ -9,7 +9,7 @@
 //!             notify the condition             notified? take it, go on; else wait on the condition
 //! ```
 //! Each side writes its own flag before it reads the other's, so one of them sees the other and no
-//! wake-up is lost; several become one. Nobody makes a system call to wake an instance that is awake.
+//! wake-up is lost; several become one. Waking an instance that is awake makes no system call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct Shared {
 }
 
 impl Waker {
-    /// Makes the source of this instance be asked for events again, soon and at least once.
+    /// Makes the engine ask the source of this instance for events, soon and at least once.
     pub fn wake(&self) {
         self.shared.signal.store(true, Ordering::SeqCst);
         self.notify();
@@ -64,7 +64,7 @@ impl Waker {
         self.shared.notified.swap(false, Ordering::SeqCst)
     }
 
-    /// Gives way to other threads so many times at most. Whether a wake-up has come.
+    /// Gives way to other threads, at most this many times. Returns whether a wake-up has come.
     pub(crate) fn linger(&self, times: u32) -> bool {
         for _ in 0..times {
             if self.shared.notified.load(Ordering::Relaxed) && self.take_notice() {

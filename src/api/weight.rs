@@ -1,12 +1,12 @@
-//! What an event weighs: the bytes that it holds on the heap, beside its own size.
+//! What an event weighs: the bytes that it owns on the heap, in addition to its own size.
 //!
-//! The length of some types is known here. Of others it is what the user says, of a stream
-//! ([`Stream::weigh`](crate::Stream::weigh)) or of what a source emits (`event_bytes`).
+//! The weight of some types is known here. For other types the user gives it, for a stream
+//! ([`Stream::weigh`](crate::Stream::weigh)) or for the events of a source (`event_bytes`).
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
-/// Bytes that an event of a type which is known here holds on the heap, and 0 for any other.
+/// Bytes that an event owns on the heap if its type is known here, and 0 for any other type.
 #[inline]
 pub(crate) fn heap_bytes<T: 'static>(event: &T) -> usize {
     // The type is known to the compiler, and so is which of these it is.
@@ -51,7 +51,7 @@ impl<T: 'static> Weigher<T> {
         is_known::<T>().then(|| Self::by(heap_bytes))
     }
 
-    /// Each event holds so many bytes on the heap.
+    /// Each event owns this many bytes on the heap.
     pub(crate) fn by(heap_bytes: impl Fn(&T) -> usize + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |events| {
             let each = events.iter().map(|event| heap_bytes(event).saturating_add(size_of::<T>()));
@@ -61,7 +61,7 @@ impl<T: 'static> Weigher<T> {
 }
 
 impl<T> Weigher<T> {
-    /// What these hold altogether, on the heap and by themselves.
+    /// What these weigh together, on the heap and by their own size.
     pub(crate) fn bytes(&self, events: &[T]) -> usize {
         (self.0)(events)
     }

@@ -1,52 +1,53 @@
-//! How much is under way. [`Budget`] bounds the events on their way to one instance, over all queues into it
-//! together; [`Throughput`] measures what the bound follows from: what the instance completes in [`SPAN`].
+//! How much is in flight. [`Budget`] bounds the events in flight to one instance, over all queues into it
+//! together; [`Throughput`] measures how many events the instance completes in [`SPAN`], from which the bound
+//! follows.
 //!
-//! So a barrier, a stop and the first result are a fraction of a second away, whatever a callback takes.
+//! So a barrier, a stop and the first result take a fraction of a second, however slow a callback is.
 //! Flink calls it buffer debloating (FLIP-183, over bytes); here it is events, and the size of the batches too.
-//! The bound grows as a congestion window does: it doubles at most (RFC 5681, section 3.1), and only while
-//! it is what senders wait for (RFC 7661), so that a burst after a quiet time meets a small one.
+//! The bound grows like a congestion window: it at most doubles (RFC 5681, section 3.1), and only while
+//! senders wait for it (RFC 7661), so that a burst after a quiet time meets a small bound.
 
 use std::time::Duration;
 
 use crate::channel::frame::Amount;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// How much work may be under way towards an instance.
+/// How much work may be in flight towards an instance.
 pub(crate) const SPAN: Duration = Duration::from_millis(100);
 
-/// What is under way at most where each batch costs a fixed time that many events have to share.
+/// The limit for events in flight if each batch has a fixed cost that many events have to share.
 const LONGEST_SPAN: Duration = Duration::from_secs(2);
 
-/// Events under way at least, and before anything has been measured.
+/// The least number of events that may be in flight, also before anything has been measured.
 const LEAST: usize = 2;
 
-/// Bytes under way at most, as far as their number is known.
+/// Bytes in flight at most, as far as their number is known.
 const BYTES_MAX: usize = 32 << 20;
 
-/// Batches that the events under way are cut into: while one is worked on, the next is there.
+/// Batches that the events in flight are cut into: while one is worked on, the next is there.
 pub(crate) const BATCHES: usize = 2;
 
-/// How much of the past a measurement remembers.
+/// The time over which measurements are averaged.
 const MEMORY: Duration = SPAN;
 
-/// The bound on what is under way to one instance. Shared by it and its senders.
+/// The bound on the events in flight to one instance. Shared by it and its senders.
 ///
 /// The bound is soft: two senders that look at the same time may each send a batch. A sender whose queue is
 /// empty is never refused, so each has its turn however many there are.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// Events that may be under way.
+    /// Events that may be in flight.
     limit: AtomicUsize,
-    /// Events that are: in the queues, and what the instance works on.
+    /// Events that are in flight: in the queues, and those that the instance is processing.
     under_way: AtomicUsize,
     bytes: AtomicUsize,
     /// A sender has been refused since this was asked last.
     wanted: AtomicBool,
     /// Queues into the instance.
     queues: AtomicUsize,
-    /// What the queues hold at most by count: the largest limit there is.
+    /// The maximum number of events in the queues: the largest limit.
     ceiling: AtomicUsize,
-    /// Nanoseconds that the instance spent on what each batch costs once. Never falls.
+    /// Nanoseconds that the instance has spent on the fixed cost of batches. Never falls.
     paused: AtomicU64,
 }
 
@@ -65,26 +66,26 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Another queue leads to the instance, which holds so many events at most.
+    /// Another queue leads to the instance, which holds this many events at most.
     pub(crate) fn add_queue(&self, events: usize) {
         self.queues.fetch_add(1, Ordering::Relaxed);
         self.ceiling.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// Events of a batch that one of its senders should send at most.
+    /// The maximum number of events in a batch of one of its senders.
     pub(crate) fn batch(&self) -> usize {
         let queues = self.queues.load(Ordering::Relaxed).max(1);
         (self.limit.load(Ordering::Relaxed) / (BATCHES * queues)).max(1)
     }
 
-    /// Whether so many more may be sent now.
+    /// Whether this many more may be sent now.
     pub(crate) fn admits(&self, more: Amount) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let under_way = self.under_way.load(Ordering::SeqCst);
         under_way.saturating_add(more.events) <= limit && self.admits_bytes(more.bytes)
     }
 
-    /// Whether so many bytes more may be sent now, however many events they are.
+    /// Whether this many bytes more may be sent now, however many events they are.
     pub(crate) fn admits_bytes(&self, more: usize) -> bool {
         more == 0 || self.bytes.load(Ordering::SeqCst).saturating_add(more) <= BYTES_MAX
     }
@@ -119,23 +120,23 @@ impl Budget {
         }
     }
 
-    /// The instance spent so long on what each batch costs once.
+    /// The instance spent this long on the fixed cost of a batch.
     pub(crate) fn pause(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.paused.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// How long it has spent on that altogether.
+    /// How long it has spent on that in all.
     pub(crate) fn paused(&self) -> Duration {
         Duration::from_nanos(self.paused.load(Ordering::Relaxed))
     }
 }
 
-/// What an instance completes while there is something to do, and how much may be under way to it.
+/// How many events an instance completes while there is work, and how many may be in flight to it.
 ///
-/// The time in which it waits for those after it counts: then what it completes is what they take. The time
-/// that a batch costs once, however large it is, does not: with smaller batches the instance would get slower,
-/// and with that the batches smaller.
+/// The time it waits for downstream instances is included: then its rate is theirs. The fixed cost of a batch
+/// is not included: otherwise smaller batches would make the instance slower, and a slower instance would
+/// make the batches smaller.
 #[derive(Debug)]
 pub(crate) struct Throughput {
     events: f64,
@@ -151,12 +152,13 @@ impl Default for Throughput {
 }
 
 impl Throughput {
-    /// Events that may be under way.
+    /// Events that may be in flight.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// So many events are done. It took `worked` without the fixed cost of a batch, which is about `pause` now.
+    /// This many events are done. It took `worked` without the fixed cost of a batch, which is about `pause`
+    /// now.
     pub(crate) fn completed(&mut self, events: usize, worked: Duration, pause: Duration) {
         self.events += events as f64;
         self.seconds += worked.as_secs_f64();
@@ -170,7 +172,7 @@ impl Throughput {
         self.span = worth(pause).clamp(SPAN, LONGEST_SPAN);
     }
 
-    /// Sets the limit anew: `wanted` says whether somebody waited for it.
+    /// Sets the limit again: `wanted` says whether a sender waited for it.
     pub(crate) fn adjust(&mut self, wanted: bool, ceiling: usize) {
         // From floats to integers a cast saturates, and what is no number becomes 0.
         let in_span = match self.seconds > 0.0 {
@@ -182,7 +184,7 @@ impl Throughput {
     }
 }
 
-/// For how long work should go on, where a fixed cost of this long follows.
+/// How long to work before a fixed cost of this duration.
 pub(crate) fn worth(pause: Duration) -> Duration {
     pause.saturating_mul(8)
 }

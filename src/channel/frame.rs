@@ -7,14 +7,14 @@ use crate::time::EventTime;
 /// Events per batch at most; a batch is sent earlier when its sender runs out of input.
 pub(crate) const BATCH: usize = 1024;
 
-/// Bytes per batch, where that is fewer events: what a stage has just written shall still be in the
-/// first cache when the next one reads it. What events own elsewhere does not count.
+/// Bytes per batch, if that is fewer events: a batch that a stage has just written should still be in the
+/// first-level cache when the next stage reads it. Memory that events own elsewhere does not count.
 const BATCH_BYTES: usize = BATCH * 32;
 
 /// Events per batch at least, however large one is.
 const BATCH_LEAST: usize = 16;
 
-/// How much it is, in events and in the bytes that they are known to hold.
+/// An amount of events: their number, and the bytes that they are known to own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     pub(crate) events: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Batch<T> {
     pub(crate) roots: Vec<Root>,
     /// When the oldest of them left its source.
     pub(crate) born: Timestamp,
-    /// What the events hold, where it is known; set when the batch is sent.
+    /// The bytes that the events own, if known; set when the batch is sent.
     pub(crate) bytes: usize,
 }
 
@@ -86,7 +86,7 @@ impl<T> Batch<T> {
         }
     }
 
-    /// MoveOut everything in `other` to the end of this batch.
+    /// Moves everything in `other` to the end of this batch.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if self.is_empty() {
             std::mem::swap(self, other);
@@ -99,16 +99,16 @@ impl<T> Batch<T> {
     }
 }
 
-/// What travels in the streams between batches.
+/// Control frames, which travel in the streams between batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     /// Everything before this belongs to the checkpoint, nothing after it does.
     Barrier(CheckpointId),
     /// No event older than this follows. Along one edge it never falls.
     Watermark(EventTime),
-    /// Nothing follows for a while: this stream holds nobody's watermark back.
+    /// Nothing follows for a while: this stream does not hold the watermark of its readers back.
     Idle,
-    /// It goes on after having been idle, from where those behind it stand.
+    /// The stream is no longer idle, and continues at the watermark of its readers.
     Active,
     /// The source has emitted its last event; replays may still come.
     Drain,
@@ -119,9 +119,9 @@ pub(crate) enum Control {
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The input is over: what is held is to be emitted.
+    /// The input is over: operators emit what they hold.
     Finished,
-    /// The job stops and will be resumed: what is held stays in the state.
+    /// The job stops and will be resumed: what operators hold stays in the state.
     Suspended,
 }
 

@@ -1,8 +1,8 @@
-//! [`Inbox`]: all queues of one event type into one instance, read in turn. What the instance knows of
-//! them, and which of them are held, is in [`Inputs`].
+//! [`Inbox`]: all queues of one event type into one instance, read in turn. Their state, and which of
+//! them are held, is in [`Inputs`].
 //!
-//! An edge may delay: its frames are taken out of the queue when they arrive and handed on in order
-//! when their time has come. Barriers are frames like others, so a cut needs nothing of this.
+//! An edge may delay: its frames are taken out of the queue when they arrive, and passed on in order when
+//! their delay is over. Barriers are delayed like other frames, so a cut needs nothing of this.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl<T> Inbox<T> {
         due.fold(None, earlier)
     }
 
-    /// Delays nothing any more: what waits for its time is due, and what comes next is so at once.
+    /// Delays nothing any more: waiting frames are due now, and later ones at once.
     pub(crate) fn hurry(&mut self) {
         for lane in &mut self.lanes {
             lane.hurries = true;
@@ -107,7 +107,7 @@ impl<T> Lane<T> {
             let amount = frame.amount();
             self.delayed_events += amount.events;
             self.delayed_bytes += amount.bytes;
-            // What waits for its time holds no sender back.
+            // Frames that are delayed do not hold the sender back.
             self.queue.budget().leave(amount);
             let delay = if self.hurries { Duration::ZERO } else { self.delay };
             self.delayed.push_back((now.after(delay), frame));

@@ -1,8 +1,8 @@
-//! [`Inputs`]: everything that an instance knows of the queues into it, whatever events they carry. A
-//! value: a control frame out of an input goes in, what the instance has to do comes out.
+//! [`Inputs`]: everything that an instance knows of the queues into it, independent of event types. A
+//! value: control frames of the inputs go in, actions for the instance come out.
 //!
-//! Barriers are aligned by not reading: an input whose barrier has come is held until the barrier has
-//! come out of all of them (Carbone et al., "Lightweight Asynchronous Snapshots for Distributed
+//! Barriers are aligned by not reading: an input whose barrier has arrived is held until the barriers of
+//! all inputs have (Carbone et al., "Lightweight Asynchronous Snapshots for Distributed
 //! Dataflows", 2015, section 4.2). A held input is a queue that is not read; no side buffer exists.
 
 use crate::channel::frame::{Control, End};
@@ -14,20 +14,20 @@ use crate::time::watermarks::{Change, Watermarks};
 #[derive(Debug)]
 pub(crate) struct Inputs {
     lanes: Vec<Lane>,
-    /// Whether inputs whose barrier has come are held.
+    /// Whether inputs whose barrier has arrived are held.
     aligned: bool,
-    /// The checkpoint whose barrier has come out of some inputs, and not of all.
+    /// The checkpoint whose barrier has arrived from some inputs, but not from all.
     aligning: Option<CheckpointId>,
-    /// The newest checkpoint of which a barrier has come.
+    /// The newest checkpoint of which a barrier has arrived.
     newest: CheckpointId,
     watermarks: Watermarks,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Lane {
-    /// The barrier in the making has come out of it.
+    /// Its barrier of the running checkpoint has arrived.
     passed: bool,
-    /// It is not to be read.
+    /// It must not be read.
     held: bool,
     /// Only replays can follow.
     drained: bool,
@@ -39,13 +39,13 @@ struct Lane {
 pub(crate) struct Verdict {
     /// All inputs have passed: take the snapshot, and pass the barrier on.
     pub(crate) cut: Option<CheckpointId>,
-    /// The stream is no longer idle: say so.
+    /// The stream is no longer idle: pass it on.
     pub(crate) active: bool,
-    /// Event time has come so far on all inputs: pass it on.
+    /// The watermark of all inputs has advanced: pass it on.
     pub(crate) watermark: Option<EventTime>,
-    /// All inputs are idle: say so.
+    /// All inputs are idle: pass it on.
     pub(crate) idle: bool,
-    /// Every source behind every input has said that only replays can follow.
+    /// All sources of all inputs have drained: only replays can follow.
     pub(crate) drain: bool,
     /// All inputs have ended, in this way.
     pub(crate) end: Option<End>,
@@ -99,11 +99,11 @@ impl Inputs {
 
     fn barrier(&mut self, lane: usize, checkpoint: CheckpointId) -> Verdict {
         if checkpoint < self.newest || (checkpoint == self.newest && self.aligning.is_none()) {
-            // Of a checkpoint that is cut or was given up for a newer one.
+            // A barrier of a checkpoint that is cut already, or was abandoned for a newer one.
             return Verdict::default();
         }
         if checkpoint > self.newest {
-            // The one before was given up: what was held for it flows again.
+            // The checkpoint before was abandoned: the inputs that were held for it are read again.
             self.newest = checkpoint;
             self.aligning = Some(checkpoint);
             self.lanes.iter_mut().for_each(|lane| (lane.passed, lane.held) = (false, false));
@@ -125,7 +125,7 @@ impl Inputs {
         Verdict { drain: end.is_none() && self.all_drained(), end, ..cut.with(change) }
     }
 
-    /// Cuts if the barrier has come out of all inputs.
+    /// Cuts if the barrier has arrived from all inputs.
     fn cut(&mut self) -> Verdict {
         let all_passed = self.lanes.iter().all(|lane| lane.passed || lane.ended.is_some());
         if self.aligning.is_none() || !all_passed {
@@ -139,7 +139,7 @@ impl Inputs {
         self.lanes.iter().all(|lane| lane.drained || lane.ended.is_some())
     }
 
-    /// How the input ended, once all of it has.
+    /// How the inputs ended, once all of them have.
     fn ended(&self) -> Option<End> {
         let mut ends = self.lanes.iter().map(|lane| lane.ended);
         ends.try_fold(End::Finished, |all, end| match end? {

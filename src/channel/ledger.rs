@@ -1,5 +1,5 @@
-//! [`Ledger`]: what an instance has to report about the roots it handled, gathered and sent in one
-//! go. The rule that makes counting exact: it is sent *before* any output becomes visible.
+//! [`Ledger`]: the reports of an instance about the roots that it handled, collected and sent together.
+//! The rule that makes counting exact: they are sent *before* any output becomes visible.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::id::Root;
 
 /// Takes an instance's reports.
 pub(crate) trait Reports: Send + Sync {
-    /// Takes all entries: net changes first, then what is finished, then failures. A change that adds
-    /// deliveries is thereby known before any of them is done.
+    /// Takes all entries: net changes first, then finished deliveries, then failures. So a change that adds
+    /// deliveries is known before any of them is done.
     fn report(&self, entries: &mut Entries);
 }
 
-/// What is to be reported.
+/// The entries of a report.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     /// By how much the deliveries outstanding under a root have changed.
@@ -87,7 +87,7 @@ impl Ledger {
         self.entries.len()
     }
 
-    /// Sends what has gathered.
+    /// Sends the collected reports.
     pub(crate) fn send(&mut self) {
         if self.entries.is_empty() {
             return;

@@ -81,7 +81,7 @@ pub(crate) fn retain_in_place<T>(events: &mut Vec<T>, mut stays: impl FnMut(&T) 
     gap.written
 }
 
-/// MoveOut events out of a vector, one after the other, each to the end of another vector. Those that were not
+/// Moves events out of a vector, one after the other, each to the end of another vector. Those that were not
 /// moved stay in it.
 pub(crate) struct MoveOut<'a, T>(Gap<'a, T>);
 
@@ -90,7 +90,7 @@ impl<'a, T> MoveOut<'a, T> {
         Self(Gap::open(events))
     }
 
-    /// MoveOut the next event.
+    /// Moves the next event.
     ///
     /// # Panics
     /// If there is none.

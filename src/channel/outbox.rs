@@ -1,5 +1,5 @@
-//! [`Outbox`]: the end of a stage towards other threads. Deals events out into one open batch per
-//! receiver, sends a batch when it is full or on `flush`, and keeps what does not fit.
+//! [`Outbox`]: the end of a stage towards other threads. It distributes events over one open batch per
+//! receiver, sends a batch when it is full or on `flush`, and keeps batches that do not fit.
 //!
 //! Never blocks. While anything waits, its instance takes no input.
 
@@ -16,18 +16,18 @@ use crate::channel::queue::QueueSender;
 use crate::clock::Timestamp;
 use crate::metrics::Counters;
 
-/// Receivers up to which batches are as large as they may be. With more of them each batch is smaller, so
-/// that those which a sender fills by turns take no more room together: most of the caches is theirs.
+/// The number of receivers up to which batches have full size. With more receivers each batch is smaller, so
+/// that the open batches of a sender do not take more room in the caches together.
 const WIDE: usize = 8;
 
-/// Events of a batch to one of many receivers at least, where a full one has so many: each batch costs its
-/// receiver as much as some ten events.
+/// The least number of events in a batch to one of many receivers, if a full batch has that many: each batch
+/// costs its receiver as much as about ten events.
 const WIDE_LEAST: usize = 128;
 
-/// Batches to each receiver that a stage may emit before it looks whether they can go.
+/// Batches to each receiver that a stage may emit before it checks whether they can be sent.
 const BATCHES: usize = 4;
 
-/// Bytes of a batch at most, as far as their number is known and more than one event has them.
+/// The maximum number of bytes in a batch of more than one event, as far as their number is known.
 const BYTES: usize = 1 << 20;
 
 /// What an edge does with a batch when the receiver's queue is full.
@@ -36,12 +36,12 @@ const BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Wait: the sender takes no more input, and so back to the source.
+    /// Wait: the sender takes no more input, nor do the instances before it, up to the source.
     #[default]
     Block,
     /// Drop the batch that does not fit, and count its events.
     DropNewest,
-    /// Drop the batch that has waited longest, and count its events.
+    /// Drop the batch that has waited longest in the queue, and count its events.
     DropOldest,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Outbox<T> {
 struct Lane<T> {
     queue: QueueSender<T>,
     open: Batch<T>,
-    /// It is sent when it has so many events: as many as the receiver's budget allows,
+    /// It is sent when it has this many events: as many as the receiver's budget allows,
     full: usize,
     /// and never more than these.
     most: usize,
@@ -116,13 +116,13 @@ impl<T: Clone> Outbox<T> {
                 lane.ship_full(batch.born, context);
             }
         }
-        // What comes next into a batch that is still empty may be much younger.
+        // The next event in a batch that is still empty may be much younger.
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
         empty.for_each(|lane| lane.open.born = Timestamp(u64::MAX));
     }
 }
 
-/// Events of a full batch where a sender deals them out to so many.
+/// Events of a full batch if a sender distributes them over this many receivers.
 fn full_of<T>(receivers: usize) -> usize {
     let most = Batch::<T>::FULL;
     (most * WIDE / receivers.max(WIDE)).max(most.min(WIDE_LEAST))
@@ -145,7 +145,7 @@ impl<T: Clone> Stage for Outbox<T> {
 
     fn tick(&mut self, context: &mut Context) {
         let retried = self.lanes.iter_mut().map(Lane::retry);
-        // Where several receivers were waited for, it was at the same time.
+        // If several receivers were waited for, it was at the same time.
         if let Some(paused) = retried.max().filter(|paused| !paused.is_zero()) {
             context.slice.waited_for_pause(paused);
         }
@@ -198,7 +198,7 @@ impl<T: Clone> Push<T> for Outbox<T> {
 }
 
 impl<T: Clone> Lane<T> {
-    /// Takes the whole batch. MoveOut single events only where there are few.
+    /// Takes the whole batch. Moves single events only if they are few.
     fn take(&mut self, batch: &mut Batch<T>, context: &mut Context) {
         if batch.len() >= Batch::<T>::FULL / 2 {
             self.ship(context);
@@ -246,7 +246,7 @@ impl<T: Clone> Lane<T> {
         true
     }
 
-    /// Sends so many events of the open batch.
+    /// Sends this many events of the open batch.
     fn send_first(&mut self, events: usize) {
         let rest = self.open.split_off(events);
         let mut batch = std::mem::replace(&mut self.open, rest);
@@ -254,7 +254,7 @@ impl<T: Clone> Lane<T> {
         self.send(Frame::Batch(batch));
     }
 
-    /// Weighs the open batch. If it is too heavy, so many of its events are a batch.
+    /// Weighs the open batch. If it is too heavy, this many of its events are a batch.
     fn weigh(&mut self) -> Option<usize> {
         let weigher = self.weigher.as_ref()?;
         let events = &self.open.events;
@@ -298,8 +298,8 @@ impl<T: Clone> Lane<T> {
         self.counters.dropped_on_the_way.add(batch.len() as u64);
     }
 
-    /// Sends what waits, if it can. When all of it is gone: how much of the wait was for a pause of the
-    /// receiver's.
+    /// Sends waiting batches, if it can. When all are sent, returns how much of the wait was for a pause of
+    /// the receiver.
     fn retry(&mut self) -> Duration {
         if self.waiting.is_empty() {
             return Duration::ZERO;

@@ -19,7 +19,7 @@ pub(crate) trait OnKeyPanic {
     fn on_key_panic(&self, root: Root, cause: Cause, context: &mut Context);
 }
 
-/// How an edge deals its events out.
+/// How an edge distributes its events.
 pub(crate) enum Partition<T> {
     /// All to one instance: forward, global, and whatever leads to a single one.
     One(usize),

@@ -1,5 +1,6 @@
-//! [`Ports`]: the typed queues of one instance in front of its stage. An operator with one input has
-//! [`One`]; one with inputs of several types has ports of its own. The instance behind it knows no type.
+//! [`Ports`]: the typed queues of one instance in front of its stage. An operator with one input has [`One`];
+//! an operator with inputs of several types needs another implementation. The instance itself knows no event
+//! type.
 
 use crate::channel::frame::{Amount, Control, Frame};
 use crate::channel::inbox::Inbox;
@@ -7,16 +8,16 @@ use crate::channel::inputs::Inputs;
 use crate::channel::push::{Context, Push, Stage};
 use crate::clock::Timestamp;
 
-/// What came out of the queues.
+/// The next item of the queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// A batch of so much, which is in the stage.
+    /// A batch of this amount, which is now in the stage.
     Batch(Amount),
     /// A control frame out of this input, which is for the instance.
     Control(usize, Control),
 }
 
-/// The queues of an instance and the stage behind them. One dynamic call per frame.
+/// The queues of an instance and its stage. One dynamic call per frame.
 pub(crate) trait Ports {
     /// Takes the next frame of an input that is not held, if there is one. A batch goes into the stage
     /// at once.

@@ -1,7 +1,7 @@
 //! [`Push`]: the only edge inside an instance, and the [`Context`] that goes along.
 //!
-//! A fused operator, a tee and an outbox to other threads all implement it, so that fusing is a
-//! choice of the plan and no type of a chain leaks. One dynamic call per batch and stage.
+//! A fused operator, a tee and an outbox to other threads all implement it. So fusing is a choice of
+//! the plan, and does not change the types of a chain. One dynamic call per batch and stage.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::clock::{Clock, Timestamp, earlier};
 use crate::error::Failure;
 use crate::id::CheckpointId;
 
-/// What a stage needs of its instance while it works, and what it leaves for it to act on.
+/// What a stage gets from its instance, and what it leaves for the instance to act on.
 pub(crate) struct Context {
     /// Read once per step.
     pub(crate) now: Timestamp,
@@ -23,7 +23,7 @@ pub(crate) struct Context {
     pub(crate) ledger: Ledger,
     /// Snapshots taken in this step, to be sent to the checkpoint writer.
     pub(crate) snapshots: Vec<Part>,
-    /// A failure that the instance cannot get over by itself.
+    /// A failure that the instance cannot handle by itself.
     pub(crate) fatal: Option<Failure>,
 }
 
@@ -39,7 +39,7 @@ impl Context {
         self.slice.begin(now);
     }
 
-    /// Keeps the first failure; what follows is its consequence.
+    /// Keeps the first failure; later ones are its consequences.
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.fatal.get_or_insert(failure);
     }
@@ -60,20 +60,20 @@ pub(crate) enum InstanceCall {
 
 /// The next stage, for all that needs no event type.
 pub(crate) trait Stage {
-    /// Takes a control frame. Where something waits, the frame waits behind it: it has passed this
-    /// instance when the stage is no longer blocked.
+    /// Takes a control frame. If events wait, the frame waits behind them: it has passed this instance
+    /// when the stage is no longer blocked.
     fn control(&mut self, control: Control, context: &mut Context);
 
     /// Passes a call to every component after this point in the same instance.
     fn call_instance(&mut self, call: InstanceCall, context: &mut Context);
 
-    /// Does what has become due: timers, restarts, events that had to wait.
+    /// Does everything that has become due: timers, restarts, events that had to wait.
     fn tick(&mut self, context: &mut Context);
 
-    /// Sends partial batches. Whether anything moved.
+    /// Sends partial batches. Returns whether anything moved.
     fn flush(&mut self, context: &mut Context) -> bool;
 
-    /// Whether something waits that has to go before new input is taken.
+    /// Whether events wait that must be sent before new input is taken.
     fn blocked(&self) -> bool;
 
     /// Whether a barrier would come out of the stage at once: nothing waits in it, or only the end of the
@@ -88,13 +88,13 @@ pub(crate) trait Stage {
 
 /// The next stage, as the one before sees it.
 pub(crate) trait Push<T>: Stage {
-    /// Takes all events out of the batch; what cannot be handled now waits here.
+    /// Takes all events out of the batch; events that cannot be handled now wait here.
     fn push(&mut self, batch: &mut Batch<T>, context: &mut Context);
 
     /// Deliveries that one event makes.
     fn copies(&self) -> u32;
 
-    /// Events that are welcome now: with more of them some would wait here.
+    /// How many events can be taken now without some of them having to wait here.
     fn room(&self) -> usize;
 }
 

@@ -6,11 +6,11 @@
 //!      │ full: sender_waits := true            │ half empty: sender_waits? wake the sender
 //!      ◀──────── emptied batches (bounded) ──── recycle
 //! ```
-//! The sender sets the flag *before* it tries once more, the receiver looks at it *after* it took:
-//! one of them sees the other, so nobody sleeps over a queue that moves. The sender is woken when half
-//! of the queue is free and not for each frame: it then has work for a while, and is woken less often.
+//! The sender sets the flag *before* it tries once more, the receiver reads it *after* it took a frame:
+//! one of them sees the other, so neither sleeps while the queue moves. The sender is woken when half of
+//! the queue is free and not for each frame: it then has work for a while, and is woken less often.
 //!
-//! A queue is full too while as much is under way to the receiver as its [`Budget`] lets be, over all queues
+//! A queue is also full while as much is in flight to the receiver as its [`Budget`] allows, over all queues
 //! into it. One that is empty takes a batch nevertheless: so a sender that waits has something in its queue,
 //! and is woken when that is taken.
 
@@ -40,18 +40,18 @@ pub(crate) struct QueueReceiver<T> {
     emptied: Sender<Batch<T>>,
     sender: Waker,
     sender_waits: Arc<AtomicBool>,
-    /// The sender is woken when so many frames are left.
+    /// The sender is woken when this many frames are left.
     few: usize,
     budget: Arc<Budget>,
 }
 
-/// What bounds a queue beside its length.
+/// The bounds of a queue in addition to its length.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bound {
-    /// What is under way to the receiver, over all its queues.
+    /// The events in flight to the receiver, over all its queues.
     pub(crate) budget: Arc<Budget>,
     /// Its events count there like the others, and it is full only when its length is reached, or as many bytes
-    /// are under way as may be.
+    /// are in flight as allowed.
     pub(crate) by_length_alone: bool,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn queue<T>(
     bound: Bound,
 ) -> (QueueSender<T>, QueueReceiver<T>) {
     let budget = Arc::clone(&bound.budget);
-    // One batch more is what the receiver works on.
+    // One more, since the receiver is processing one.
     budget.add_queue((frames + 1) * Batch::<T>::FULL);
     let (frames_in, frames_out) = bounded(frames);
     let (emptied_in, emptied_out) = bounded(frames + 1);
@@ -141,7 +141,7 @@ impl<T> QueueSender<T> {
         if self.bound.by_length_alone { usize::MAX } else { self.bound.budget.batch() }
     }
 
-    /// What the receiver spent on pauses altogether.
+    /// The time that the receiver has spent on pauses in all.
     pub(crate) fn paused(&self) -> Duration {
         self.bound.budget.paused()
     }
@@ -164,7 +164,7 @@ impl<T> QueueReceiver<T> {
         Some(frame)
     }
 
-    /// Sends an emptied buffer home; if nobody needs it, it is freed.
+    /// Returns an emptied buffer to the sender; if it is not needed there, it is freed.
     pub(crate) fn recycle(&self, mut batch: Batch<T>) {
         batch.clear();
         let _ = self.emptied.try_send(batch);
@@ -174,7 +174,7 @@ impl<T> QueueReceiver<T> {
         self.frames.len()
     }
 
-    /// The bound on what is under way; events count there until the receiver says that they are done.
+    /// The bound on the events in flight; events count there until the receiver says that they are done.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
     }

@@ -1,28 +1,29 @@
-//! How long an instance goes on before it looks at what it has been told: a [`Slice`] of time per step, and
-//! per component the [`Pace`] at which the clock is read.
+//! How long an instance works before it looks at its commands: a [`Slice`] of time per step, and per
+//! component the [`Pace`] at which the clock is read.
 //!
-//! A clock that is read for each event would cost more than the event. So a component handles as many events
-//! between two looks as took about a millisecond before, and one if an event takes longer than that. While all
-//! are fast nothing looks: how long the whole step took is known anyway.
+//! Reading the clock for each event would cost more than the event. So between two readings a component
+//! handles as many events as took about a millisecond before, and one if an event takes longer. While all
+//! components are fast none reads the clock: the time of the whole step is known anyway.
 
 use std::time::Duration;
 
 use crate::channel::budget::worth;
 use crate::clock::Timestamp;
 
-/// How long a step goes on. Then what is done is handed on, and control is looked at.
+/// How long a step works. Then its outputs are passed on, and commands are handled.
 const LENGTH: Duration = Duration::from_millis(5);
 
-/// How long it goes on where every batch costs a fixed time at its end.
+/// How long it works if every batch has a fixed cost at its end.
 const LONGEST: Duration = Duration::from_millis(200);
 
-/// Time between two looks at the clock.
+/// Time between two readings of the clock.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Events between two looks at most: more than a batch.
+/// The maximum number of events between two readings: more than a batch.
 const MOST: usize = 1 << 20;
 
-/// Events that a component must have handled in one go and fast, before it does so without a look.
+/// How many events a component must have handled fast in one piece before it does so without reading the
+/// clock.
 const TRUSTED: usize = 1_024;
 
 /// The time that one step of an instance may take.
@@ -72,7 +73,7 @@ impl Slice {
         self.doubts
     }
 
-    /// It is that late by now. How long the work since the last look took, without pauses.
+    /// It is this late now. Returns how long the work since the last reading took, without pauses.
     pub(crate) fn look(&mut self, now: Timestamp, paused_before: Duration) -> Duration {
         let took = now.since(self.looked).saturating_sub(self.paused - paused_before);
         self.looked = now;
@@ -80,14 +81,14 @@ impl Slice {
         took
     }
 
-    /// So much time went into what a batch costs once, up to now.
+    /// This much time went into the fixed cost of a batch, up to now.
     pub(crate) fn pause(&mut self, since: Timestamp, now: Timestamp) {
         let took = now.since(since);
         self.paused += took;
         self.pause = took.max(self.pause / 2);
     }
 
-    /// Another instance spent so much time on that, and this one waited for it.
+    /// Another instance spent this much time on that, and this one waited for it.
     pub(crate) fn waited_for_pause(&mut self, time: Duration) {
         self.paused += time;
     }
@@ -112,17 +113,17 @@ impl Slice {
         self.paused
     }
 
-    /// What a batch costs once, about.
+    /// The fixed cost of a batch, approximately.
     pub(crate) fn last_pause(&self) -> Duration {
         self.pause
     }
 }
 
-/// How many events a component handles between two looks at the clock.
+/// How many events a component handles between two readings of the clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     events: usize,
-    /// The steps that took long and have been reckoned with.
+    /// The number of long steps that have been taken into account.
     doubts: u64,
 }
 
@@ -133,25 +134,25 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Events until the next look.
+    /// Events until the next reading.
     pub(crate) fn events(self) -> usize {
         self.events
     }
 
-    /// Whether so many events need no look after them: more were fast before.
+    /// Whether the clock need not be read after this many events: more were fast before.
     pub(crate) fn trusts(self, events: usize) -> bool {
         events <= self.events && self.events > TRUSTED
     }
 
-    /// So many steps took long by now. One more, and something has become slow, perhaps this: it is measured
-    /// anew.
+    /// This many steps have taken long so far. One more, and something has become slow, perhaps this: it is
+    /// measured anew.
     pub(crate) fn doubt(&mut self, doubts: u64) {
         if self.doubts != doubts {
             *self = Self { doubts, ..Self::default() };
         }
     }
 
-    /// So many events took so long.
+    /// This many events took this long.
     pub(crate) fn took(&mut self, events: usize, time: Duration) {
         if time > LOOK {
             let share = LOOK.as_secs_f64() / time.as_secs_f64();

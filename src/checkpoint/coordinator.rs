@@ -1,5 +1,5 @@
-//! [`Coordinator`]: when a checkpoint begins, what it waits for, when it counts. A value: events
-//! in, actions out; no clock, no disk, no thread. The supervisor owns those and does what it says.
+//! [`Coordinator`]: when a checkpoint begins, what it waits for, when it is complete. A value: events
+//! in, actions out; no clock, no disk, no thread. The supervisor owns those and performs the actions.
 //!
 //! ```text
 //!            due / asked                all parts stored             manifest renamed
@@ -21,12 +21,12 @@ use crate::id::CheckpointId;
 pub(crate) enum Cut {
     /// Barriers travel in the streams; an instance takes its part when they have passed.
     Barriers {
-        /// Whether queues whose barrier has come are held until all have.
+        /// Whether queues whose barrier has arrived are held until all barriers have.
         hold: bool,
     },
-    /// Positions of the sources up to which all is acknowledged, then the operators' state.
+    /// The positions of the sources up to which everything is acknowledged, then the operators' state.
     Positions,
-    /// The operators' state alone; the sources write their positions ahead by themselves.
+    /// Only the operators' state; the sources write their positions ahead.
     Operators,
 }
 
@@ -42,7 +42,7 @@ impl Cut {
     }
 }
 
-/// When checkpoints are taken, and what is done about those that fail.
+/// When checkpoints are taken, and how failed ones are handled.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     pub(crate) every: Duration,
@@ -67,7 +67,7 @@ impl Default for Schedule {
 pub(crate) enum Event {
     /// Time passed.
     Tick,
-    /// Somebody asks for a checkpoint that is taken from now on, and holds this ticket.
+    /// A request, with this ticket, for a checkpoint whose cut is taken from now on.
     Asked { ticket: u64 },
     /// All parts of this instance for this checkpoint are durable.
     Stored { checkpoint: CheckpointId, instance: usize },
@@ -82,15 +82,15 @@ pub(crate) enum Event {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Tell the sources to note their state (and send a barrier, if the cut has them).
+    /// Tell the sources to save their state (and send a barrier, if the cut has them).
     Inject(CheckpointId),
-    /// Tell these instances to take the state of their operators as it is.
+    /// Tell these instances to take the current state of their operators.
     Snapshot { checkpoint: CheckpointId, instances: BTreeSet<usize> },
     /// Write the manifest.
     Commit { checkpoint: CheckpointId, last: bool },
-    /// Tell everybody that it is complete, and whoever holds one of these tickets; clean up older ones.
+    /// Tell all instances that it is complete, answer these tickets, and clean up older ones.
     Announce { checkpoint: CheckpointId, last: bool, tickets: Vec<u64> },
-    /// Remove what it left, and tell whoever holds one of these tickets.
+    /// Remove its files, and answer these tickets.
     Abandon { checkpoint: CheckpointId, reason: String, tickets: Vec<u64> },
     /// End the job: too many have failed in a row.
     GiveUp { failures: u32, reason: String },
@@ -106,8 +106,7 @@ pub(crate) struct Coordinator {
     phase: Phase,
     next: CheckpointId,
     due: Timestamp,
-    /// Tickets of those who asked since the running checkpoint began: its cut may be older than
-    /// their question.
+    /// Tickets of requests since the running checkpoint began: its cut may be older than they are.
     asked: Vec<u64>,
     /// Tickets that the running checkpoint answers.
     answers: Vec<u64>,
@@ -172,7 +171,7 @@ impl Coordinator {
         Self { due: now, urgent: true, ..self }
     }
 
-    /// The checkpoint in the making, if any.
+    /// The running checkpoint, if any.
     pub(crate) fn in_flight(&self) -> Option<CheckpointId> {
         match &self.phase {
             Phase::Gathering(gathering) => Some(gathering.checkpoint),
@@ -181,12 +180,12 @@ impl Coordinator {
         }
     }
 
-    /// Whether somebody has asked for the checkpoint that is being taken.
+    /// Whether the running checkpoint was requested.
     pub(crate) fn was_asked(&self) -> bool {
         !self.answers.is_empty()
     }
 
-    /// When it wants to hear of time again.
+    /// When it needs its next tick.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Idle if self.asked.is_empty() || self.all_ended() => Some(self.due),
@@ -284,15 +283,15 @@ impl Coordinator {
             g.missing = std::mem::take(&mut g.then);
             return vec![Action::Snapshot { checkpoint, instances: g.missing.clone() }];
         }
-        // Even if all have ended meanwhile: who answered before its end has done more since, and
-        // that is for the last checkpoint, which follows.
+        // Not the last one, even if all have ended meanwhile: an instance that answered before its end has
+        // processed more since. The last checkpoint, which follows, covers that.
         self.phase = Phase::Sealing { checkpoint, last: false };
         vec![Action::Commit { checkpoint, last: false }]
     }
 
     fn seal_last(&mut self) -> Vec<Action> {
         let checkpoint = self.take_number();
-        // Nothing has happened since the last instance ended: it answers whoever asked.
+        // No event was processed since the last instance ended, so it answers all requests.
         self.answers.append(&mut self.asked);
         self.phase = Phase::Sealing { checkpoint, last: true };
         vec![Action::Commit { checkpoint, last: true }]
@@ -321,7 +320,7 @@ impl Coordinator {
         self.phase = Phase::Idle;
         self.failures_in_a_row += 1;
         if self.all_ended() || self.urgent {
-            // Nothing else is left to do, or nothing goes on before it: the interval is not waited for.
+            // Nothing else is left to do, or events wait for this checkpoint, so it does not wait for the interval.
             self.due = now.after(self.schedule.minimum_pause.max(AGAIN_AT_THE_END));
         } else {
             self.rest(now);

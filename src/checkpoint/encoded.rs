@@ -1,4 +1,4 @@
-//! [`EncodedState`]: the bytes of a state, and what made them of it.
+//! [`EncodedState`]: the bytes of a state, and the codec that made them.
 
 use std::any::type_name;
 use std::io::Write;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::trace::trace_within;
 use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 
-/// The bytes of a state, and what turned it into them.
+/// The bytes of a state, and the codec that made them.
 ///
 /// ```
 /// use streamwork::checkpoint::{EncodedState, StateCodec};
@@ -20,7 +20,7 @@ use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedState {
-    /// What made the bytes.
+    /// The codec that made the bytes.
     pub codec: CodecId,
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -39,7 +39,7 @@ impl EncodedState {
         Ok(Self { codec, bytes })
     }
 
-    /// The state, whatever codec made its bytes.
+    /// Decodes the state with the codec that made its bytes.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl EncodedState {
     }
 }
 
-/// Encodes a state, handing on the bytes as they come.
+/// Encodes a state, and writes the bytes as they come.
 pub(super) fn encode_into<S: Serialize, W: Write>(
     state: &S,
     codec: CodecId,
@@ -73,22 +73,23 @@ pub(super) fn encode_into<S: Serialize, W: Write>(
     }
 }
 
-/// Values inside each other that are written in MessagePack: fewer than are read, so that all that was written can be.
+/// The nesting depth up to which MessagePack is written. It is read to a greater depth, so everything that
+/// was written can be read.
 const WRITTEN_DEPTH_MAX: usize = 200;
 
-/// Bytes are taken for those of [`Bincode`].
+/// Bytes without a codec count as those of [`Bincode`].
 impl<B: Into<Vec<u8>>> From<B> for EncodedState {
     fn from(bytes: B) -> Self {
         Self { codec: Bincode::ID, bytes: bytes.into() }
     }
 }
 
-/// What states are turned into bytes with.
+/// The codec of states.
 ///
 /// | | `Positional` | `SelfDescribing` |
 /// |---|---|---|
-/// | what it is | bincode 2, integers of fixed width | MessagePack with the names of fields |
-/// | types that survive it | those whose `Deserialize` asks for what comes next: what `derive` gives without further attributes | any that serde can read back: `untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value` too |
+/// | format | bincode 2, integers of fixed width | MessagePack with the names of fields |
+/// | types that it can restore | those whose `Deserialize` knows what comes next, as derived without further attributes | any that serde can read back: `untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value` too |
 /// | a type that has changed | is refused by name | is read as serde's attributes say (`default`, `rename`, `alias`) |
 /// | cost | 1 | bytes × 1.2, encoding × 4, decoding × 1 to 2 (200,000 entries of a map with five fields each) |
 ///
@@ -96,12 +97,12 @@ impl<B: Into<Vec<u8>>> From<B> for EncodedState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateCodec {
-    /// `Positional` where the type of the state says what it is made of, else `SelfDescribing`.
+    /// `Positional`, unless the type of the state needs self-describing data: then `SelfDescribing`.
     #[default]
     Auto,
-    /// Values alone, in the order of the fields. A state whose type does not say what it is made of is refused.
+    /// Values alone, in the order of the fields. A state whose type needs self-describing data is refused.
     Positional,
-    /// Values with the names of their fields, at most 200 inside each other; a deeper state cannot be stored.
+    /// Values with the names of their fields, nested at most 200 deep; a deeper state cannot be stored.
     SelfDescribing,
 }
 
@@ -111,7 +112,7 @@ impl StateCodec {
     /// The codec of [`StateCodec::SelfDescribing`].
     pub const SELF_DESCRIBING: CodecId = MessagePack::ID;
 
-    /// The codec for a state whose type does or does not say what it is made of; none if the choice forbids it.
+    /// The codec for a state whose structure is known or not; none if the choice cannot store it.
     pub(crate) fn settle(self, says_what_it_is_made_of: bool) -> Option<CodecId> {
         match self {
             Self::SelfDescribing => Some(MessagePack::ID),

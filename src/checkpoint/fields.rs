@@ -4,8 +4,8 @@
 //!   number   length   bytes          once per field, in any order
 //!   u16      u32      as encoded
 //! ```
-//! A field whose number has its highest bit set may be left out by who does not know it; any other unknown
-//! field means that a later version wrote something which must not be ignored.
+//! A reader may ignore an unknown field if the highest bit of its number is set. Any other unknown field
+//! means that a later version wrote something that must not be ignored.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 /// Fields with this bit may be ignored.
 const IGNORABLE: u16 = 1 << 15;
 
-/// Fields on their way into a record.
+/// A record that is being written.
 #[derive(Default)]
 pub(super) struct FieldsOut(Vec<u8>);
 
@@ -29,14 +29,15 @@ impl FieldsOut {
         Ok(self)
     }
 
-    /// Bytes, as the codec writes them: their number and they. The codec would ask for each by itself.
+    /// Bytes, as the codec writes them: their number, and then the bytes. The codec would write each one
+    /// separately.
     pub(super) fn put_bytes(mut self, number: u16, bytes: &[u8]) -> Result<Self, CodecError> {
         self.begin(number, LENGTH_BYTES + bytes.len())?;
         self.push_bytes(bytes);
         Ok(self)
     }
 
-    /// Several of such, after their number.
+    /// A list of bytes, after their number.
     pub(super) fn put_list(mut self, number: u16, list: &[Vec<u8>]) -> Result<Self, CodecError> {
         let bytes: usize = list.iter().map(|bytes| LENGTH_BYTES + bytes.len()).sum();
         self.begin(number, LENGTH_BYTES + bytes)?;
@@ -86,12 +87,12 @@ impl<'a> Fields<'a> {
         Ok(Self { what, fields })
     }
 
-    /// A field that must be there.
+    /// A required field.
     pub(super) fn take<T: DeserializeOwned>(&mut self, number: u16) -> Result<T, FormatError> {
         self.find(number)?.ok_or(FormatError::MissingField { what: self.what, field: number })
     }
 
-    /// A field that may be there.
+    /// An optional field.
     pub(super) fn find<T: DeserializeOwned>(
         &mut self,
         number: u16,
@@ -99,7 +100,7 @@ impl<'a> Fields<'a> {
         Ok(self.fields.remove(&number).map(codec::decode).transpose()?)
     }
 
-    /// Bytes that must be there; see [`FieldsOut::put_bytes`].
+    /// Required bytes; see [`FieldsOut::put_bytes`].
     pub(super) fn take_bytes(&mut self, number: u16) -> Result<&'a [u8], FormatError> {
         let missing = FormatError::MissingField { what: self.what, field: number };
         let field = self.fields.remove(&number).ok_or(missing)?;
@@ -109,7 +110,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Several of such, which may be there; see [`FieldsOut::put_list`].
+    /// An optional list of bytes; see [`FieldsOut::put_list`].
     pub(super) fn find_list(&mut self, number: u16) -> Result<Option<Vec<&'a [u8]>>, FormatError> {
         let Some(field) = self.fields.remove(&number) else { return Ok(None) };
         let length = || FormatError::Length { what: self.what };
@@ -123,7 +124,7 @@ impl<'a> Fields<'a> {
         if rest.is_empty() { Ok(Some(list)) } else { Err(length()) }
     }
 
-    /// Whether all that must be understood was.
+    /// Whether all fields were read that must not be ignored.
     pub(super) fn end(self) -> Result<(), FormatError> {
         match self.fields.keys().find(|number| **number & IGNORABLE == 0) {
             None => Ok(()),
@@ -132,7 +133,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The bytes behind their number, and what follows them.
+/// The bytes after their number, and what follows them.
 fn split_bytes(field: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = field.split_first_chunk::<LENGTH_BYTES>()?;
     rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)

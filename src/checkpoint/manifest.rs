@@ -34,7 +34,7 @@ pub struct Manifest {
     pub job: String,
     /// What the checkpoint is for.
     pub kind: CheckpointKind,
-    /// The kind of cut that was made. A word that the store keeps and never looks at.
+    /// The kind of cut. A word that the store keeps and does not interpret.
     pub cut: String,
     /// The components of the job.
     pub components: Vec<ComponentRecord>,
@@ -48,7 +48,7 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CheckpointKind {
-    /// To start over from; removed when newer ones have taken its place.
+    /// To restore a job from; removed when there are newer ones.
     #[default]
     Recovery,
 }
@@ -61,12 +61,13 @@ pub struct ComponentRecord {
     pub name: String,
     /// How many instances it had.
     pub parallelism: u64,
-    /// What it was: `source`, `operator`, `plain sink`, `idempotent sink`, `transactional sink`; empty where an
-    /// earlier version did not write it down.
+    /// Its kind: `source`, `operator`, `plain sink`, `idempotent sink`, `transactional sink`; empty if an
+    /// earlier version wrote the manifest without it.
     pub kind: String,
-    /// What its state looks like to the codec, as text; none if it had no state, or that could not be found out.
+    /// The structure of its state, as text; none if it had no state, or if its type needs self-describing
+    /// data.
     pub state: Option<String>,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub codec: CodecId,
     /// What the events that it held look like to the codec, as text; none if it stores none, or that could not be
     /// found out.
@@ -74,7 +75,7 @@ pub struct ComponentRecord {
 }
 
 impl ComponentRecord {
-    /// A component of which no more is known.
+    /// A component of which only this is known.
     pub fn new(name: impl Into<String>, parallelism: u64) -> Self {
         Self {
             name: name.into(),
@@ -153,21 +154,21 @@ impl From<Version1> for Manifest {
 pub struct PartRecord {
     /// Which part it is.
     pub name: PartName,
-    /// Length of the state in bytes, without what the store adds around it.
+    /// Length of the state in bytes, without the store's envelope.
     pub bytes: u64,
-    /// CRC-32 (ISO-HDLC) over what the store wrote for the part, identity included.
+    /// CRC-32 (ISO-HDLC) over the bytes that the store wrote for the part, including its identity.
     pub checksum: u32,
-    /// Where it lies.
+    /// Where it is stored.
     pub at: Location,
-    /// What turned the state into bytes.
+    /// The codec of the state.
     pub codec: CodecId,
-    /// How far event time had come where it was taken: nothing older than this is to come any more. None if
-    /// nobody had said, or what is read again after a restart may be older.
+    /// The watermark at the cut: no event older than this is expected any more. None if there was no
+    /// watermark, or if events replayed after a restart may be older.
     pub watermark: Option<EventTime>,
 }
 
-/// Where a part lies: with the checkpoint that it was written for. A manifest may refer to parts of earlier
-/// checkpoints, which stay as long as one does.
+/// Where a part is stored: with the checkpoint that it was written for. A manifest may refer to parts of
+/// earlier checkpoints; these are kept as long as a manifest refers to them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Location {
@@ -175,8 +176,9 @@ pub struct Location {
     pub execution: ExecutionId,
     /// The checkpoint that it was written for.
     pub checkpoint: CheckpointId,
-    /// Where it lies within that checkpoint: the store's own word. For a directory it is the name of the file, followed by
-    /// offset and length, as in `name@128+77`, if the part is not alone in it.
+    /// Where it is stored within that checkpoint, in a form that only the store interprets. For a directory
+    /// it is the name of the file, followed by offset and length, as in `name@128+77`, if the file holds
+    /// several parts.
     pub file: String,
 }
 
@@ -218,7 +220,7 @@ impl PartRecord {
         fields.end().map(|()| record)
     }
 
-    /// A part of this name that lies nowhere.
+    /// A part of this name that is not stored yet.
     #[cfg(test)]
     pub(crate) fn named(name: PartName) -> Self {
         let at = Location::new(ExecutionId(0), CheckpointId(0), "");
@@ -273,7 +275,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`CodecError::Encode`] if the codec refuses, which it has no reason to.
+    /// [`CodecError::Encode`] if the codec fails, which it has no reason to.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         let components: Vec<Vec<u8>> =
             self.components.iter().map(ComponentRecord::to_bytes).collect::<Result<_, _>>()?;

@@ -1,4 +1,4 @@
-//! Floor 2: what a consistent cut is, and where it is kept.
+//! Floor 2: how a consistent cut is taken, and where it is stored.
 //!
 //! ```text
 //! hot path                 another thread                      disk
@@ -7,11 +7,12 @@
 //! restart         ◄──  decode            ◄──  CheckpointStore::latest, read_part
 //! ```
 //!
-//! Reading order: when a checkpoint begins and counts (`coordinator`), how values become bytes
-//! (`encoded`, `snapshot`) and whether these give them back (`trace`), what a type looks like to a codec (`shape`), what a
-//! checkpoint is made of (`unit`) and its table of contents says (`manifest`, in `fields`), who reads what of it (`restore`),
-//! what a store promises (`store`, `store_error`), what one who only looks finds (`survey`), and the store in a directory
-//! (`directory_store`). Codec, envelope and disk are those of `storage`.
+//! Reading order: when a checkpoint begins and is complete (`coordinator`), how values become bytes
+//! (`encoded`, `snapshot`) and whether they can be restored from these (`trace`), the structure of a type
+//! (`shape`), the units of state (`unit`), the table of contents (`manifest`, made of `fields`), which
+//! instance reads which part (`restore`), the contract of a store (`store`, `store_error`), its inspection
+//! (`survey`), and the store in a directory (`directory_store`). Codec, envelope and disk are those of
+//! `storage`.
 
 pub(crate) mod coordinator;
 

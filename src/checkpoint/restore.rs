@@ -1,9 +1,9 @@
 //! Which instance reads which part of a checkpoint: a pure function of the manifest and of how many instances
 //! there are now.
 //!
-//! Keys are dealt out by ranges of their hash, so a range that several instances share is read by each of them, and
-//! an instance may read several. Splits are dealt out in turn, in the order of their names. What an instance keeps
-//! for itself goes to the instance of that number, and exists at no other parallelism.
+//! Keys are distributed by ranges of their hash, so a range that several instances share is read by each of
+//! them, and an instance may read several. Splits are distributed in turn, in the order of their names. State
+//! of a single instance goes to the instance of that number, and cannot be restored at another parallelism.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::manifest::{Manifest, PartRecord};
 use super::unit::{HashRange, Unit};
 
-/// What an instance takes up of a part.
+/// What an instance takes over of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reads<'a> {
     pub(crate) part: &'a PartRecord,
-    /// The keys of it that are the instance's; all of them where the part is not about keys.
+    /// The keys in it that belong to the instance; all if the part is not a range of keys.
     pub(crate) of: HashRange,
 }
 
@@ -25,14 +25,14 @@ pub(crate) struct Reader {
     pub(crate) instance: usize,
     /// How many there are.
     pub(crate) instances: usize,
-    /// The keys that are its own.
+    /// Its keys.
     pub(crate) keys: HashRange,
 }
 
 /// What an instance of a component reads, in the order of the manifest.
 pub(crate) fn reads<'a>(manifest: &'a Manifest, component: &str, reader: Reader) -> Vec<Reads<'a>> {
     let parts = || manifest.parts.iter().filter(|part| part.name.component == component);
-    // Only who has splits needs to know of all of them.
+    // Only an instance with splits needs to know all of them.
     let dealt = LazyCell::new(|| dealt_in_turn(splits_of(manifest, component), reader.instances));
     let takes = |part: &'a PartRecord| {
         let of = match &part.name.unit {
@@ -73,7 +73,7 @@ fn split_of(part: &PartRecord) -> Option<&str> {
     }
 }
 
-/// Whether a component has parts, and all of them mean something at any parallelism.
+/// Whether a component has parts, and all of them can be restored at any parallelism.
 pub(crate) fn can_be_shared_out<'a>(parts: impl Iterator<Item = &'a PartRecord>) -> bool {
     let mut parts = parts.peekable();
     parts.peek().is_some() && parts.all(|part| !matches!(part.name.unit, Unit::Instance(_)))
@@ -85,7 +85,7 @@ mod tests {
     use crate::checkpoint::PartName;
     use crate::id::{CheckpointId, ExecutionId};
 
-    /// Ten hashes, dealt out to so many instances.
+    /// Ten hashes, distributed to this many instances.
     fn tenths(instances: u64) -> Vec<HashRange> {
         let first = |instance: u64| (instance * 10).div_ceil(instances);
         (0..instances).map(|i| HashRange { first: first(i), last: first(i + 1) - 1 }).collect()

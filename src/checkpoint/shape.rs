@@ -1,13 +1,13 @@
-//! [`Shape`]: what a type looks like to a positional codec, as text: `{count: u64, last: option(str)}`.
+//! [`Shape`]: the structure of a type for a positional codec, as text: `{count: u64, last: option(str)}`.
 //!
-//! Bytes of a positional codec say nothing of their type, so a `u64` is read as an `f64`, and fields that
-//! were swapped are swapped values. The shape is kept beside the state and compared before anything is read.
+//! Bytes of a positional codec do not contain their type, so a `u64` could be read as an `f64`, and swapped
+//! fields would swap their values. The shape is stored with the state and compared before the state is read.
 //! It is found by letting the type's own `Deserialize` read from a probe that has no data: the type asks for
-//! what it is made of, and the probe takes notes (the idea of the crate `serde-reflection`).
+//! its parts, and the probe records them (the idea of the crate `serde-reflection`).
 //!
-//! Names of types do not belong to a shape, names of fields and variants do: a type may be renamed, and fields
-//! of one type may not change places. A type has no shape if it asks for data that describes itself
-//! (`untagged`, `flatten`, `serde_json::Value`), or accepts none of the values that a probe can think of.
+//! A shape contains the names of fields and variants, but not of types: a type may be renamed, but fields of
+//! the same type may not change places. A type has no shape if it needs self-describing data (`untagged`,
+//! `flatten`, `serde_json::Value`), or accepts none of the values that the probe tries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,10 +16,10 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visit
 
 /// Runs of a type's `Deserialize` after which it counts as one without a shape.
 const RUNS_MAX: usize = 2_000;
-/// Places in a type that are looked at.
+/// The maximum number of places in a type that are visited.
 const PLACES_MAX: usize = 20_000;
 
-/// What a type looks like to a positional codec; see the `Display` text.
+/// The structure of a type for a positional codec; see the `Display` text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape(Node);
 
@@ -56,9 +56,9 @@ impl fmt::Display for Shape {
 /// A type or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
-    /// Nothing is known yet.
+    /// It is not known yet.
     Unknown,
-    /// The type around it, once more.
+    /// A type around it, again.
     Again,
     Leaf(&'static str),
     Option(Box<Node>),
@@ -70,7 +70,7 @@ enum Node {
 }
 
 impl Node {
-    /// Takes in what another run has found; whether the two go together.
+    /// Adds the result of another run. Returns whether the two are compatible.
     fn merge(&mut self, other: Self) -> bool {
         match (self, other) {
             (_, Self::Unknown | Self::Again) => true,
@@ -149,8 +149,8 @@ impl fmt::Display for Node {
 /// What is known over several runs.
 struct Probe {
     found: Node,
-    /// The value that each leaf gives, and the variant that each enum is in, in the order in which they are
-    /// come to: which attempt, of those that there are.
+    /// The value that each leaf returns, and the variant of each enum, in the order in which they are
+    /// visited: which attempt, and of how many.
     choices: Vec<usize>,
     /// The leaves and enums of this run.
     at: usize,
@@ -189,7 +189,7 @@ impl Probe {
         self.enums.values().all(|(variants, shown)| shown >= variants)
     }
 
-    /// Which of its values the next leaf gives.
+    /// Which of its values the next leaf returns.
     fn choice(&mut self) -> usize {
         let at = self.at;
         self.at += 1;
@@ -199,7 +199,8 @@ impl Probe {
         self.choices[at]
     }
 
-    /// After a run that failed: the last leaf gave what its type does not accept. Whether there is another value.
+    /// After a failed run: the type did not accept the value of the last leaf. Returns whether there is
+    /// another value.
     fn try_another_value(&mut self) -> bool {
         if self.at == 0 || self.places > PLACES_MAX {
             return false;
@@ -210,7 +211,7 @@ impl Probe {
         self.choices[last] < TEXTS.len().max(NUMBERS.len())
     }
 
-    /// Whether the type that is being read is within itself already.
+    /// Whether the type that is being read is nested in itself.
     fn is_within_itself(&self) -> bool {
         let innermost = self.within.last();
         innermost.is_some_and(|of| self.within.iter().filter(|other| *other == of).count() > 1)
@@ -234,7 +235,7 @@ const NUMBERS: [u8; 3] = [0, 1, 12];
 const TEXTS: [&str; 7] =
     ["", "0", "a", "2000-01-01T00:00:00Z", "2000-01-01", "127.0.0.1", "127.0.0.1:80"];
 
-/// The probe cannot go on, or the type does not accept what it was given.
+/// The probe cannot continue, or the type does not accept a value.
 #[derive(Debug)]
 struct Stop;
 
@@ -252,7 +253,7 @@ impl de::Error for Stop {
     }
 }
 
-/// Reads one value out of nothing, and notes what was asked for.
+/// Deserializes one value without data, and records what the type asks for.
 struct Reader<'p> {
     probe: &'p mut Probe,
     note: &'p mut Node,

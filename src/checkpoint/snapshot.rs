@@ -1,7 +1,7 @@
-//! A part of a checkpoint, between the moment it is taken and the moment it is bytes.
+//! A part of a checkpoint, between the cut and its encoding.
 //!
-//! Taking it costs the hot path one clone and one box. Encoding happens on the thread that writes the checkpoint, and the
-//! bytes go on to the store piece by piece: no more than one piece of them is in memory.
+//! Taking it costs the hot path one clone and one box. It is encoded on the thread that writes the
+//! checkpoint, and the bytes go to the store piece by piece: only one piece is in memory at a time.
 
 use std::error::Error;
 use std::fmt;
@@ -32,23 +32,24 @@ pub fn snapshot<S: Serialize + Send + 'static>(state: S) -> Box<dyn Snapshot> {
 
 /// A unit of state at a barrier, taken by value on the instance's thread and encoded later on another.
 ///
-/// Written at most once. A snapshot of a checkpoint that was given up is dropped unencoded.
+/// Written at most once. A snapshot of a checkpoint that was abandoned is dropped unencoded.
 pub trait Snapshot: Send {
-    /// What its bytes are made with.
+    /// The codec of its bytes.
     fn codec(&self) -> CodecId {
         StateCodec::POSITIONAL
     }
 
-    /// Turns the state into the bytes of a part, and hands them on piece by piece.
+    /// Encodes the state, and writes the bytes piece by piece.
     ///
     /// # Errors
     ///
     /// [`SnapshotError::Codec`] if the state's `Serialize` fails, [`SnapshotError::Store`] if the store does not take the
-    /// bytes; the checkpoint is then given up, not the job.
+    /// bytes; the checkpoint is then abandoned, not the job.
     fn write(self: Box<Self>, to: &mut dyn PartSink) -> Result<(), SnapshotError>;
 
-    /// As [`write`](Self::write), and makes sure that the bytes can be read back: they are decoded, and what comes out has
-    /// to tell serde the same. Called for the first state of a component. The default only writes.
+    /// As [`write`](Self::write), and verifies that the bytes can be read back: they are decoded, and the
+    /// result must make the same calls to serde. Called for the first state of a component. The default only
+    /// writes.
     ///
     /// # Errors
     ///
@@ -87,16 +88,16 @@ pub enum SnapshotError {
     Store(#[from] StoreError),
 }
 
-/// A unit of state on its way into a checkpoint.
+/// A unit of state that is to become part of a checkpoint.
 pub(crate) struct Part {
     pub(crate) name: PartName,
     pub(crate) state: Box<dyn Snapshot>,
-    /// What the manifest is to say of it beside.
+    /// The watermark for its record in the manifest.
     pub(crate) watermark: Option<EventTime>,
 }
 
 impl Part {
-    /// One of which no watermark is known.
+    /// A part without a watermark.
     pub(crate) fn new(name: PartName, state: Box<dyn Snapshot>) -> Self {
         Self { name, state, watermark: None }
     }
@@ -139,7 +140,7 @@ impl<S: Serialize + Send> Snapshot for Taken<S> {
     }
 }
 
-/// As [`snapshot`], for a state of which it can be said whether its bytes give it back.
+/// As [`snapshot`], for a state that can be decoded again to verify its bytes.
 pub(crate) fn state_snapshot<S>(state: S, codec: CodecId) -> Box<dyn Snapshot>
 where
     S: Serialize + DeserializeOwned + Send + 'static,
@@ -170,20 +171,20 @@ impl<S: Serialize + DeserializeOwned + Send> Snapshot for State<S> {
     }
 }
 
-/// A first state that is larger is not read back: it would take too long, and is seldom the first.
+/// A larger first state is not read back: it would take too long, and a first state is seldom large.
 const READ_BACK_BYTES_MAX: usize = 16 << 20;
 
-/// So many bytes are handed on at once.
+/// The size of a piece in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Bytes on their way from a codec, which gives a few at a time, to a sink.
+/// Collects the bytes of a codec, which gives a few at a time, into pieces for a sink.
 struct Pieces<'a> {
     to: &'a mut dyn PartSink,
     piece: Vec<u8>,
-    /// All bytes so far, as long as they are not too many.
+    /// All bytes so far, unless they are too many.
     kept: Option<Vec<u8>>,
     kept_max: usize,
-    /// What the sink has said; the codec only knows that something was wrong.
+    /// The error of the sink; the codec only knows that there was one.
     failed: Option<StoreError>,
 }
 
@@ -240,7 +241,7 @@ impl Write for Pieces<'_> {
     }
 }
 
-/// Whether the bytes of a state give it back.
+/// Whether a state can be restored from its bytes.
 pub(crate) fn read_back<S>(state: &S, codec: CodecId) -> Result<(), CodecError>
 where
     S: Serialize + DeserializeOwned,
@@ -287,7 +288,7 @@ impl Snapshot for Encoded {
 mod tests {
     use super::*;
 
-    /// Notes how long the pieces are, and takes so many.
+    /// Records the lengths of the pieces, and takes this many.
     struct Noting {
         bytes: Vec<u8>,
         pieces: Vec<usize>,

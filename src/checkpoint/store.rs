@@ -1,4 +1,4 @@
-//! What a place for checkpoints promises. The rest of the engine knows only this file.
+//! The contract of a checkpoint store. The rest of the engine knows only this file.
 //!
 //! ```text
 //! begin_execution ─► latest ─► read_part …                                   once per execution
@@ -7,8 +7,9 @@
 //!                    write_position                                          once per batch, sources that ask for it
 //! ```
 //!
-//! The order of the protocol, and why each step is durable before the next: Chandy and Lamport's consistent cut tells what
-//! to write; the manifest's rename as the only commit point is the usual way to make many files appear at once.
+//! The order of the protocol, in which each step is durable before the next: Chandy and Lamport's consistent
+//! cut says what to write; the manifest's rename as the only commit point is the usual way to make many files
+//! visible at once.
 
 use std::fmt;
 
@@ -22,13 +23,14 @@ use super::{
 use crate::id::{CheckpointId, ExecutionId};
 use crate::storage::codec::CodecId;
 
-/// A place where complete checkpoints survive the process. It cannot be implemented elsewhere yet: its methods still change.
+/// A store in which complete checkpoints survive the process. Other crates cannot implement it yet: its
+/// methods still change.
 ///
 /// Methods may be called from any thread. Parts of one checkpoint may be written by several threads at once; `commit` is
 /// called after all of them returned. Within one execution checkpoint ids only grow.
 ///
-/// An error leaves what is complete as it was. A write that failed is never tried again by the store: the caller gives the
-/// checkpoint up and takes another.
+/// An error leaves complete checkpoints as they were. The store never retries a write that failed: the caller
+/// abandons the checkpoint and takes another.
 ///
 /// ```
 /// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName};
@@ -53,13 +55,13 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Begins an execution: takes the store for this process, and makes a new, higher execution id durable.
     ///
     /// Called again on a store that is already taken by this value (the job restarts within its process) it gives the next
-    /// id; every call still under way for the old id ends before, and every later one is refused.
+    /// id; every running call for the old id ends before, and every later one is refused.
     ///
     /// # Errors
     ///
     /// [`StoreError::InUse`] if another live store has it, [`StoreError::Fenced`] if another took it from this one, whose lock
     /// was lost, [`StoreError::Damaged`] or [`StoreError::UnknownFormat`] if the
-    /// last id cannot be read, [`StoreError::Io`]. No execution has begun then, and the store is let go.
+    /// last id cannot be read, [`StoreError::Io`]. No execution has begun then, and the store is released.
     fn begin_execution(&self) -> Result<ExecutionId, StoreError>;
 
     /// The newest checkpoint whose manifest and parts all verify, or `None` if there never was a complete one.
@@ -68,9 +70,9 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoneUsable`] if there are checkpoints but none that verifies, [`StoreError::UnknownFormat`] if the
-    /// newest was written by another version of the library, [`StoreError::Io`] if something cannot be read: none of these
-    /// is an empty store.
+    /// [`StoreError::NoneUsable`] if there are checkpoints but none that verifies,
+    /// [`StoreError::UnknownFormat`] if the newest was written by another version of the library,
+    /// [`StoreError::Io`] if a file cannot be read. Never treat any of these as an empty store.
     fn latest(&self) -> Result<Option<Recovered>, StoreError>;
 
     /// The state in one part, verified; `None` if the manifest has no such part.
@@ -102,8 +104,8 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
         part.finish()
     }
 
-    /// Begins a part of a checkpoint that is being taken, whose bytes come piece by piece; how many there will be nobody
-    /// knows yet. What is not finished does not count.
+    /// Begins a part of a checkpoint that is being taken, whose bytes come piece by piece; their number is
+    /// not known yet. A part that is not finished does not count.
     ///
     /// ```
     /// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, Manifest, PartName, StateCodec};
@@ -125,7 +127,7 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// As [`write_part`](Self::write_part), which this is where all bytes are there.
+    /// As [`write_part`](Self::write_part), which does the same for bytes that are complete.
     fn begin_part<'a>(
         &'a self,
         execution: ExecutionId,
@@ -137,9 +139,9 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Writes several parts of a checkpoint that is being taken, as [`write_part`](Self::write_part) does for each. On return
     /// the bytes of all survive a power failure; each counts only once a committed manifest holds its record.
     ///
-    /// The engine hands over the small parts of a checkpoint so, all together right before `commit`, and earlier what would
-    /// be too much to keep. A store to which a part of its own is dear (a file, a synchronization, a request) writes them as
-    /// one; as it is given here the method calls `write_part` for each.
+    /// The engine writes the small parts of a checkpoint with this method, all together right before
+    /// `commit`, and earlier if they become too large to keep. Override it if each part costs a file, an
+    /// fsync or a request. The default calls `write_part` for each.
     ///
     /// Returns a record for each part, in their order.
     ///
@@ -182,29 +184,31 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     /// [`StoreError::InDoubt`]: it may be.
     fn commit(&self, manifest: &Manifest) -> Result<(), StoreError>;
 
-    /// Removes what a checkpoint that was given up has left. Does nothing if it was committed, or left nothing.
+    /// Removes the files of an abandoned checkpoint. Does nothing if it was committed, or has no files.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; what remains, `retain` removes later.
     fn abandon(&self, execution: ExecutionId, checkpoint: CheckpointId) -> Result<(), StoreError>;
 
-    /// Deletes complete checkpoints but the newest `keep` (at least two are kept) and `in_use`, and what given up ones older
-    /// than the newest complete one have left. Damaged ones are neither counted nor deleted.
+    /// Deletes complete checkpoints except the newest `keep` (at least two are kept) and `in_use`, and the
+    /// files of abandoned ones that are older than the newest complete one. Damaged ones are neither counted
+    /// nor deleted.
     ///
     /// Returns the complete ones deleted, oldest first.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; a later call goes on where this one ended.
+    /// [`StoreError::NotBegun`], [`StoreError::Fenced`] or [`StoreError::Io`]; a later call continues where
+    /// this one ended.
     fn retain(
         &self,
         keep: usize,
         in_use: Option<CheckpointId>,
     ) -> Result<Vec<CheckpointId>, StoreError>;
 
-    /// Writes down how far a source instance is *before* the events up to there are emitted. Durable on return; the newest
-    /// wins. Independent of checkpoints.
+    /// Writes the position of a source instance *before* the events up to it are emitted. Durable on return;
+    /// the newest position counts. Independent of checkpoints.
     ///
     /// # Errors
     ///
@@ -218,36 +222,36 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
 
     /// The newest position of a source instance, or `None` if it never wrote one.
     ///
-    /// A record that a crash cut short is as if never written: the events it covers were not emitted.
+    /// A record that a crash cut short counts as never written: the events that it covers were not emitted.
     ///
     /// # Errors
     ///
     /// [`StoreError::Damaged`] if any other record is damaged, [`StoreError::UnknownFormat`] or [`StoreError::Io`].
     fn read_position(&self, name: &PartName) -> Result<Option<EncodedState>, StoreError>;
 
-    /// The manifests of all complete checkpoints, newest first, for those who want to look. Parts are not read. Damaged
-    /// manifests are left out; [`latest`](Self::latest) is who reports them.
+    /// The manifests of all complete checkpoints, newest first, for inspection. Parts are not read. Damaged
+    /// manifests are left out; [`latest`](Self::latest) reports them.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownFormat`] or [`StoreError::Io`].
     fn list(&self) -> Result<Vec<Manifest>, StoreError>;
 
-    /// The bytes stored at present, everything counted.
+    /// The number of bytes of everything that is stored at present.
     ///
     /// # Errors
     ///
     /// [`StoreError::Io`].
     fn stored_bytes(&self) -> Result<u64, StoreError>;
 
-    /// Lets go of the store, so that another may take it. Nothing can be written until the next
+    /// Releases the store, so that another owner may take it. Nothing can be written until the next
     /// [`begin_execution`](Self::begin_execution). Dropping the store does the same.
     fn release(&self);
 }
 
 /// A part that is being written; see [`CheckpointStore::begin_part`].
 pub trait PartWriter: PartSink {
-    /// The part is whole. On return its bytes survive a power failure.
+    /// The part is complete. On return its bytes survive a power failure.
     ///
     /// # Errors
     ///
@@ -255,9 +259,9 @@ pub trait PartWriter: PartSink {
     fn finish(self: Box<Self>) -> Result<PartRecord, StoreError>;
 }
 
-/// Stores come along with this crate until their shape has settled.
+/// Only this crate implements stores until the trait is stable.
 pub(crate) mod sealed {
-    /// Nobody else can name it.
+    /// Other crates cannot name it.
     pub trait Sealed {}
 }
 

@@ -9,18 +9,18 @@ use crate::storage::envelope::FormatError;
 
 /// Why a [`CheckpointStore`](super::CheckpointStore) could not do what was asked.
 ///
-/// None of them is ever a reason to start from nothing.
+/// None of them ever means that the store is empty: never treat unreadable data as absent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The disk said no: full, read-only, not permitted, broken. What is stored is as it was.
+    /// The disk refused: full, read-only, not permitted, broken. Stored data is unchanged.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
         /// What it was tried on.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Another live store, in this process or another, has the directory.
@@ -29,7 +29,7 @@ pub enum StoreError {
         /// The lock that is held.
         path: PathBuf,
     },
-    /// Something was to be written before [`begin_execution`](super::CheckpointStore::begin_execution) or after
+    /// A write before [`begin_execution`](super::CheckpointStore::begin_execution) or after
     /// [`release`](super::CheckpointStore::release).
     #[error("no execution has begun on this checkpoint store")]
     NotBegun,
@@ -49,7 +49,7 @@ pub enum StoreError {
         /// The newest complete one.
         committed: CheckpointId,
     },
-    /// The manifest to commit names a part that was not written, or not like that.
+    /// The manifest to commit names a part that was not written, or written differently.
     #[error("checkpoint {checkpoint} names part {part}, which was not written")]
     PartNotWritten {
         /// The checkpoint that was refused.
@@ -57,8 +57,8 @@ pub enum StoreError {
         /// The part that is missing.
         part: PartName,
     },
-    /// A commit failed so late that it may have happened. The prepared outputs must neither be committed nor aborted: end
-    /// the execution, and let recovery find out from what is stored.
+    /// A commit failed so late that it may have taken effect. The prepared outputs must neither be committed
+    /// nor aborted: end the execution, and let recovery decide from the stored data.
     #[error("it is not known whether checkpoint {checkpoint} was committed: {source}")]
     InDoubt {
         /// The checkpoint in question.
@@ -66,15 +66,15 @@ pub enum StoreError {
         /// What went wrong.
         source: Box<StoreError>,
     },
-    /// A file is whole but a version of the library that is not this one wrote it. It stays where it is.
+    /// A file is complete, but was written by another version of the library. It stays where it is.
     #[error("{} was written by another version of this library: {source}", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
-        /// What is not known about it.
+        /// What is unknown in it.
         source: FormatError,
     },
-    /// A file that nothing can stand in for is damaged.
+    /// A file that cannot be replaced by an older one is damaged.
     #[error("{} is damaged: {source}", path.display())]
     Damaged {
         /// The file.
@@ -82,8 +82,8 @@ pub enum StoreError {
         /// What is wrong with it.
         source: FormatError,
     },
-    /// There are checkpoints, and none of them can be used. Someone has to decide: put one back, or move them all away to
-    /// start from nothing.
+    /// There are checkpoints, but none of them can be used. A person has to decide: restore one from a
+    /// backup, or move them all away to start without state.
     #[error("none of the {} checkpoints can be used: {}", .reasons.len(), listed(.reasons))]
     NoneUsable {
         /// Every checkpoint, with what is wrong with it.
@@ -92,7 +92,7 @@ pub enum StoreError {
     /// The store's own records could not be encoded.
     #[error("cannot encode the records of the checkpoint store: {0}")]
     Codec(#[from] CodecError),
-    /// What stores other than a directory have to say.
+    /// An error of a store that is not a directory.
     #[error("checkpoint store cannot {operation}: {source}")]
     Other {
         /// What was tried, as a verb and an object.
@@ -103,7 +103,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// An unreadable file, told apart by whether it is damaged or merely unknown.
+    /// The error for an unreadable file: damaged, or of an unknown format.
     pub(super) fn unreadable(path: PathBuf, source: FormatError) -> Self {
         if source.is_unknown_format() {
             Self::UnknownFormat { path, source }

@@ -1,4 +1,4 @@
-//! What lies in a store, for those who only look: every checkpoint in whatever condition, every position.
+//! The content of a store, for inspection: every checkpoint in whatever condition, every position.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::id::{CheckpointId, ExecutionId};
 
 /// Everything in the directory of a store, as [`DirectoryStore::survey`](super::DirectoryStore::survey) found it.
 ///
-/// A job that runs on the directory goes on meanwhile, so two things in it may be from different moments.
+/// A job may be using the directory meanwhile, so two entries may be from different moments.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Survey {
@@ -17,7 +17,7 @@ pub struct Survey {
     pub checkpoints: Vec<SurveyedCheckpoint>,
     /// Every file of positions that sources have written ahead, by file name.
     pub positions: Vec<SurveyedPosition>,
-    /// What lies in the store's directories and is not of the store; nothing touches it.
+    /// Entries in the store's directories that do not belong to the store; the store does not touch them.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -33,27 +33,27 @@ pub struct SurveyedCheckpoint {
     pub directory: String,
     /// The bytes of all its files.
     pub bytes: u64,
-    /// What it is good for.
+    /// Whether it can be restored.
     pub condition: Condition,
 }
 
-/// What an attempt at a checkpoint is good for.
+/// Whether an attempt at a checkpoint can be restored.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Condition {
-    /// It has a manifest, and that and every part verify.
+    /// It has a manifest, and the manifest and every part verify.
     Complete(Manifest),
-    /// It has a manifest, and that or a part is damaged or missing.
+    /// It has a manifest, but the manifest or a part is damaged or missing.
     Damaged(StoreError),
-    /// It has a manifest, and that or a part was written by another version of the library. A start that comes to it is
-    /// refused.
+    /// It has a manifest, but the manifest or a part was written by another version of the library. A start
+    /// that reaches it is refused.
     UnknownFormat(StoreError),
-    /// It cannot be read at present: a link to nothing, a directory in the place of a file, a broken disk. A start that comes
-    /// to it is refused.
+    /// It cannot be read at present: a dangling link, a directory in the place of a file, a broken disk. A
+    /// start that reaches it is refused.
     Unreadable(StoreError),
-    /// It has no manifest: it is being taken, or was given up.
+    /// It has no manifest: it is being taken, or was abandoned.
     Unfinished,
-    /// It has been removed, but for parts that newer checkpoints refer to.
+    /// It has been removed, except for parts that newer checkpoints refer to.
     Referenced,
     /// A start has found it damaged and set it aside; what is wrong with it, or `None` if by now nothing is.
     SetAside(Option<StoreError>),
@@ -67,6 +67,6 @@ pub struct SurveyedPosition {
     pub file: String,
     /// The length of the file.
     pub bytes: u64,
-    /// Whose it is and the newest position in it, or why neither can be told.
+    /// Its owner and the newest position in it, or why they cannot be read.
     pub newest: Result<(PartName, EncodedState), StoreError>,
 }

@@ -1,9 +1,9 @@
-//! [`trace`]: what a value tells serde, as one number: two values that differ in what could be stored of them have
-//! different ones.
+//! [`trace`]: a hash of the calls that a value makes to serde. Values that differ in a storable way have
+//! different traces.
 //!
-//! A codec may write two values as the same bytes (`Some(None)` and `None` in most that describe themselves), so
-//! bytes that are read back and written again prove nothing. The trace sees every call that `Serialize` makes. It does
-//! not depend on the order of a set's or map's entries, which may be another one after reading.
+//! A codec may write two values as the same bytes (`Some(None)` and `None` in most self-describing codecs),
+//! so bytes that are read back and written again prove nothing. The trace sees every call that `Serialize`
+//! makes. It does not depend on the order of a set's or map's entries, which may change when it is read.
 
 use std::fmt::{self, Display};
 
@@ -15,15 +15,15 @@ use serde::ser::{
 /// The trace of a value.
 ///
 /// # Errors
-/// What its `Serialize` says.
+/// An error of its `Serialize`.
 pub(super) fn trace<T: Serialize + ?Sized>(value: &T) -> Result<u64, Refused> {
     trace_within(value, usize::MAX)
 }
 
-/// The trace of a value with so many values inside each other at most.
+/// The trace of a value that is nested at most this deep.
 ///
 /// # Errors
-/// What its `Serialize` says, or that it is deeper.
+/// An error of its `Serialize`, or that it is nested deeper.
 pub(super) fn trace_within<T: Serialize + ?Sized>(
     value: &T,
     levels: usize,
@@ -31,7 +31,7 @@ pub(super) fn trace_within<T: Serialize + ?Sized>(
     value.serialize(Tracer { levels })
 }
 
-/// Why a value cannot be traced: its own `Serialize` refuses.
+/// Why a value cannot be traced: its `Serialize` fails.
 #[derive(Debug)]
 pub(super) struct Refused(String);
 
@@ -50,7 +50,7 @@ impl ser::Error for Refused {
 }
 
 struct Tracer {
-    /// How many more values may be inside each other.
+    /// How much deeper the value may be nested.
     levels: usize,
 }
 
@@ -64,7 +64,7 @@ impl Tracer {
     }
 }
 
-/// A collection on its way: its entries are summed up, each with its place where the place counts.
+/// A collection that is being traced: its entries are summed up, each with its index if the order counts.
 struct Entries {
     kind: u64,
     sum: u64,

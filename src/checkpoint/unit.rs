@@ -1,5 +1,5 @@
-//! [`Unit`]: what a checkpoint is made of. State does not belong to an instance but to what it is about, so that
-//! another number of instances can share it out.
+//! [`Unit`]: the units of state in a checkpoint. State belongs to keys or splits where it can, and not to an
+//! instance, so that another number of instances can take it over.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::fields::{Fields, FieldsOut};
 use crate::storage::codec::CodecError;
 use crate::storage::envelope::FormatError;
 
-/// What a part of a checkpoint is about.
+/// What a part of a checkpoint holds the state of.
 ///
 /// ```
 /// use streamwork::checkpoint::{HashRange, PartName, Unit};
@@ -22,9 +22,9 @@ use crate::storage::envelope::FormatError;
 pub enum Unit {
     /// The keys whose routing hash lies in a range. Several instances may read parts of it.
     Range(HashRange),
-    /// One instance, counted from 0. What it keeps means nothing to another, nor at another parallelism.
+    /// One instance, counted from 0. Its state is of no use to another instance, nor at another parallelism.
     Instance(u64),
-    /// One split of a source: a partition, a file. Whichever instance reads the split takes it up.
+    /// One split of a source: a partition, a file. The instance that reads the split takes it over.
     Split(String),
 }
 
@@ -38,7 +38,7 @@ pub struct HashRange {
 }
 
 impl HashRange {
-    /// All hashes there are.
+    /// All hashes.
     pub const ALL: Self = Self { first: 0, last: u64::MAX };
 
     /// The hashes that are in both.
@@ -63,7 +63,7 @@ impl fmt::Display for HashRange {
     }
 }
 
-/// Which part it is: the component, one of its states, and what of that state.
+/// The name of a part: the component, one of its states, and the unit of that state.
 ///
 /// ```
 /// use streamwork::checkpoint::PartName;
@@ -77,7 +77,7 @@ pub struct PartName {
     pub component: String,
     /// The state's name within the component; empty for the one state of a component that has only one.
     pub state: String,
-    /// What of the state.
+    /// The unit of the state.
     pub unit: Unit,
 }
 
@@ -92,7 +92,7 @@ impl PartName {
         Self { component: component.into(), state: state.into(), unit }
     }
 
-    /// The instance whose state it is, or the first where the part is of no instance.
+    /// The instance whose state it is, or the first one if the part belongs to no instance.
     pub(crate) fn instance(&self) -> usize {
         match self.unit {
             Unit::Instance(instance) => usize::try_from(instance).unwrap_or(usize::MAX),

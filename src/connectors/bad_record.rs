@@ -1,8 +1,8 @@
-//! [`OnBadRecord`]: what a source does with a record that it can read and that is no event.
+//! [`OnBadRecord`]: what a source does with a record that it can read but that is no event.
 
-/// What a source does with a record that is there, undamaged, and is no event: a line that is not UTF-8 or too
-/// long, a record of the event log that was written with another type. Reading it again would change nothing,
-/// so the source goes on behind it wherever the guarantee allows that.
+/// What a source does with an undamaged record that is no event: a line that is not UTF-8 or too long, a
+/// record of the event log that was written with another type. Reading it again would change nothing, so the
+/// source continues after it if the guarantee allows that.
 ///
 /// ```
 /// # let directory = tempfile::tempdir()?;
@@ -20,14 +20,15 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnBadRecord {
-    /// Where the job reads [`Stream::bad_records`](crate::Stream::bad_records) it is an event of that stream, with its
-    /// bytes and its position, under every guarantee. Elsewhere it is an event that fails. Under at-most-once it is dropped, counted and told to the hook. Under
-    /// at-least-once with the acknowledger a line is a dead letter at once, with what can be read of it; a
-    /// record of the event log, for which no event can stand, ends the job. Under guarantees by checkpoints
-    /// it ends the job. The error says where the record lies.
+    /// If the job reads [`Stream::bad_records`](crate::Stream::bad_records) it is an event of that stream,
+    /// with its bytes and its position, under every guarantee. Otherwise it counts as an event that fails.
+    /// Under at-most-once it is dropped, counted and passed to the hook. Under at-least-once with the
+    /// acknowledger a line becomes a dead letter at once, with its readable part; a record of the event log,
+    /// for which no event can stand, ends the job. Under checkpoints it ends the job. The error names the
+    /// position of the record.
     #[default]
     Fail,
-    /// It is dropped under every guarantee: counted as emitted and as dropped, told to the hook, and traced
-    /// as a warning that says where it lies.
+    /// It is dropped under every guarantee: counted as emitted and as dropped, passed to the hook, and logged
+    /// as a warning with its position.
     Skip,
 }

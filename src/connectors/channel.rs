@@ -7,7 +7,7 @@
 //!     ◀── Closed ─────────────── closed: the job stops, has ended, or was dropped
 //! ```
 //! One lock orders everything: an event is either in the queue before the channel is closed, and then the
-//! job takes it in, or its sender is told that it was not taken.
+//! job takes it, or its sender gets an error.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use crate::sync::{Condvar, Mutex};
 
 /// Sends events into a job. Clones send to the same source, which ends when all are dropped.
 ///
-/// What was accepted before a stop or a drain is processed by it. From then on, and when the job has
-/// ended or failed, nothing is accepted any more. A job that is run again takes in first what was
-/// accepted before and not taken in, which [`waiting`](EventSender::waiting) counts.
+/// Events that were accepted before a stop or a drain are processed by it. From then on, and when the
+/// job has ended or failed, no event is accepted any more. A job that is run again first takes the
+/// events that were accepted before and not yet taken; [`waiting`](EventSender::waiting) counts them.
 #[derive(Debug)]
 pub struct EventSender<T> {
     channel: Arc<Channel<T>>,
@@ -50,7 +50,7 @@ pub enum SendError<T> {
 #[derive(Debug)]
 struct Channel<T> {
     state: Mutex<State<T>>,
-    /// Somebody may go on: there is room, or the channel was closed.
+    /// Signals waiting senders: there is room, or the channel was closed.
     room: Condvar,
 }
 
@@ -70,11 +70,11 @@ struct State<T> {
 impl<T> Channel<T> {
     fn close(&self) {
         self.state.lock().closed = true;
-        self.let_go_on();
+        self.wake_waiting();
     }
 
-    /// Wakes everybody who waits for room: threads and tasks.
-    fn let_go_on(&self) {
+    /// Wakes all threads and tasks that wait for room.
+    fn wake_waiting(&self) {
         self.room.notify_all();
         let tasks = std::mem::take(&mut self.state.lock().tasks);
         tasks.into_iter().for_each(task::Waker::wake);
@@ -98,7 +98,7 @@ impl<T> EventSender<T> {
     /// Sends an event, waiting while the channel is full.
     ///
     /// # Errors
-    /// [`SendError::Closed`] when no job will read it, also if that comes about while it waits.
+    /// [`SendError::Closed`] if no job will read it, also if the channel is closed while it waits.
     pub fn send(&self, event: T) -> Result<(), SendError<T>> {
         let mut state = self.channel.state.lock();
         while !state.closed && state.queue.len() >= state.capacity {
@@ -127,8 +127,8 @@ impl<T> EventSender<T> {
         Ok(())
     }
 
-    /// Sends an event, waiting while the channel is full without holding up a thread: a future that needs no
-    /// particular runtime. Dropped before it is ready it has sent nothing.
+    /// Sends an event, and waits while the channel is full without blocking a thread: a future that needs no
+    /// particular runtime. If it is dropped before it is ready it has sent nothing.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -177,8 +177,8 @@ impl<T> EventSender<T> {
         })
     }
 
-    /// Events that were accepted and that the job has not taken in yet. After the job has ended: how
-    /// many of them it left, which is none after a stop or drain that ended well.
+    /// The number of events that were accepted and that the job has not taken yet. After the job has
+    /// ended: how many it left, which is 0 after a stop or drain that ended in time.
     pub fn waiting(&self) -> usize {
         self.channel.state.lock().queue.len()
     }
@@ -247,7 +247,7 @@ impl<T: Event> Source for ChannelSource<T> {
         };
         drop(state);
         if was_full {
-            channel.let_go_on();
+            channel.wake_waiting();
         }
         Ok(next)
     }
@@ -269,16 +269,16 @@ fn capacity_error<T>(capacity: usize) -> Option<String> {
     })
 }
 
-/// Bytes that the places of one channel may take.
+/// The maximum memory for the places of one channel, in bytes.
 const PLACES_BYTES_MAX: usize = 1 << 30;
 
 impl Job {
     /// Adds a source that emits what is sent to it, from any thread, through a channel that holds
-    /// `capacity` events: at least 1, and so many that their places take a gigabyte at most. With
-    /// another capacity the job is refused when it is started.
+    /// `capacity` events: at least 1, and at most as many as fit into a gigabyte. With another
+    /// capacity the job is refused when it is started.
     ///
-    /// It cannot be rewound: what the job loses nobody can send again. A stop or drain closes the
-    /// channel and processes all that it has accepted.
+    /// It cannot be rewound: events that the job loses are not sent again. A stop or drain closes the
+    /// channel and processes all events that it has accepted.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

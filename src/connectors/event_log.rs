@@ -1,7 +1,8 @@
-//! A source that reads an event log; its position in each partition is an offset, and what tells the log from others.
+//! A source that reads an event log. Its position in each partition is an offset, and the identity of the
+//! log.
 //!
-//! The partitions are the splits of the source, dealt out to its instances in turn. Events of one partition keep their
-//! order; between partitions there is none.
+//! The partitions are the splits of the source, assigned to its instances in turn. Events of one partition
+//! keep their order; between partitions there is none.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -26,14 +27,14 @@ use instance::LogInstance;
 
 /// Which event log a source reads, from where, and how far; given to [`Job::event_log`].
 ///
-/// Rewindable: it has a position per partition, so it serves every guarantee, and may have another parallelism at the next
-/// start. By default
-/// it starts at the first record that is there, follows the log for ever, and looks for new records
-/// every 20 milliseconds while there are none.
+/// Rewindable: it has a position per partition, so it works under every guarantee, and its parallelism may
+/// change at the next start. By default it starts at the first record of the log, follows the log for ever,
+/// and looks for new records every 20 milliseconds while there are none.
 ///
-/// Its state also names the log, and the record before each offset by its checksum. So a log that was
-/// made anew, put back from an older copy, or whose retention has overtaken the source is noticed, at
-/// the start and while it runs, and treated as [`on_lost_position`](EventLogSource::on_lost_position) says.
+/// Its state also holds the identity of the log, and the checksum of the record before each offset. So it
+/// notices, at the start and while it runs, if a log was created again or restored from an older copy, or if
+/// retention has removed records before they were read.
+/// [`on_lost_position`](EventLogSource::on_lost_position) decides what follows.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,7 +70,7 @@ pub struct EventLogSource<T> {
     event: PhantomData<fn() -> T>,
 }
 
-/// Where a partition is begun for which there is no state.
+/// Where reading starts in a partition without a state.
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Earliest,
@@ -84,11 +85,11 @@ enum Reach {
 }
 
 impl<T> EventLogSource<T> {
-    /// The log in this directory, which must be there. The job opens it again at every start. A relative path counts from the
-    /// working directory of this moment.
+    /// The log in this directory, which must exist. The job opens it again at every start. A relative path is
+    /// resolved now, against the current working directory.
     ///
     /// # Errors
-    /// [`LogError::NotALog`], or what else keeps it from being read.
+    /// [`LogError::NotALog`], or another error that keeps it from being read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LogError> {
         Self::open_on(Arc::new(RealDisk), directory)
     }
@@ -112,15 +113,15 @@ impl<T> EventLogSource<T> {
         })
     }
 
-    /// Ends when it has read what the log holds at the start. A later run of the same job goes on
-    /// from there, up to what the log holds by then.
+    /// Ends when it has read what the log holds at the start. A later run of the same job continues
+    /// from there, up to the end of the log at its start.
     pub fn until_end(mut self) -> Self {
         self.reach = Reach::End;
         self
     }
 
-    /// Starts at the first record whose time is this (milliseconds since the epoch) or later. Where
-    /// there is a state, that counts instead.
+    /// Starts at the first record whose time is this (milliseconds since the epoch) or later. If
+    /// there is a state, it is used instead.
     pub fn from_time(mut self, unix_ms: i64) -> Self {
         self.start = Start::Time { unix_ms };
         self
@@ -141,21 +142,22 @@ impl<T> EventLogSource<T> {
         self
     }
 
-    /// What to do with a record that is whole and cannot be decoded: it was written with another type. Default
-    /// [`OnBadRecord::Fail`]. Damaged records are not meant: they end the job with [`LogError::Corrupt`].
+    /// What to do with a complete record that cannot be decoded: it was written with another type. Default
+    /// [`OnBadRecord::Fail`]. This does not cover damaged records: they end the job with
+    /// [`LogError::Corrupt`].
     pub fn on_bad_record(mut self, policy: OnBadRecord) -> Self {
         self.on_bad_record = policy;
         self
     }
 
-    /// What to do when the log is not the one that had been read, or no longer holds what comes next. Default
+    /// What to do if the log is not the one that was read before, or no longer holds the next record. Default
     /// [`OnLostPosition::Fail`].
     pub fn on_lost_position(mut self, policy: OnLostPosition) -> Self {
         self.on_lost_position = policy;
         self
     }
 
-    /// The option that has a value with which nothing would be read, and why.
+    /// The option whose value would let nothing be read, and why.
     fn unfit_option(&self) -> Option<(&'static str, &'static str)> {
         if self.poll_every.is_zero() {
             return Some(("poll_every", "an interval of zero would look without a pause"));

@@ -10,8 +10,9 @@
 //!      └ the component
 //! ```
 //!
-//! So no two sinks ever give one name to two files: those of other components, other jobs and other checkpoint directories
-//! have other series, and within a series an execution gives each number once. None of it is read from the directory.
+//! So no two sinks ever give one name to two files: sinks of other components, other jobs and other
+//! checkpoint directories have other series, and within a series an execution gives each number once. Nothing
+//! is derived from the files in the directory.
 
 use std::fmt::{self, Write};
 
@@ -20,11 +21,12 @@ use serde::{Deserialize, Serialize};
 use crate::id::ExecutionId;
 use crate::storage::Disk;
 
-/// What makes a transaction's file appear; and behind the name of one that was taken back.
+/// The end of the name of a file that is not committed; and the mark in the name of one that was withdrawn.
 pub(super) const PENDING: &str = ".pending";
 pub(super) const TAKEN_BACK: &str = ".taken-back.pending";
 
-/// The component's name fills at most this much of a file's name; it is there for people, and the series tells names apart.
+/// The maximum length of the component's name in a file's name; it is for people, and the series makes names
+/// unique.
 const READABLE_BYTES: usize = 80;
 
 /// The files of one instance, from its first start without a state on.
@@ -33,7 +35,8 @@ const READABLE_BYTES: usize = 80;
 pub(super) struct Series(u128);
 
 impl Series {
-    /// A series like no other. Names of a later one sort behind those of an earlier one, as far as the clock goes forward.
+    /// A unique series. Names of a later one sort behind those of an earlier one, as long as the clock goes
+    /// forward.
     pub(super) fn begin(disk: &dyn Disk) -> Self {
         Self(disk.draw_id())
     }
@@ -45,8 +48,8 @@ impl fmt::Display for Series {
     }
 }
 
-/// What finds a transaction of [`TransactionalFiles`](crate::TransactionalFiles) again: the series of files, its number in
-/// it, and the execution that prepared it.
+/// The handle of a transaction of [`TransactionalFiles`](crate::TransactionalFiles): the series of files, its
+/// number in the series, and the execution that prepared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileTransaction {
     pub(super) series: Series,

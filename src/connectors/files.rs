@@ -17,22 +17,24 @@ use crate::storage::{Disk, DiskFile, RealDisk, create_dir_durably, is_there};
 /// in the series, and the execution. A file has its name only when its transaction is committed; until then the name ends in
 /// `.pending`. Readers ignore those.
 ///
-/// No name is given twice, and no file is ever replaced: a directory may be shared by any number of sinks, of one job or of
-/// several. The series and the number are part of the checkpoint, so the names of an instance sort in the order of its output
-/// for as long as it goes on from its checkpoints. A start without one begins a new series; so does every start of a sink
-/// under at-most-once and at-least-once with the acknowledger, which keep no state of sinks.
+/// No name is given twice, and no file is ever replaced: a directory may be shared by any number of sinks, of
+/// one job or of several. The series and the number are part of the checkpoint, so the names of an instance
+/// sort in the order of its output as long as it is restored from its checkpoints. A start without a
+/// checkpoint begins a new series; so does every start of a sink under at-most-once and at-least-once with
+/// the acknowledger, which keep no state of sinks.
 ///
-/// **Consumers** may move or remove a committed file at any time. A transaction that is to be committed and whose pending file
-/// is gone counts as committed and consumed.
+/// **Consumers** may move or remove a committed file at any time. If the pending file of a transaction is
+/// gone when it is to be committed, it counts as committed and consumed.
 ///
-/// **What is left behind.** A sink removes pending files of its own series only. A run that ends before its first checkpoint,
-/// or in the middle of a batch where sinks keep no state, leaves pending files that nobody will ever commit; each start counts
-/// them in a warning, and they may be removed when no job writes to the directory.
+/// **Files left behind.** A sink removes pending files of its own series only. A run that ends before its
+/// first checkpoint, or in the middle of a batch under a guarantee that keeps no state of sinks, leaves
+/// pending files that are never committed. Each start counts them in a warning. Remove them when no job
+/// writes to the directory.
 ///
 /// **Copies.** A copy of a directory of checkpoints has the same series as the original: do not let both write to one directory.
 ///
-/// If the newest checkpoint is damaged, files that were committed after the one before are taken back: renamed so that they end
-/// in `.taken-back.pending`, since their events come again.
+/// If the newest checkpoint is damaged, files that were committed after the one before are withdrawn: they
+/// are renamed so that they end in `.taken-back.pending`, since their events are produced again.
 ///
 /// ```
 /// use streamwork::{ExactlyOnce, Job, TransactionalFiles};
@@ -61,7 +63,7 @@ pub struct TransactionalFiles<T> {
     execution: ExecutionId,
     series: Series,
     next: u64,
-    /// What the next file will hold, as far as it is not on the disk.
+    /// The content of the next file that is not on the disk yet.
     open: Vec<u8>,
     begun: Option<BegunFile>,
 }
@@ -72,15 +74,15 @@ struct BegunFile {
     bytes: u64,
 }
 
-/// Bytes that a transaction holds in memory; with more of them its file is begun.
+/// Bytes of a transaction that are kept in memory; when there are more its file is begun.
 const IN_MEMORY: usize = 4 << 20;
 
 type Encode<T> = Arc<dyn Fn(&T, &mut Vec<u8>) + Send + Sync>;
 
 impl<T: Event> TransactionalFiles<T> {
-    /// A factory of such sinks, for [`Stream::transactional_sink`](crate::Stream::transactional_sink).
-    /// The directory is created if it is not there; a relative path counts from the working directory of this moment.
-    /// `encode` appends an event's bytes.
+    /// A factory of such sinks, for [`Stream::transactional_sink`](crate::Stream::transactional_sink). The
+    /// directory is created if it does not exist; a relative path is resolved now, against the current
+    /// working directory. `encode` appends an event's bytes.
     pub fn factory(
         directory: impl Into<PathBuf>,
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
@@ -88,7 +90,7 @@ impl<T: Event> TransactionalFiles<T> {
         Self::factory_on(Arc::new(RealDisk), directory, encode)
     }
 
-    /// The same into a directory on a disk of the caller's, for tests that let it fail and for simulations.
+    /// The same into a directory on the caller's disk, for tests that let it fail and for simulations.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -108,7 +110,7 @@ impl<T: Event> TransactionalFiles<T> {
         encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> impl Fn() -> Self + Send + Sync + 'static {
         let directory = directory.into();
-        // Without a working directory a relative path leads nowhere, and `setup` says so.
+        // Without a working directory a relative path cannot be resolved; `setup` then fails with that error.
         let directory = std::path::absolute(&directory).unwrap_or(directory);
         let encode: Encode<T> = Arc::new(encode);
         move || Self {
@@ -151,8 +153,8 @@ impl<T: Event> TransactionalFiles<T> {
         Ok(found)
     }
 
-    /// Warns of pending files that are called after this instance and not of its series: those of a run that ended before its
-    /// first checkpoint, or of another job of the same names.
+    /// Warns of pending files with the name of this instance and another series: those of a run that ended
+    /// before its first checkpoint, or of another job with the same names.
     fn report_foreign_files(&self) -> Result<(), BoxError> {
         let like_ours = prefix_of_instance(&self.component, self.instance);
         let foreign = named(&self.directory, self.disk.list(&self.directory))?
@@ -216,7 +218,7 @@ impl<T: Event> TransactionalFiles<T> {
         named(&self.directory, self.disk.sync_dir(&self.directory))
     }
 
-    /// A name for a file that is taken back, which no other such file has.
+    /// A name for a file that is withdrawn, which no other such file has.
     fn name_aside(&self, transaction: &FileTransaction) -> Result<PathBuf, BoxError> {
         let file = self.committed(transaction);
         for nth in 1_u64.. {
@@ -237,7 +239,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         instance.component().clone_into(&mut self.component);
         self.instance = instance.index();
         self.execution = instance.execution();
-        // It is told by `rewind` if this goes on from a state.
+        // `rewind` sets it if there is a state to continue from.
         (self.series, self.next) = (Series::begin(&*self.disk), 1);
         named(&self.directory, create_dir_durably(&*self.disk, &self.directory))
     }
@@ -265,20 +267,20 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         self.next += 1;
         let path = self.pending(&transaction);
         named(&path, self.write_file(&path, &bytes, begun)).inspect_err(|_| {
-            // Nobody gets its handle. If it stays, readers ignore it all the same.
+            // Its handle is not returned. If the file stays, readers ignore it.
             let _ = self.disk.remove_file(&path);
         })?;
         Ok(Some(transaction))
     }
 
-    /// A rename shows the file, since it is one step: a second link to it would for a moment let a consumer take the file
-    /// while the pending one is still there, and after a crash in that moment it would be shown again. That nothing is
-    /// replaced follows from the name, which nobody else gives; it is looked at all the same.
+    /// A rename makes the file visible, since it is one step. With a second link a consumer could take the
+    /// file while the pending one still exists, and after a crash in that moment it would be shown again. The
+    /// name is unique, so nothing is replaced; that is checked all the same.
     fn commit(&mut self, transaction: FileTransaction) -> Result<(), BoxError> {
         let (from, to) = (self.pending(&transaction), self.committed(&transaction));
         match (self.is_there(&from)?, self.is_there(&to)?) {
             (true, false) => named(&from, self.disk.rename(&from, &to))?,
-            // A loss of power may leave what was being renamed both names.
+            // A power failure may leave what was being renamed both names.
             (true, true) if self.is_same(&from, &to)? => {
                 named(&from, self.disk.remove_file(&from))?;
             }
@@ -287,7 +289,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
                 return Err(format!("{}: {reason}", to.display()).into());
             }
             (false, true) => {}
-            // Nobody but this sink removes pending files, and no checkpoint holds those that it removes.
+            // Only this sink removes pending files, and never one that a checkpoint holds.
             (false, false) => {
                 tracing::info!(file = %to.display(), "committed before, and taken away by a consumer");
             }
@@ -318,7 +320,7 @@ impl<T: Event> TransactionalSink for TransactionalFiles<T> {
         self.begun = None;
         for transaction in self.files(PENDING)? {
             let path = self.pending(&transaction);
-            // It shows nothing and its name never comes again, so it is no reason not to start.
+            // It is not visible and its name is never used again, so it is no reason not to start.
             if let Err(error) = self.disk.remove_file(&path) {
                 tracing::warn!(file = %path.display(), %error, "an unfinished file was not removed");
             }

@@ -1,5 +1,5 @@
-//! A source of the lines of text files. Each file is a split: its position is a byte offset, and what tells the file from
-//! others.
+//! A source of the lines of text files. Each file is a split: its position is a byte offset, and checksums
+//! that identify the file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,21 +28,23 @@ const LINE_BYTES_MAX_DEFAULT: usize = 16 << 20;
 
 /// Which text files a source reads, and how; given to [`Job::lines`].
 ///
-/// It emits the lines without their ends (`\n` or `\r\n`), and ends where the files ended when it came there. A file may
-/// grow: a later run of the same job goes on where this one ended. It serves every guarantee, since its state is an offset in
-/// each file.
+/// It emits the lines without their ends (`\n` or `\r\n`), and ends when it has reached the end of each file.
+/// A file may grow: a later run of the same job continues where this one ended. It works under every
+/// guarantee, since its state is an offset in each file.
 ///
-/// **Several files** ([`of_files`](LinesSource::of_files), [`in_directory`](LinesSource::in_directory)) are dealt out to the
-/// instances of the source, and the parallelism may be another one at the next start. The lines of one file keep their order;
-/// between files there is none. An instance has 64 files open at most, and reads them in turn.
+/// **Several files** ([`of_files`](LinesSource::of_files), [`in_directory`](LinesSource::in_directory)) are
+/// distributed over the instances of the source, and the parallelism may change at the next start. The lines
+/// of one file keep their order; between files there is no order. An instance has at most 64 files open, and
+/// reads them in turn.
 ///
-/// **A last line without an end** is an event like the others. If a later run finds that the file goes on within that line,
-/// the event that was emitted was only a part of it: the position is lost then, see below.
+/// **A last line without an end** is an event like the others. If a later run finds that this line has been
+/// continued, the event that was emitted was only a part of it: then the position is lost, see below.
 ///
-/// **Another file.** Beside the offset the state holds checksums of what had been read: of the first 64 KiB, and of at least
-/// 64 KiB before the offset. So a file that was replaced, truncated, put back from an older copy, or changed in these places is
-/// noticed, and treated as [`on_lost_position`](LinesSource::on_lost_position) says. A copy of the file is as good as the file;
-/// also at another path where there is only one ([`new`](LinesSource::new)), and under the same name where there are several.
+/// **Another file.** Next to the offset the state holds checksums of what was read: of the first 64 KiB, and
+/// of at least 64 KiB before the offset. So the source notices if a file was replaced, truncated, restored
+/// from an older copy, or changed in these places; [`on_lost_position`](LinesSource::on_lost_position)
+/// decides what follows. A copy of the file counts as the same file: at any path if there is only one file
+/// ([`new`](LinesSource::new)), under the same name if there are several.
 ///
 /// ```
 /// # let directory = tempfile::tempdir()?;
@@ -64,22 +66,22 @@ pub struct LinesSource {
     line_bytes_max: usize,
     on_lost_position: OnLostPosition,
     on_bad_record: OnBadRecord,
-    /// An option that cannot be, and why: the job is refused for it.
+    /// An option with a value that is refused, and why.
     unfit: Option<(&'static str, String)>,
 }
 
 impl LinesSource {
-    /// The file of this path, which is opened at every start of the job. A relative path counts from the working directory
-    /// of this moment. One file has one order of lines, so a job with more than one instance of this source ends with
-    /// [`LinesError::Parallelism`].
+    /// The file at this path, which is opened at every start of the job. A relative path is resolved now,
+    /// against the current working directory. One file has one order of lines, so a job with more than one
+    /// instance of this source ends with [`LinesError::Parallelism`].
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::of(Input::file(path.into()))
     }
 
-    /// These files. Each is known by its path as it is given here: one that is given in another way at the next start is
-    /// another file, and one that is no longer given is forgotten. Relative paths count from the working directory of this
-    /// moment. All of them must be there. A path that is not UTF-8, and one that is given twice, are refused when the job is
-    /// started.
+    /// These files. Each is identified by its path as it is given here: the same file under a differently
+    /// written path counts as another file at the next start, and the position of a file that is no longer
+    /// given is dropped. Relative paths are resolved now, against the current working directory. All files
+    /// must exist. The job is refused if a path is not UTF-8, or is given twice.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -105,14 +107,16 @@ impl LinesSource {
         }
     }
 
-    /// The files directly in this directory, and links to files. Left out are those whose names begin with `.` or end in
-    /// `.tmp` or `.part`, which are taken to be still written: write a file under such a name, and rename it when it is whole.
-    /// A file whose name is not UTF-8 and that is not left out ends the job with [`LinesError::FileName`].
+    /// The files directly in this directory, and links to files. Files whose names begin with `.` or end in
+    /// `.tmp` or `.part` are skipped, since they may still be written: write a file under such a name, and
+    /// rename it when it is complete. Any other file whose name is not UTF-8 ends the job with
+    /// [`LinesError::FileName`].
     ///
-    /// The source reads what is there when the job starts, and ends; or see [`discover_every`](LinesSource::discover_every).
-    /// A file is known by its name: one that is renamed is read again, and one that is gone is forgotten, with what has not
-    /// been read of it. At-most-once with a store never forgets a position, since it may repeat nothing: another
-    /// file of that name is a lost position there.
+    /// The source reads the files that exist when the job starts, and ends; or see
+    /// [`discover_every`](LinesSource::discover_every). A file is identified by its name: a renamed file is
+    /// read again. If a file is removed its position is dropped, and its unread lines are not emitted.
+    /// At-most-once with a store never drops a position, since it must not repeat events: there another file
+    /// of that name is a lost position.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -143,8 +147,8 @@ impl LinesSource {
         }
     }
 
-    /// Only the files of the directory with these names. By default all. Without a directory the job is refused when it is
-    /// started.
+    /// Reads only the files of the directory with these names. By default all. Without a directory the job is
+    /// refused when it is started.
     pub fn files_matching(
         mut self,
         matches: impl Fn(&str) -> bool + Send + Sync + 'static,
@@ -158,13 +162,14 @@ impl LinesSource {
         self
     }
 
-    /// Follows the directory for ever, and looks this often what has become of it. A file that has appeared is read from its
-    /// beginning, one that has grown is read on, one that is gone is forgotten. By default the source looks once, at the
-    /// start. More than zero and at most a year, and of a directory, or the job is refused when it is started.
+    /// Follows the directory for ever, and lists it this often. A new file is read from its beginning, a file
+    /// that has grown is read on, and the position of a removed file is dropped. By default the source lists
+    /// the directory once, at the start. The job is refused if the interval is zero or more than a year, or
+    /// if the source has no directory.
     ///
-    /// A file that has been read is not kept open. One that is replaced by another of its name is noticed, as it is
-    /// between two runs. A last line without an end is emitted when its file has stayed as it is from one look to the next,
-    /// since its writer may be about to write the rest.
+    /// A file that has been read is not kept open. If it is replaced by another file of its name, that is
+    /// noticed, as it is between two runs. A last line without an end is emitted when its file has not
+    /// changed from one listing to the next, since its writer may be about to write the rest.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -206,8 +211,8 @@ impl LinesSource {
         self.unfit.get_or_insert_with(|| (option, reason.to_owned()));
     }
 
-    /// A line that is longer than this, its end included, is a bad record; at least one byte. Default 16 MiB. No more of such a
-    /// line is held in memory.
+    /// A line that is longer than this, including its end, is a bad record; at least one byte. Default 16
+    /// MiB. No more than this of a line is held in memory.
     pub fn line_bytes_max(mut self, bytes: usize) -> Self {
         self.line_bytes_max = bytes.max(1);
         self
@@ -219,7 +224,7 @@ impl LinesSource {
         self
     }
 
-    /// What to do when a file is not the one that had been read. Default [`OnLostPosition::Fail`].
+    /// What to do if a file is not the one that was read before. Default [`OnLostPosition::Fail`].
     pub fn on_lost_position(mut self, policy: OnLostPosition) -> Self {
         self.on_lost_position = policy;
         self
@@ -227,7 +232,7 @@ impl LinesSource {
 }
 
 impl Job {
-    /// Adds a source that emits the lines of a file, without their ends, and ends with it:
+    /// Adds a source that emits the lines of a file, without their ends, and ends at the end of the file:
     /// [`lines`](Job::lines) with the defaults of [`LinesSource`].
     ///
     /// ```

@@ -1,18 +1,18 @@
-//! [`OnLostPosition`] and [`LostPosition`]: what a source does when the place where it stopped cannot be found again.
+//! [`OnLostPosition`] and [`LostPosition`]: what a source does when its position is no longer valid.
 //!
-//! A position is a number, and a number fits into any file. So sources store beside it what they had read there, and look
-//! whether that is still so before they go on.
+//! A position is a number, and a number fits into any file. So sources store checksums of what they had read
+//! there, and compare them before they continue.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::log::{LogId, Offset};
 
-/// What a source does when what it had read is no longer what is there: the log or file was made anew, truncated, put back
-/// from an older copy, or retention has removed what comes next.
+/// What a source does when its input is no longer the one that it had read: the log or file was created
+/// again, truncated or restored from an older copy, or retention has removed the next record.
 ///
-/// Only [`Fail`](OnLostPosition::Fail) keeps the promise of the guarantee. The others are for sources of which it is known
-/// that they begin anew, and for people who have read the error.
+/// Only [`Fail`](OnLostPosition::Fail) keeps the promise of the guarantee. The others are for sources that
+/// are known to be created again, and for people who have read the error.
 ///
 /// ```
 /// # let directory = tempfile::tempdir()?;
@@ -32,14 +32,15 @@ pub enum OnLostPosition {
     /// The job ends with [`LostPosition`], and nothing is emitted.
     #[default]
     Fail,
-    /// It goes on with the first event that is there. Events may come twice.
+    /// It continues with the first event that exists. Events may be repeated.
     Earliest,
-    /// It goes on behind the last event that is there now. Events may be missing. At-most-once stores a position together
-    /// with the events after it, so as long as none has come, the next start looks for the end again.
+    /// It continues after the last event that exists now. Events may be missing. At-most-once stores a
+    /// position only together with the events after it. So as long as none has come, the next start looks for
+    /// the end again.
     Latest,
 }
 
-/// A source cannot go on where it stopped: what is there now is not what it had read.
+/// A source cannot continue where it stopped: its input is no longer the one that it had read.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{place}: cannot go on at {position}: {reason}; put back what was there, or choose another `on_lost_position` than `Fail`"
@@ -60,14 +61,14 @@ impl LostPosition {
         Self { place, position: next.get(), reason }
     }
 
-    /// What has become of the position.
+    /// Why the position is lost.
     #[must_use]
     pub fn reason(&self) -> &Loss {
         &self.reason
     }
 }
 
-/// What has become of a position.
+/// Why a position is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
@@ -76,26 +77,26 @@ pub enum Loss {
         /// Its directory.
         log: PathBuf,
     },
-    /// Another log is there: the one that was read was removed, and one was created in its place.
+    /// The log that was read was removed, and another one was created in its place.
     MadeAnew {
         /// The log that was read.
         read: LogId,
-        /// The log that is there.
+        /// The log that exists now.
         found: LogId,
     },
     /// Retention has removed records that had not been read.
     Retained {
-        /// The first record that is still there.
+        /// The first record that still exists.
         earliest: Offset,
     },
-    /// There is less than had been read: it was truncated, or put back from an older copy.
+    /// It is shorter than what was read: it was truncated, or restored from an older copy.
     Shorter {
         /// Where it ends: an offset in a log, a byte of a file.
         end: u64,
     },
-    /// What stands before the position is not what had been read there.
+    /// The content before the position is not what was read there.
     Changed,
-    /// The last line of a file had no end when it was read as an event, and the file goes on within it.
+    /// The last line of a file had no end when it was emitted as an event, and has been continued since.
     LineGoesOn,
 }
 

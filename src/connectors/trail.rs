@@ -1,4 +1,4 @@
-//! What a reader of a file remembers of the bytes behind it, so that it recognizes them.
+//! The checksums that a reader of a file keeps of the bytes that it has read, to recognize them.
 //!
 //! ```text
 //!   0        64 KiB                           64 to 128 KiB         offset
@@ -12,7 +12,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the head, and the fewest of the tail.
+/// The number of bytes of the head, and the least of the tail.
 const WINDOW_BYTES: u64 = 64 << 10;
 
 /// The checksums at one place of the file.
@@ -41,7 +41,7 @@ struct Window {
 }
 
 impl Trail {
-    /// That of a file which was read up to `offset`, with the tail from `tail_start` on.
+    /// The trail of a file that was read up to `offset`, with the tail from `tail_start` on.
     fn read(file: &mut (impl Read + Seek), offset: u64, tail_start: u64) -> io::Result<Self> {
         let mut trail = Self { offset, ..Self::default() };
         hash(file, 0, WINDOW_BYTES.min(offset), &mut trail.head)?;
@@ -51,12 +51,12 @@ impl Trail {
         Ok(trail)
     }
 
-    /// That of a file as if it had been read up to `offset`.
+    /// The trail of a file as if it had been read up to `offset`.
     pub(super) fn at(file: &mut (impl Read + Seek), offset: u64) -> io::Result<Self> {
         Self::read(file, offset, offset.saturating_sub(WINDOW_BYTES))
     }
 
-    /// That of a file of which so much had been read, or `None` if it holds something else there.
+    /// The trail of a file that was read as far as `mark`, or `None` if it holds other bytes there.
     pub(super) fn find(
         file: &mut (impl Read + Seek),
         mark: &TrailMark,
@@ -93,7 +93,7 @@ impl Trail {
     }
 }
 
-/// Hashes what the file holds between two places, as far as it goes.
+/// Hashes the content of the file between two offsets, as far as it exists.
 fn hash(
     file: &mut (impl Read + Seek),
     start: u64,

@@ -1,5 +1,5 @@
-//! At-least-once with an acknowledger: every event is kept until all that came of it is done, and
-//! emitted again if anything failed.
+//! At-least-once with an acknowledger: every event is kept until all deliveries that came of it are done,
+//! and replayed if one failed.
 //!
 //! [`counts`] counts first attempts and [`tracker`] replays and groups, [`acknowledger`] is where the
 //! threads meet, [`replay_buffer`] keeps the events, and [`tracked_source`] is the source's side of it.
@@ -24,15 +24,15 @@ pub(crate) mod tracker;
 
 /// Every event is processed until it succeeds; perhaps more than once.
 ///
-/// The engine keeps each emitted event in a bounded buffer until everything that came of it has
-/// been acknowledged. On a failure the event is emitted again, after the others: A, B, C with A
-/// failing once is processed A, B, C, A. After [`attempts_max`](AtLeastOnce::attempts_max) the
-/// event becomes a dead letter and the others flow on.
+/// The engine keeps each emitted event in a bounded buffer until all deliveries that came of it have
+/// been acknowledged. After a failure the event is replayed behind the others: A, B, C with A failing
+/// once is processed A, B, C, A. After [`attempts_max`](AtLeastOnce::attempts_max) the event becomes a
+/// dead letter and the others continue.
 ///
-/// Without a store the buffer survives failures of components, not of the process. With one, the
+/// Without a store the buffer survives failures of components, not of the process. With a store, the
 /// positions up to which everything is acknowledged are saved periodically, and the state of
-/// stateful operators after them: nothing below a saved position can be missing from the state,
-/// also after kill -9.
+/// operators after them: no event before a saved position can be missing from the state, also after
+/// kill -9.
 ///
 /// ```
 /// use streamwork::{AtLeastOnce, Job};
@@ -59,7 +59,7 @@ impl AtLeastOnce {
     }
 
     /// By checkpoints instead of an acknowledger: as [`ExactlyOnce`](crate::ExactlyOnce), but no
-    /// queue is held back while a checkpoint is taken, and events may count twice after a failure.
+    /// queue is held while a checkpoint is taken, and events may count twice after a failure.
     ///
     /// ```
     /// # use streamwork::{AtLeastOnce, Guarantee};
@@ -70,7 +70,7 @@ impl AtLeastOnce {
         Checkpointed::unaligned(StoreChoice::directory(directory.into()))
     }
 
-    /// As [`checkpoints_in`](AtLeastOnce::checkpoints_in), in a store of your own.
+    /// As [`checkpoints_in`](AtLeastOnce::checkpoints_in), in this store.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -103,13 +103,13 @@ impl AtLeastOnce {
         self.store(StoreChoice::directory(directory.into()))
     }
 
-    /// As [`store_in`](AtLeastOnce::store_in), in a store of your own.
+    /// As [`store_in`](AtLeastOnce::store_in), in this store.
     pub fn store_with(self, store: Arc<dyn CheckpointStore>) -> Self {
         self.store(StoreChoice::Own(store))
     }
 
-    /// Events that a source instance may have unacknowledged; more wait in the source. Default
-    /// 65,536; at least 1. With `usize::MAX` the bytes are the only bound.
+    /// The maximum number of unacknowledged events of a source instance; then the source has to wait.
+    /// Default 65,536; at least 1. With `usize::MAX` the bytes are the only bound.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -136,9 +136,9 @@ impl AtLeastOnce {
         self
     }
 
-    /// Bytes, by `event_bytes` of the source, that a source instance may have unacknowledged. Default
-    /// 64 MiB; at least 1, and an event larger than this waits until it is alone. With `usize::MAX` the
-    /// number of events is the only bound.
+    /// The maximum size of the unacknowledged events of a source instance in bytes, by the source's
+    /// `event_bytes`. Default 64 MiB; at least 1. A larger event waits until no other is
+    /// unacknowledged. With `usize::MAX` the number of events is the only bound.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -166,7 +166,7 @@ impl AtLeastOnce {
         self
     }
 
-    /// Times an event is tried before it becomes a dead letter; at least 1. Default 10.
+    /// How often an event is tried before it becomes a dead letter; at least 1. Default 10.
     ///
     /// ```
     /// # use streamwork::{AtLeastOnce, Job};
@@ -182,8 +182,8 @@ impl AtLeastOnce {
         self
     }
 
-    /// The pause before an event is tried again: `first`, doubled with every attempt, at most
-    /// `longest`. Default 1 millisecond and 1 second. One of the two must be at most a year.
+    /// The pause before an event is replayed: `first`, doubled with every attempt, at most `longest`.
+    /// Default 1 millisecond and 1 second. One of the two must be at most a year.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -203,8 +203,8 @@ impl AtLeastOnce {
         self
     }
 
-    /// On a failure go back to the lowest unfinished event and emit everything from there again,
-    /// in order. By default only the failed event is emitted again, after the others.
+    /// After a failure, replays everything from the lowest unfinished event on, in order. By default
+    /// only the failed event is replayed, behind the others.
     ///
     /// ```
     /// # use std::sync::atomic::{AtomicBool, Ordering};
@@ -227,8 +227,8 @@ impl AtLeastOnce {
         self
     }
 
-    /// Fails events of which nothing has been heard for this long, counted from their last
-    /// progress; at least 1 millisecond. Off by default: with back-pressure, waiting is not failing.
+    /// Fails events without progress for this long; at least 1 millisecond. Off by default: with
+    /// back-pressure, waiting is not failing.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,7 +1,7 @@
 //! At-most-once: fire and forget. Nothing is tracked; what fails is dropped, and counted.
 //!
-//! With a store, a source's position is durable *before* the events that it covers are emitted: a
-//! kill then loses them and never repeats them.
+//! With a store, a source's position is durable *before* the events that it covers are emitted: then
+//! a kill can lose these events but never repeats them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::delivery::terms::{
 
 /// Every event is processed once or not at all; never twice.
 ///
-/// An error or panic drops the event at hand, counts it, tells the hook, and the job goes on. No
-/// ids, no copies, no acknowledgements: the fastest, and right where the next event matters more
-/// than the last one. A graceful stop loses nothing.
+/// After an error or panic the event at hand is dropped, counted and passed to the hook, and the job
+/// continues. No ids, no copies, no acknowledgements: this is the fastest guarantee, and right if the
+/// next event matters more than the last one. A graceful stop loses nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -53,8 +53,8 @@ impl AtMostOnce {
         Self::default()
     }
 
-    /// Keeps positions and state in a directory, so that a restarted process goes on after what
-    /// had been emitted.
+    /// Keeps positions and state in a directory, so that a restarted process continues after the
+    /// events that had been emitted.
     ///
     /// ```
     /// # use streamwork::{AtMostOnce, Job};
@@ -70,7 +70,7 @@ impl AtMostOnce {
         self.store(StoreChoice::directory(directory.into()))
     }
 
-    /// As [`store_in`](AtMostOnce::store_in), in a store of your own.
+    /// As [`store_in`](AtMostOnce::store_in), in this store.
     pub fn store_with(self, store: Arc<dyn CheckpointStore>) -> Self {
         self.store(StoreChoice::Own(store))
     }

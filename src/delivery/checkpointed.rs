@@ -1,4 +1,4 @@
-//! Checkpoints by barriers: when something fails, the whole job goes back to the last consistent
+//! Checkpoints by barriers: when something fails, the whole job rolls back to the last consistent
 //! cut. With held queues that is exactly-once for state, without it at-least-once.
 //!
 //! [`Inputs`](crate::channel::inputs::Inputs) decides what an instance does when a barrier arrives.
@@ -11,11 +11,11 @@ use crate::checkpoint::coordinator::Cut;
 use crate::delivery::options::{RunOptions, StoreChoice, shared_options};
 use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Verdict};
 
-/// Every event counts once in the state, whatever is killed when.
+/// Every event counts once in the state, whenever the process is killed.
 ///
-/// Barriers travel with the events; an instance with several inputs holds back those whose barrier
-/// has come until all have, then hands its state over. After a failure all sources and operators go
-/// back to the newest complete checkpoint together. What outside readers of a sink see depends on
+/// Barriers travel with the events. An instance with several inputs holds those whose barrier has
+/// arrived until all have, and then saves its state. After a failure all sources and operators roll
+/// back to the newest complete checkpoint together. What readers of a sink's output see depends on
 /// the kind of sink: see [`TransactionalSink`](crate::TransactionalSink).
 ///
 /// Needs sources that can be rewound ([`StatefulSource`](crate::StatefulSource)).
@@ -36,7 +36,7 @@ use crate::delivery::terms::{Commits, Demands, Guarantee, SourceTerms, Terms, Ve
 pub struct ExactlyOnce;
 
 impl ExactlyOnce {
-    /// With checkpoints in a directory, which is created if it is not there.
+    /// With checkpoints in a directory, which is created if it does not exist.
     ///
     /// ```
     /// # use streamwork::{ExactlyOnce, Guarantee};
@@ -47,7 +47,7 @@ impl ExactlyOnce {
         Checkpointed::aligned(StoreChoice::directory(directory.into()))
     }
 
-    /// With checkpoints in a store of your own.
+    /// With checkpoints in this store.
     ///
     /// ```
     /// # use streamwork::{ExactlyOnce, Guarantee};

@@ -4,11 +4,11 @@
 //! account of them. The executor reads terms per batch, per barrier or per failure and never learns
 //! which guarantee it runs.
 //!
-//! | guarantee | module | an event that fails is | checkpoints are |
+//! | guarantee | module | a failed event | checkpoints |
 //! |---|---|---|---|
-//! | at-most-once | [`at_most_once`] | dropped | operators' state; positions written ahead |
-//! | at-least-once | [`at_least_once`] | emitted again | acknowledged positions, then state |
-//! | by checkpoints | [`checkpointed`] | a reason to go back | barriers |
+//! | at-most-once | [`at_most_once`] | is dropped | operators' state; positions are written ahead |
+//! | at-least-once | [`at_least_once`] | is replayed | acknowledged positions, then state |
+//! | by checkpoints | [`checkpointed`] | rolls the job back | by barriers |
 
 pub(crate) mod account;
 pub(crate) mod at_least_once;

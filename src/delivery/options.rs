@@ -1,5 +1,5 @@
-//! What every guarantee lets its user choose: where checkpoints go, how often, how restarts are
-//! limited, how long a stop may take.
+//! The options of every guarantee: where checkpoints are stored, how often they are taken, how restarts
+//! are limited, how long a stop may take.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,15 +10,16 @@ use crate::checkpoint::coordinator::Schedule;
 use crate::checkpoint::{CheckpointStore, DirectoryStore, StateCodec};
 use crate::error::Refused;
 
-/// How often a failed part of a job is started again before the job ends with the cause.
+/// How often a job or a component is restarted after failures, before the job ends with the cause.
 ///
 /// The pause before the n-th restart in a row is `backoff · 2ⁿ⁻¹`, at most `backoff_max`. A checkpoint
 /// that completes, or a window without failures, makes it short again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restarts {
-    /// Restarts within the window that are accepted. Default 5; with 0 there are none, with `u32::MAX` there is no limit.
+    /// The maximum number of restarts within the window. Default 5; 0 means none, `u32::MAX` means no limit.
     pub limit: u32,
-    /// The window. Default 10 seconds; more than zero where there is a limit, or nothing would be counted.
+    /// The window. Default 10 seconds. If there is a limit it must be more than zero, or nothing would be
+    /// counted.
     pub window: Duration,
     /// The pause before the first restart. Default 10 milliseconds. This or `backoff_max` must be at most a year.
     pub backoff: Duration,
@@ -48,7 +49,7 @@ impl Restarts {
         Self { limit: 0, ..Self::default() }
     }
 
-    /// As often as failures come; the pause still grows to `backoff_max`.
+    /// No limit; the pause still grows to `backoff_max`.
     pub fn unlimited() -> Self {
         Self { limit: u32::MAX, ..Self::default() }
     }
@@ -68,9 +69,10 @@ pub(crate) enum StoreChoice {
 }
 
 impl StoreChoice {
-    /// A relative path counts from the working directory of this moment.
+    /// A relative path is resolved now, against the current working directory.
     pub(crate) fn directory(path: PathBuf) -> Self {
-        // Without a working directory a relative path leads nowhere, and opening it says so.
+        // Without a working directory a relative path cannot be resolved; opening it then fails with that
+        // error.
         Self::Directory(std::path::absolute(&path).unwrap_or(path))
     }
 
@@ -82,7 +84,7 @@ impl StoreChoice {
     }
 }
 
-/// What is the same under every guarantee.
+/// The options that all guarantees have.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
     pub(crate) store: Option<StoreChoice>,
@@ -93,9 +95,9 @@ pub(crate) struct RunOptions {
     pub(crate) stalled_after: Duration,
     /// The time an event may be held, if that is limited.
     pub(crate) answer_within: Option<Duration>,
-    /// Components that leave behind what the store has of them.
+    /// Components that start without their stored state.
     pub(crate) anew: Arc<BTreeSet<String>>,
-    /// What states are turned into bytes with, where a component does not choose.
+    /// The codec of states, unless a component has its own.
     pub(crate) state_codec: StateCodec,
 }
 
@@ -115,11 +117,11 @@ impl Default for RunOptions {
     }
 }
 
-/// The shortest time that a limit on something that takes time may be: below, nothing is ever done in time.
+/// The shortest timeout: with a shorter one, nothing would ever be done in time.
 pub(crate) const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
 
-/// The longest that events may have to wait for something that is certain to come: a longer wait is taken for a
-/// mistake, since a job would seem to hang.
+/// The longest time that events may have to wait by an option. A longer one counts as a mistake, since the
+/// job would seem to hang.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Refuses an option by its name.
@@ -197,8 +199,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Time that passes at least between the end of a checkpoint and the beginning of the
-            /// next. Default none; any length, and the last checkpoint does not wait for it.
+            /// The least time between the end of a checkpoint and the beginning of the next. Default
+            /// none; any length. The last checkpoint does not wait for it.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -217,7 +219,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Time after which a checkpoint is given up. Default 60 seconds; at least 1 millisecond.
+            /// Time after which a checkpoint is abandoned. Default 60 seconds; at least 1 millisecond.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -309,11 +311,11 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Lets a component start from nothing, whatever the store has of it: its state, its position,
-            /// and for a transactional sink the output that it had prepared and not shown. For a component
-            /// that has become another one under its old name, and for the state of one that the job no
-            /// longer has; both are refused otherwise. Take it out again after that run, or every start of
-            /// the job leaves the state behind. May be called for several components.
+            /// Lets a component start without its stored state and position; for a transactional sink this
+            /// also drops output that was prepared and not committed. Use it for a component that has
+            /// changed its kind or type under its old name, and for one that the job no longer has; both
+            /// are refused otherwise. Remove the call after that run, or every start of the job drops the
+            /// state. May be called for several components.
             ///
             /// ```
             /// # use streamwork::{AtLeastOnce, Job};
@@ -333,7 +335,7 @@ macro_rules! shared_options {
                 self
             }
 
-            /// What states are turned into bytes with, unless a component chooses for itself
+            /// The codec of states, unless a component has its own
             /// ([`Stream::state_codec`](crate::Stream::state_codec)); see
             /// [`StateCodec`](crate::checkpoint::StateCodec). Default `Auto`.
             ///
@@ -352,7 +354,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// How often failures are answered with a restart; see [`Restarts`](crate::Restarts).
+            /// How often the job or a component is restarted after failures; see
+            /// [`Restarts`](crate::Restarts).
             ///
             /// ```
             /// # use streamwork::{ExactlyOnce, Job, JobError, Restarts, RunError};
@@ -371,8 +374,8 @@ macro_rules! shared_options {
             }
 
             /// Time that a stop may take before it is reported as failed. Default 30 seconds; at least
-            /// 1 millisecond. [`JobHandle::stop`](crate::JobHandle::stop) has it, and the end of the
-            /// instances after a failure.
+            /// 1 millisecond. It applies to [`JobHandle::stop`](crate::JobHandle::stop), and to the end of
+            /// the instances after a failure.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -396,8 +399,8 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Time without a return from a callback after which an instance is reported as
-            /// stalled. Default 10 seconds; at least 1 millisecond.
+            /// If a callback has not returned for this long, its instance is reported as stalled.
+            /// Default 10 seconds; at least 1 millisecond.
             ///
             /// ```
             /// # use std::time::Duration;

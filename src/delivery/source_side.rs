@@ -7,7 +7,7 @@ use crate::api::dead_letter::DeadLetter;
 use crate::channel::frame::Batch;
 use crate::clock::Timestamp;
 
-/// What is to be done with new events.
+/// What the instance has to do with new events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// Emit them.
@@ -19,13 +19,13 @@ pub(crate) enum Admission {
 /// What a source contributes to a checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) enum Position {
-    /// Its state as it is now.
+    /// Its current state.
     Current,
     /// An earlier state, up to which everything is acknowledged; none if that is the beginning.
     Settled(Option<Arc<[u8]>>),
 }
 
-/// A source's dealings with its guarantee.
+/// What a source instance asks of its guarantee.
 pub(crate) trait SourceSide<T> {
     /// How many new events may be emitted now.
     fn room(&self) -> usize;
@@ -33,14 +33,14 @@ pub(crate) trait SourceSide<T> {
     /// New events are about to be emitted, with this many deliveries each.
     fn admit(&mut self, batch: &mut Batch<T>, copies: u32, now: Timestamp) -> Admission;
 
-    /// Takes in the answers that have come; `true` if there were any. Events that failed too often
-    /// come out as letters.
+    /// Takes the answers that have come; `true` if there were any. Events that failed too often are added
+    /// to `letters`.
     fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool;
 
-    /// Puts events that are due again into `batch`, until it has `most`.
+    /// Puts events that are due for replay into `batch`, until it has `most`.
     fn replays(&mut self, copies: u32, now: Timestamp, most: usize, batch: &mut Batch<T>);
 
-    /// Whether a state that is to be noted by [`mark`](SourceSide::mark) is wanted now.
+    /// Whether to call [`mark`](SourceSide::mark) now.
     fn wants_mark(&self, now: Timestamp) -> bool;
 
     /// This state is the position after everything admitted so far.
@@ -49,31 +49,31 @@ pub(crate) trait SourceSide<T> {
     /// The position that may be saved.
     fn position(&mut self) -> Position;
 
-    /// When something becomes due.
+    /// When the next replay or timeout is due.
     fn deadline(&self) -> Option<Timestamp>;
 
-    /// Whether every event is done that has to be: with [`OpenTokens::Leave`], those that operators hold and
-    /// those that would be emitted again after `by` only do not count.
+    /// Whether all events are done that must be. With [`OpenTokens::Leave`], events that operators hold and
+    /// events that would be replayed only after `by` are not counted.
     fn at_rest(&self, held_ones: OpenTokens, by: Option<Timestamp>) -> bool;
 
-    /// The input is over at that moment: events that would be emitted again later are given up, as letters.
+    /// The input is over at that moment: events that would be replayed later become dead letters.
     fn give_up_after(&mut self, by: Timestamp, letters: &mut Vec<DeadLetter<T>>);
 
     /// Asks to be woken at the next answer. `false` if one has come already.
     fn await_answer(&mut self) -> bool;
 
-    /// Events kept at present.
+    /// The number of events kept at present.
     fn kept(&self) -> usize;
 }
 
-/// Whether events that sit in tokens are waited for.
+/// Whether to wait for events that are held in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpenTokens {
     /// They will be answered; wait.
     Wait,
-    /// The job stops; they will come again.
+    /// The job stops; they will be replayed.
     Leave,
 }
 
-/// Time between two marks at least; bounds how many are kept.
+/// The least time between two marks; it bounds how many are kept.
 pub(crate) const MARK_EVERY: Duration = Duration::from_millis(5);

@@ -1,5 +1,5 @@
-//! [`Terms`]: the seam. What a guarantee promises, put as choices that the executor can act on
-//! without knowing the promise.
+//! [`Terms`]: the interface between guarantees and executor. It expresses a guarantee as choices that the
+//! executor can act on without knowing the guarantee.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,13 +48,13 @@ impl Guarantee {
     }
 }
 
-/// What an outside reader may see of an event at a sink, whatever fails when.
+/// How often a reader of a sink's output may see an event, whatever fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutputGuarantee {
     /// Once or not at all.
     AtMostOnce,
-    /// Once or several times; never not at all.
+    /// Once or several times.
     AtLeastOnce,
     /// Once.
     ExactlyOnce,
@@ -82,7 +82,7 @@ pub(crate) struct Terms {
     pub(crate) on_drop: Option<DropHook>,
 }
 
-/// What a job must have, or be refused.
+/// What a job must have; otherwise it is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demands {
     pub(crate) store: bool,
@@ -97,7 +97,7 @@ pub(crate) enum Verdict {
     Drop,
     /// Its root fails.
     Fail,
-    /// The job goes back to its last checkpoint.
+    /// The job rolls back to its last checkpoint.
     GoBack,
 }
 
@@ -108,14 +108,14 @@ pub(crate) enum Commits {
     WithCheckpoint,
 }
 
-/// What a source does with what it emits.
+/// What a source does with the events that it emits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SourceTerms {
     /// Nothing.
     Plain,
     /// Its position is made durable first, if there is a store.
     WriteAhead,
-    /// It is kept until acknowledged.
+    /// They are kept until they are acknowledged.
     Tracked(ReplayOptions),
 }
 
@@ -132,11 +132,11 @@ pub(crate) enum HeldIn {
     Nothing,
 }
 
-/// An event that was given up, as a hook learns of it.
+/// An event that was dropped, as the hook receives it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// Who failed on it, and how.
+    /// The failure: component, instance, callback and cause.
     pub failure: Failure,
 }
 
@@ -151,9 +151,9 @@ impl fmt::Debug for DropHook {
 }
 
 impl Terms {
-    /// Whether nothing that comes again after a restart is older than the watermark at the cut, or counts
-    /// already in what was saved with it. Not so where single events are kept: one that is not done yet
-    /// comes again, and would be late.
+    /// Whether every event that is replayed after a restart is not older than the watermark at the cut, or is
+    /// already in the state that was saved with it. Not so if single events are replayed: an event that is
+    /// not done yet would be late.
     pub(crate) fn saves_watermarks(&self) -> bool {
         !matches!(self.sources, SourceTerms::Tracked(_))
     }
@@ -168,8 +168,8 @@ impl Terms {
         }
     }
 
-    /// What holds for the output of a sink. Only aligned checkpoints make every rerun alike, which
-    /// is what an idempotent sink needs and a transactional one builds on.
+    /// The guarantee for the output of a sink. Only with aligned checkpoints does a replay produce the same
+    /// output, which idempotent and transactional sinks need.
     pub(crate) fn output(&self, sink: SinkKind) -> OutputGuarantee {
         match (self.on_failure, self.cut, sink) {
             (Verdict::Drop, ..) => OutputGuarantee::AtMostOnce,

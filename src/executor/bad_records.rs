@@ -1,13 +1,13 @@
-//! A source whose bad records are events: [`WithBadRecords`] makes them part of what it emits, and [`Fork`] deals the
-//! two kinds out again.
+//! A source whose bad records are events: [`WithBadRecords`] makes them part of its output, and [`Fork`]
+//! separates the two kinds again.
 //!
 //! ```text
 //!   source ─ records ─▶ WithBadRecords ─ Ok(event), Err(bad record) ─▶ source instance ─▶ Fork ─▶ readers of events
 //!                                                                                           └──▶ readers of bad records
 //! ```
-//! In between a bad record is an event like any other. So each guarantee holds for it as it does for events: it is kept
-//! for replay, its position is made durable first, it lies before or after a barrier. A source whose bad records
-//! nothing reads has neither of the two.
+//! In between a bad record is an event like any other. So each guarantee applies to it as to events: it is
+//! kept for replay, its position is made durable first, it is before or after a barrier. If nothing reads the
+//! bad records of a source, it has neither of the two.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::executor::source_component::SourceComponent;
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
 
-/// An event of a source, or a record that is none. Boxed, since it is rare and would make every event as large.
+/// An event of a source, or a bad record. Boxed, since it is rare and would make every event as large.
 pub(crate) type EventOrBadRecord<T> = Result<T, Box<BadRecord>>;
 
 /// Adapter for a source whose bad records are read.
@@ -88,7 +88,7 @@ impl<C: SourceComponent> SourceComponent for WithBadRecords<C> {
         self.output.ask(out.room());
         let (source, output) = (&mut self.source, &mut self.output);
         let next = catch_unwind(AssertUnwindSafe(|| source.get_events(output, now)));
-        // Also after a panic: what a source emits before it that cannot read it again is emitted.
+        // Also after a panic: events that a source emitted before it and cannot read again must be sent.
         self.hand_on(out);
         next.unwrap_or_else(|payload| resume_unwind(payload))
     }
@@ -117,7 +117,7 @@ impl<C: SourceComponent> SourceComponent for WithBadRecords<C> {
 pub(crate) struct Fork<T> {
     events: Box<dyn Push<T>>,
     batch: Batch<T>,
-    /// Bad records that are gathered, and the way to what reads them.
+    /// The bad records of this batch, and the port of their readers.
     bad_records: Box<dyn SideEvents>,
     port: Box<dyn SidePort>,
     /// The source's.
@@ -134,7 +134,8 @@ impl<T: Event> Fork<T> {
         Self { events, batch: Batch::default(), bad_records, port, counters }
     }
 
-    /// Deals a batch out. One delivery is outstanding under each root, and here it becomes known how many it makes.
+    /// Separates a batch. One delivery is outstanding under each root; here it becomes known how many it
+    /// makes.
     fn deal_out(&mut self, batch: &mut Batch<EventOrBadRecord<T>>, context: &mut Context) {
         let aside = self
             .bad_records

@@ -1,5 +1,5 @@
-//! [`Blueprint`]: what is to be built for one execution, as the plan hands it down. The executor
-//! knows instances by number and knows nothing of streams or types.
+//! [`Blueprint`]: what the plan gives to the executor: the instances and queues to build for each
+//! execution. The executor knows instances by number, and knows no streams or event types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -42,20 +42,20 @@ pub(crate) struct Blueprint {
     pub(crate) components: Vec<ComponentPlan>,
     /// The streams between them.
     pub(crate) edges: Vec<Edge>,
-    /// The instances that have a thread, sources first; their place here is their number.
+    /// The instances that have a thread, sources first; the index here is their number.
     pub(crate) threads: Vec<ThreadPlan>,
     /// Makes queues and, for each thread, what builds its instance there.
     pub(crate) wire: Wire,
-    /// What belongs to the job beside its executions.
+    /// Values outside the job that have to know when it runs.
     pub(crate) surroundings: Vec<Arc<dyn Surroundings>>,
 }
 
-/// What checkpoints call a source.
+/// The kind of a source in checkpoints.
 pub(crate) const SOURCE: &str = "source";
-/// What they call a source whose positions are of splits.
+/// The kind of a source with splits in checkpoints.
 pub(crate) const SPLIT_SOURCE: &str = "split source";
 
-/// One component, as checkpoints know it.
+/// One component, as checkpoints record it.
 #[derive(Clone, Debug)]
 pub(crate) struct ComponentPlan {
     pub(crate) name: String,
@@ -63,25 +63,25 @@ pub(crate) struct ComponentPlan {
     /// Source, operator, or which sink.
     pub(crate) kind: &'static str,
     pub(crate) state: StateShape,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub(crate) codec: CodecId,
     /// What the events look like that it holds in checkpoints; `Stateless` if it holds none there.
     pub(crate) held: StateShape,
 }
 
-/// What is known of the type of a component's state.
+/// What is known of the structure of a component's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateShape {
-    /// It keeps none in checkpoints.
+    /// It has no state in checkpoints.
     Stateless,
-    /// It has one, and its type does not say what it is made of.
+    /// It has state whose type needs self-describing data.
     Unknown,
-    /// It has one that looks like this.
+    /// It has state with this structure.
     Known(String),
 }
 
 impl StateShape {
-    /// Whether its type says what it is made of, or there is none.
+    /// Whether the structure of its state is known, or it has no state.
     pub(crate) fn is_known(&self) -> bool {
         *self != Self::Unknown
     }
@@ -93,7 +93,7 @@ impl StateShape {
 }
 
 impl ComponentPlan {
-    /// What a manifest says of it.
+    /// Its record in a manifest.
     pub(crate) fn record(&self) -> ComponentRecord {
         let mut record = ComponentRecord::new(self.name.clone(), self.instances as u64);
         self.kind.clone_into(&mut record.kind);
@@ -106,7 +106,7 @@ impl ComponentPlan {
         record
     }
 
-    /// Whether state of the component that this was can be given to it; if not, why.
+    /// Whether it can be restored from the state that is recorded under its name; if not, why.
     fn takes(&self, then: &ComponentRecord, shared_out: bool) -> Result<(), String> {
         let Self { name, instances, kind, state, .. } = self;
         if !then.kind.is_empty() && then.kind != *kind {
@@ -169,7 +169,7 @@ fn first_difference(one: &str, other: &str) -> usize {
     one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
 }
 
-/// The text, or what stands around this place in a long one.
+/// The text, or the part around this place if it is long.
 fn around(text: &str, at: usize) -> String {
     const SHOWN: usize = 160;
     if text.len() <= SHOWN {
@@ -186,12 +186,12 @@ fn around(text: &str, at: usize) -> String {
     format!("…{}…", &text[from..to])
 }
 
-/// Something outside that has to know whether its job runs, however often it starts over: a channel
+/// A value outside the job that has to know whether the job runs, over all its restarts: a channel
 /// into the job.
 pub(crate) trait Surroundings: Send + Sync {
     /// A run of the job has started.
     fn run_begins(&self);
-    /// It is over, whatever ended it.
+    /// The run has ended, for whatever reason.
     fn run_ends(&self);
     /// The job can not be run any more; a run that has started goes on.
     fn job_is_gone(&self);
@@ -241,11 +241,11 @@ pub(crate) struct Execution {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
     pub(crate) restored: Option<Arc<Manifest>>,
-    /// Components that do not take up what the store has of them.
+    /// Components that start without their stored state.
     pub(crate) anew: Arc<BTreeSet<String>>,
     /// By number. Shared, not copied: each instance keeps this value.
     pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
-    /// What may be under way to each, by number.
+    /// The budget of events in flight to each instance, by number.
     pub(crate) budgets: Arc<[Arc<Budget>]>,
     pub(crate) reporters: Arc<[Reporter]>,
 }
@@ -277,7 +277,7 @@ impl Execution {
     /// The encoded state that an instance starts from.
     ///
     /// # Errors
-    /// What the store said.
+    /// An error of the store.
     pub(crate) fn state_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
         let failed = |error| failed_restore(&instance.name, error);
@@ -300,7 +300,7 @@ impl Execution {
         store.read_part(manifest, &name).map_err(|error| failed_restore(&instance.name, error))
     }
 
-    /// What an instance takes up of a checkpoint.
+    /// What an instance takes over from a checkpoint.
     fn reads_of<'a>(&self, manifest: &'a Manifest, instance: &Instance) -> Vec<Reads<'a>> {
         if self.anew.contains(instance.component()) {
             return Vec::new();
@@ -313,7 +313,7 @@ impl Execution {
         reads(manifest, instance.component(), reader)
     }
 
-    /// How far event time had come where an instance starts from: what it says first.
+    /// The watermark that an instance is restored with, and reports first.
     pub(crate) fn watermark_of(&self, instance: &Instance) -> OutputWatermark {
         if self.store.is_none() || !self.terms.saves_watermarks() {
             return OutputWatermark::default();
@@ -325,7 +325,7 @@ impl Execution {
     /// The encoded position that a source instance starts from.
     ///
     /// # Errors
-    /// What the store said.
+    /// An error of the store.
     pub(crate) fn position_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
         let name = &instance.name;
         match (&self.store, self.terms.sources) {
@@ -339,8 +339,7 @@ impl Execution {
 }
 
 impl Execution {
-    /// What the instances of a split source share: the splits that the store knows, dealt out, and where each of
-    /// them is.
+    /// What the instances of a split source share: the splits in the store, their instances and positions.
     pub(crate) fn shared_splits(&self, of: &Instance) -> SharedSplits {
         let component = of.component().to_owned();
         let is_anew = self.anew.contains(of.component());
@@ -387,13 +386,14 @@ enum Kept {
 }
 
 impl Blueprint {
-    /// Counters for all that the job consists of.
+    /// Counters for all components of the job.
     pub(crate) fn registry(&self) -> Registry {
         let components = self.components.iter();
         Registry::of(components.map(|of| (&*of.name, of.instances)), &self.edges)
     }
 
-    /// Whether a checkpoint fits this job, of which these components start anew; if not, why.
+    /// Whether this job can be restored from a checkpoint, except these components, which start without
+    /// state; if not, why.
     pub(crate) fn accepts(
         &self,
         manifest: &Manifest,

@@ -1,8 +1,9 @@
-//! Encodes state and writes checkpoints, apart from the instances, so that none waits for a disk.
+//! Encodes state and writes checkpoints, on a separate thread, so that no instance waits for a disk.
 //!
-//! The writer does what it is told, in order: parts, then the manifest, then the clean-up. It keeps the last
-//! parts of instances that have ended, which belong to every later checkpoint, and the small parts of a
-//! checkpoint until its manifest is due: the store gets them together, and they are durable before it is.
+//! The writer does its tasks in order: parts, then the manifest, then the clean-up. It keeps the last parts
+//! of instances that have ended, which belong to every later checkpoint. It also keeps the small parts of a
+//! checkpoint until its manifest is due: the store gets them together, and they are durable before the
+//! manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,13 +47,13 @@ pub(crate) enum Written {
         checkpoint: CheckpointId,
         reason: String,
     },
-    /// No checkpoint can be taken any more in this execution: last parts could not be encoded, or
-    /// nobody knows whether a checkpoint was committed. The next execution finds out.
+    /// No checkpoint can be taken any more in this execution: last parts could not be encoded, or it is
+    /// unknown whether a checkpoint was committed. The next execution finds out.
     Unusable {
         instance: usize,
         reason: String,
     },
-    /// A state was encoded and its bytes do not give it back: no checkpoint with it could be restored.
+    /// A state was encoded but cannot be restored from its bytes: no checkpoint with it could be used.
     NotGivenBack {
         name: PartName,
         error: CodecError,
@@ -86,7 +87,7 @@ pub(crate) struct CheckpointWriter {
     components: Vec<ComponentRecord>,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
-    /// What their records are to say of parts, by the checkpoint that they belong to.
+    /// The watermarks of parts for the manifest, by checkpoint.
     watermarks: BTreeMap<CheckpointId, BTreeMap<PartName, EventTime>>,
     last_parts: BTreeMap<usize, Vec<LastPart>>,
     small: SmallParts,
@@ -137,7 +138,7 @@ impl CheckpointWriter {
         let (checkpoint, unknown) = (task.checkpoint(), matches!(task, Task::Commit { .. }));
         let done = catch_unwind(AssertUnwindSafe(|| self.perform(task)));
         done.unwrap_or_else(|payload| {
-            // The store has panicked. Whether it has committed before that nobody knows.
+            // The store has panicked. It is unknown whether it had committed before.
             let reason = Cause::panic(payload).to_string();
             Some(match unknown {
                 true => Written::Unusable { instance: 0, reason },
@@ -284,7 +285,7 @@ impl CheckpointWriter {
         self.work.writing += self.clock.now().since(began);
         let stored = stored.map_err(|error| with_causes(&error))?;
         if stored.len() != parts.len() {
-            // A manifest without some of them would be taken for that of instances that have no state.
+            // In a manifest without some of the parts, these instances would seem to have no state.
             let (stored, parts) = (stored.len(), parts.len());
             return Err(format!("the checkpoint store has records of {stored} of {parts} parts"));
         }
@@ -293,7 +294,8 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Stores what is missing of a checkpoint: the last parts of those who have ended, and all that was kept.
+    /// Stores the missing parts of a checkpoint: the last parts of instances that have ended, and all kept
+    /// parts.
     fn complete(&mut self, checkpoint: CheckpointId) -> Result<(), String> {
         let answered = self.answered.get(&checkpoint).cloned().unwrap_or_default();
         let missing: Vec<_> = self
@@ -328,7 +330,7 @@ impl CheckpointWriter {
         manifest.parts = parts.map(record).collect();
         let began = self.clock.now();
         self.store.commit(&manifest).map_err(|error| match &error {
-            // One that was replaced finds that out for good as it starts over.
+            // A process that was replaced finds that out when it restarts.
             StoreError::InDoubt { .. } | StoreError::Fenced { .. } => {
                 Uncommitted::Unknown(with_causes(&error))
             }
@@ -339,7 +341,7 @@ impl CheckpointWriter {
         Ok(committing)
     }
 
-    /// Drops what is known of this checkpoint and of older ones.
+    /// Drops everything about this checkpoint and older ones.
     fn forget(&mut self, checkpoint: CheckpointId) {
         self.records.retain(|of, _| *of > checkpoint);
         self.watermarks.retain(|of, _| *of > checkpoint);
@@ -352,15 +354,15 @@ impl CheckpointWriter {
 enum Unwritten {
     /// It could not be encoded or stored this time.
     Failed(String),
-    /// It can be encoded, and its bytes do not give it back.
+    /// It can be encoded, but not restored from its bytes.
     NotGivenBack(PartName, CodecError),
 }
 
 /// Why a checkpoint is not known to be committed.
 enum Uncommitted {
-    /// It certainly is not.
+    /// It is certainly not committed.
     No(String),
-    /// It may be: neither to be announced nor to be abandoned.
+    /// It may be committed: it must be neither announced nor abandoned.
     Unknown(String),
 }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::delivery::terms::{DropHook, Dropped};
 use crate::error::{Cause, Failure};
 
-/// Calls the hook, if there is one, once for each of so many events.
+/// Calls the hook, if there is one, once for each of this many events.
 pub(crate) fn tell(hook: Option<&DropHook>, failure: &Failure, events: u64) {
     let Some(DropHook(hook)) = hook else { return };
     for _ in 0..events {

@@ -1,5 +1,5 @@
-//! [`Host`]: who carries the instances of a job and its checkpoint writer, and lets the supervisor
-//! wait. Threads in production, one seeded loop in a simulation; the supervisor knows no difference.
+//! [`Host`]: carries the instances of a job and its checkpoint writer, and lets the supervisor wait.
+//! Threads in production, one seeded loop in a simulation; the supervisor sees no difference.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use crate::executor::instance_slot::InstanceSlot;
 use crate::executor::writer_queue::Task;
 use crate::id::CheckpointId;
 
-/// Who carries instances and the writer.
+/// Carries instances and the writer.
 pub(crate) trait Host {
     /// Takes an instance; its number is the count of those taken since [`Host::clear`].
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it could not be started.
     fn spawn_instance(&mut self, slot: InstanceSlot) -> Result<(), Refused>;
 
     /// Takes the writer, which works until its queue is closed.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it could not be started.
     fn spawn_writer(
         &mut self,
         writer: CheckpointWriter,
@@ -34,20 +34,20 @@ pub(crate) trait Host {
         to: Sender<Written>,
     ) -> Result<(), Refused>;
 
-    /// What goes wrong by intent; nothing in production.
+    /// The faults to inject; none in production.
     fn injected(&self) -> Injected {
         Injected::default()
     }
 
-    /// Waits for whatever comes first, at most until then.
+    /// Waits for the first message, at most until this time.
     fn wait(&mut self, mailboxes: &Mailboxes, until: Timestamp) -> Message;
 
-    /// Lets go of an execution. Those that have said that they are gone are waited for; the others
-    /// are left to themselves.
+    /// Drops an execution. The threads of instances that are gone are waited for; the others are left
+    /// behind.
     fn clear(&mut self, gone: &dyn Fn(usize) -> bool, writer_gone: bool);
 }
 
-/// Where a supervisor listens.
+/// The channels on which a supervisor receives messages.
 #[derive(Clone)]
 pub(crate) struct Mailboxes {
     pub(crate) reports: Receiver<(usize, Report)>,
@@ -56,26 +56,26 @@ pub(crate) struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// To the owner of the job alone.
+    /// Only that of the owner of the job.
     pub(crate) fn to_owner(requests: Receiver<Request>) -> Self {
         Self { reports: never(), written: never(), requests }
     }
 }
 
-/// What a supervisor heard.
+/// A message to the supervisor.
 pub(crate) enum Message {
     Report(usize, Report),
     Written(Written),
     /// The writer has ended; nothing comes from it any more.
     WriterGone,
     Request(Request),
-    /// Nobody is left who could ask for anything.
+    /// All handles of the job were dropped.
     Orphaned,
-    /// It is time.
+    /// No message came before the time was over.
     Nothing,
 }
 
-/// What the owner of a job asks for.
+/// A request of the owner of a job.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// End in this way, by this long from now.

@@ -1,5 +1,5 @@
-//! [`Injected`]: where a simulation makes callbacks fail. In production it is empty, and looked at
-//! once per batch or per rarer callback, never per event.
+//! [`Injected`]: makes callbacks fail in a simulation. In production it is empty, and is read once per
+//! batch or per rarer callback, never per event.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;

@@ -14,20 +14,20 @@ use crate::executor::writer_queue::{Taken, Task, WriterQueue};
 use crate::id::CheckpointId;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
-/// One instance, driven from outside: by a thread of its own or by a simulation.
+/// One instance, driven from outside: by its thread or by a simulation.
 pub(crate) trait Step {
     /// Does a bounded piece of work at this moment, never waits.
     fn step(&mut self, now: Timestamp) -> Progress;
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Something was done; there may be more.
     Moved,
-    /// Nothing to do until woken, or until then.
+    /// Nothing to do until it is woken, or until this time.
     Idle(Option<Timestamp>),
-    /// Cannot go on until woken, or until then.
+    /// Cannot continue until it is woken, or until this time.
     Blocked(Option<Timestamp>),
     /// Over.
     Done,
@@ -36,12 +36,12 @@ pub(crate) enum Progress {
 /// What the supervisor tells an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Everybody is up: let events flow.
+    /// All instances are up: let events flow.
     Open,
     /// Sources: contribute to this checkpoint, and send its barrier if it has one. Operators: cut when no
     /// barrier comes any more.
     Inject(CheckpointId),
-    /// Take the state as it is for this checkpoint.
+    /// Take the current state for this checkpoint.
     Snapshot(CheckpointId),
     /// This checkpoint is complete. After the last one the instance is over.
     Complete { checkpoint: CheckpointId, last: bool },
@@ -68,7 +68,7 @@ impl Mailbox {
         self.waker.notify();
     }
 
-    /// Ends the instance at its next look, whatever it still has.
+    /// Ends the instance at its next step, whatever it still has to do.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         self.waker.notify();
@@ -91,7 +91,7 @@ impl Mailbox {
 /// Snapshots of the components of one instance.
 pub(crate) type Parts = Vec<Part>;
 
-/// What an instance tells the supervisor. Snapshots are not among it: they go to the checkpoint writer.
+/// What an instance reports to the supervisor. Snapshots go to the checkpoint writer instead.
 pub(crate) enum Report {
     /// It has set up and waits for [`Command::Open`].
     Up,
@@ -103,8 +103,8 @@ pub(crate) enum Report {
     Gone,
 }
 
-/// An instance's lines to the supervisor and to the checkpoint writer. Made with its execution and gone with
-/// it, so that a late report of a dead execution reaches nobody.
+/// An instance's channels to the supervisor and to the checkpoint writer. Each execution has new ones, so a
+/// late report of an old execution is not received.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     /// The instance's number in the plan.
@@ -116,7 +116,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn send(&self, report: Report) {
-        // A supervisor that is gone has nobody left to tell.
+        // Without a supervisor there is no receiver, and nothing left to report.
         let _ = self.to.send((self.number, report));
     }
 
@@ -136,7 +136,7 @@ impl Reporter {
     }
 }
 
-/// What both kinds of instances keep beside their stage.
+/// What both kinds of instances have in addition to their stage.
 pub(crate) struct Base {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) reporter: Reporter,
@@ -150,8 +150,8 @@ impl Base {
         Self { mailbox, reporter, context, open: false, over: false }
     }
 
-    /// Hands the snapshots to the writer that were taken since this moment. If a component could not give its
-    /// own, they are not all, and a checkpoint without it must never be complete.
+    /// Gives the writer the snapshots taken since this moment. If a component could not give its snapshot
+    /// they are incomplete, and are not given: a checkpoint without one must never be complete.
     pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId, since: Timestamp) {
         let taken = Taken { at: since, took: self.context.clock.now().since(since) };
         let parts = std::mem::take(&mut self.context.snapshots);
@@ -160,8 +160,8 @@ impl Base {
         }
     }
 
-    /// Hands the snapshots of this step to the writer as the last ones, which stand for every later checkpoint.
-    /// If they are not all, the failure is reported instead.
+    /// Gives the writer the snapshots of this step as the last ones, which belong to every later checkpoint.
+    /// If they are incomplete, the failure is reported instead.
     pub(crate) fn report_ended(&mut self) {
         let parts = std::mem::take(&mut self.context.snapshots);
         match self.context.fatal {
@@ -170,8 +170,8 @@ impl Base {
         }
     }
 
-    /// The stage is blocked: until something outside happens or that moment, or, if that has come, only between
-    /// two steps.
+    /// The stage is blocked until it is woken or this time. If the time has come already, it is blocked only
+    /// until the next step.
     pub(crate) fn blocked_until(&self, deadline: Option<Timestamp>) -> Progress {
         match deadline {
             Some(at) if at <= self.context.now => Progress::Moved,
@@ -179,8 +179,8 @@ impl Base {
         }
     }
 
-    /// What every step ends with: a failure is reported, and reports on events are sent when there
-    /// are many or when nothing more is to come for now.
+    /// Ends every step: reports a failure, and sends reports on events when there are many or when no
+    /// more come for now.
     pub(crate) fn end_step(&mut self, progress: Progress) -> Progress {
         if self.report_failure() {
             return Progress::Done;

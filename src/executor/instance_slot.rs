@@ -11,7 +11,7 @@ use crate::executor::instance::{Mailbox, Progress, Report, Reporter, Step};
 use crate::id::InstanceName;
 use crate::metrics::Counters;
 
-/// An instance that does not run yet; may still be sent to the thread that will carry it.
+/// An instance that does not run yet, and can be sent to the thread that will carry it.
 pub(crate) struct InstanceSlot {
     pub(crate) name: InstanceName,
     pub(crate) build: BuildInstance,
@@ -43,7 +43,7 @@ impl RunningInstance {
 
     /// One step of its life. The last one reports that the instance is gone.
     pub(crate) fn step(&mut self, now: Timestamp) -> Progress {
-        // Whatever escapes is a defect of ours; it is reported, never silent.
+        // A panic that gets here is a defect of this crate; it is reported, never silent.
         let stepped = catch_unwind(AssertUnwindSafe(|| self.live(now)));
         let progress = stepped.unwrap_or_else(|payload| {
             let (instance, cause) = (self.name.clone(), Cause::panic(payload));

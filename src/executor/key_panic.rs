@@ -1,5 +1,5 @@
-//! [`KeyPanic`]: what a key function that panics leads to. It is a callback like `apply`: the event at hand
-//! fails, and no other. The function has nothing that would have to be built anew.
+//! [`KeyPanic`]: what follows when a key function panics. It is a callback like `apply`: the event at hand
+//! fails, and no other. The function has no state that would have to be rebuilt.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::metrics::Counters;
 
 /// The consequences on one edge.
 pub(crate) struct KeyPanic {
-    /// Whose stream is dealt out.
+    /// The instance whose stream is distributed.
     pub(crate) instance: InstanceName,
     pub(crate) verdict: Verdict,
     pub(crate) on_drop: Option<DropHook>,
     pub(crate) counters: Arc<Counters>,
-    /// Of the first receiver: where events count that never arrive.
+    /// The counters of the first receiver, where events are counted that never arrive.
     pub(crate) receiver: Arc<Counters>,
 }
 

@@ -1,4 +1,4 @@
-//! [`Load`]: what an instance has to do, measured from batch to batch.
+//! [`Load`]: the work of an instance, measured from batch to batch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use crate::channel::frame::Amount;
 use crate::channel::slice::Slice;
 use crate::clock::Timestamp;
 
-/// Measures how long the events take that an instance took in, until it can take in more, and sets the budget
-/// of its senders by that.
+/// Measures the time from taking events in until the instance can take in more, and sets the budget of its
+/// senders from that.
 pub(crate) struct Load {
     budget: Arc<Budget>,
     throughput: Throughput,
@@ -24,7 +24,7 @@ impl Load {
         Self { budget, throughput: Throughput::default(), at_hand: None, told: Duration::ZERO }
     }
 
-    /// Of an instance that nobody sends to: it takes in what it asks for, so many events at a time at most.
+    /// Of an instance without senders, a source: it takes in at most this many events at a time.
     pub(crate) fn of_source(most: usize) -> Self {
         let budget = Budget::default();
         budget.add_queue(BATCHES * most);
@@ -55,7 +55,7 @@ impl Load {
         }
     }
 
-    /// Everything that was taken in has gone on.
+    /// All events that were taken in have left the instance.
     pub(crate) fn end(&mut self, slice: &Slice) {
         let Some((amount, since)) = self.at_hand.take() else { return };
         self.budget.leave(amount);

@@ -1,4 +1,4 @@
-//! Floor 5: effects. What runs, on which thread, and who looks after it.
+//! Floor 5: effects. Everything that runs: instances, the checkpoint writer, and their supervisor.
 //!
 //! ```text
 //!   supervisor ── commands ──▶ instances (one thread each) ── reports ──▶ supervisor

@@ -1,4 +1,5 @@
-//! [`named`]: a call of the user's that is made within another callback, whose failure has a name of its own.
+//! [`named`]: a call of the user's code within another callback. A failure of it is reported under its own
+//! name.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{BoxError, Cause};
 
-/// The failure of one callback, on its way through another.
+/// The failure of one callback, while it passes through another.
 #[derive(Debug)]
 struct NamedFailure {
     callback: &'static str,
@@ -21,7 +22,7 @@ impl fmt::Display for NamedFailure {
 
 impl Error for NamedFailure {}
 
-/// Makes the call; an error or a panic of it is an error that remembers the callback.
+/// Makes the call; an error or a panic of it becomes an error that names the callback.
 ///
 /// # Errors
 /// If the call returns one, or panics.
@@ -37,7 +38,7 @@ pub(crate) fn named<R>(
     Err(NamedFailure { callback, cause }.into())
 }
 
-/// Whether a callback has panicked, so that nobody knows what its component is like now.
+/// Whether a callback has panicked, so that its component may be broken.
 pub(crate) fn is_panic(error: &BoxError) -> bool {
     let named = error.downcast_ref::<NamedFailure>();
     named.is_some_and(|named| matches!(named.cause, Cause::Panic(_)))

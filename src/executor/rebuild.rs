@@ -1,4 +1,4 @@
-//! [`Rebuild`]: when a component that failed may be built anew in place, and when that is over.
+//! [`Rebuild`]: when a failed component may be rebuilt in place, and when the limit is reached.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Rebuild {
             return None;
         }
         if self.policy.limit == u32::MAX {
-            // Without a limit nothing is counted: the newest failure alone is remembered.
+            // Without a limit nothing is counted: only the newest failure is kept.
             self.recent.clear();
         }
         self.recent.push_back(now);

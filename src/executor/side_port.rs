@@ -1,4 +1,4 @@
-//! [`SidePort`]: the way from a side output of an operator to what reads it.
+//! [`SidePort`]: connects a side output of an operator to its readers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::channel::push::{Context, Push, Stage};
 use crate::clock::Timestamp;
 use crate::metrics::Count;
 
-/// One side output's readers, their event type forgotten.
+/// One side output's readers, with their event type erased.
 pub(crate) trait SidePort {
     /// Passes on what was emitted.
     fn hand_on(&mut self, output: &mut dyn SideEvents, born: Timestamp, context: &mut Context);

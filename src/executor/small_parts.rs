@@ -1,7 +1,7 @@
 //! The small parts of checkpoints, kept until they are written together.
 //!
-//! A file and a synchronization for a part of a few bytes cost more than all else that a checkpoint does.
-//! This is a value: it neither writes nor knows who does, and it says when it holds as much as it may.
+//! A file and a synchronization for a part of a few bytes cost more than everything else in a checkpoint.
+//! This is a value: it writes nothing, and it returns when it is full.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -25,7 +25,7 @@ struct Waiting {
 }
 
 impl SmallParts {
-    /// Keeps a part; whether what is kept of the checkpoint has to be written now.
+    /// Keeps a part. Returns whether the kept parts of the checkpoint have to be written now.
     #[must_use]
     pub(crate) fn keep(&mut self, checkpoint: CheckpointId, part: EncodedPart) -> bool {
         let waiting = self.0.entry(checkpoint).or_default();
@@ -35,18 +35,18 @@ impl SmallParts {
         waiting.bytes >= KEPT_BYTES_MAX
     }
 
-    /// All that is kept of a checkpoint, which is kept no longer.
+    /// Takes all kept parts of a checkpoint.
     pub(crate) fn take(&mut self, checkpoint: CheckpointId) -> Vec<EncodedPart> {
         self.0.remove(&checkpoint).unwrap_or_default().parts
     }
 
-    /// Drops what is kept of this checkpoint and of older ones.
+    /// Drops the kept parts of this checkpoint and of older ones.
     pub(crate) fn forget(&mut self, checkpoint: CheckpointId) {
         self.0.retain(|of, _| *of > checkpoint);
     }
 }
 
-/// Takes a part piece by piece: into memory as long as it is small, into the store from there on.
+/// Takes a part piece by piece: into memory while it is small, into the store once it is larger.
 pub(crate) struct PartOrSmall<'a> {
     begin: &'a dyn Fn() -> Result<Box<dyn PartWriter + 'a>, StoreError>,
     clock: &'a dyn Clock,
@@ -75,7 +75,7 @@ impl<'a> PartOrSmall<'a> {
         self.writing
     }
 
-    /// What has become of the part, how long the store took, and how many bytes there were.
+    /// The part as it was stored or kept, how long the store took, and the number of bytes.
     pub(crate) fn finish(self) -> Result<(PartOr<PartRecord>, Duration, u64), StoreError> {
         let began = self.clock.now();
         let stored = match self.so_far {
@@ -113,10 +113,11 @@ impl PartSink for PartOrSmall<'_> {
     }
 }
 
-/// A part up to this size is small: a block of the disk, below which the file and not its content is what takes time.
+/// A part up to this size is small: a block of the disk. Below it the file takes more time than its content.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
 
-/// So much of one checkpoint is kept, names counted, until it is written: a thousand of the largest small parts.
+/// The maximum number of bytes of one checkpoint that is kept, including names: a thousand of the largest
+/// small parts.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ pub(crate) trait SourceComponent {
     type Out: Event;
     type State: State;
     const REWINDABLE: bool;
-    /// What the callback is called that says the state.
+    /// The name of the callback that returns the state.
     const STATE: &str = "state";
-    /// Whether its state is about splits, which may be another instance's at the next start.
+    /// Whether its state belongs to splits, which may go to another instance at the next start.
     const HAS_SPLITS: bool = false;
 
-    /// What a checkpoint keeps of it.
+    /// Its state in a checkpoint.
     fn state_shape() -> StateShape {
         match Self::REWINDABLE {
             true => StateShape::of::<Self::State>(),
@@ -36,7 +36,7 @@ pub(crate) trait SourceComponent {
         out: &mut SourceOutput<Self::Out>,
         now: Timestamp,
     ) -> Result<Next, BoxError>;
-    /// The job is stopped or drained. What can be read again has accepted nothing.
+    /// The job is stopped or drained. A rewindable source has not accepted events from elsewhere, so it ends.
     fn on_stop(&mut self) -> OnStop {
         OnStop::End
     }
@@ -49,7 +49,7 @@ pub(crate) trait SourceComponent {
     fn checkpointed(&mut self, _: &Self::State) -> Result<(), BoxError> {
         Ok(())
     }
-    /// What these events weigh together.
+    /// The weight of these events together.
     fn bytes_of(events: &[Self::Out]) -> usize;
 }
 

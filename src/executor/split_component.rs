@@ -1,5 +1,5 @@
-//! [`SplitComponent`]: adapter for [`SplitSource`]. Its state is a position per split, and each is a part of its own in
-//! checkpoints.
+//! [`SplitComponent`]: adapter for [`SplitSource`]. Its state is a position per split, and each position is a
+//! separate part in checkpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) struct SplitComponent<S: SplitSource> {
     source: S,
     name: InstanceName,
     shared: SharedSplits,
-    /// The splits that have been added, and the state of the sharing that they follow.
+    /// The splits that have been added, and the version of the shared assignment that they correspond to.
     mine: Vec<String>,
     version: u64,
 }
@@ -56,7 +56,7 @@ impl<S: SplitSource> SplitComponent<S> {
         Self { source, name, shared, mine: Vec::new(), version: 0 }
     }
 
-    /// Calls the user's source within another callback. A failure is laid to this one.
+    /// Calls the user's source within another callback. A failure is reported under this callback's name.
     fn call<R>(
         &mut self,
         callback: &'static str,
@@ -66,7 +66,7 @@ impl<S: SplitSource> SplitComponent<S> {
         named(callback, || shared.injected.call(name, callback, || call(source)))
     }
 
-    /// Adds what has become this instance's, and removes what is gone.
+    /// Adds splits that were assigned to this instance, and removes splits that are gone.
     fn follow(&mut self, mut known: BTreeMap<String, S::Position>) -> Result<(), BoxError> {
         let mut mine = std::mem::take(&mut self.mine);
         let (version, now, back) = {
@@ -107,7 +107,7 @@ impl<S: SplitSource> SplitComponent<S> {
         self.shared.splits.lock().was_at_the_start(split)
     }
 
-    /// Looks for splits if it is time to, and this instance is the one to do it.
+    /// Discovers splits if it is time to, and if this instance is the one to do it.
     fn look(&mut self, now: Timestamp, every: Duration) -> Result<(), BoxError> {
         if self.shared.splits.lock().is_due(now, every) {
             match self.call("discover", S::discover) {
@@ -142,7 +142,7 @@ impl<S: SplitSource> SourceComponent for SplitComponent<S> {
         let shared = Arc::clone(&self.shared.splits);
         let mut splits = shared.lock();
         if !splits.is_discovered() {
-            // The others wait here for what the first one finds.
+            // The other instances wait here until the first one has discovered the splits.
             splits.found(self.call("discover", S::discover)?);
         }
         splits.reopen(self.name.instance);

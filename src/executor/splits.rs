@@ -1,8 +1,9 @@
 //! [`Splits`]: which split of a source belongs to which of its instances. One value for all instances of an execution.
 //!
-//! What a checkpoint has is dealt out as [`restore`](crate::checkpoint::restore) says, in turn by name. What is found later
-//! goes to the instance that has the fewest, and stays there: a split that went from one running instance to another
-//! between their barriers would be in the checkpoint twice, or not at all.
+//! The splits of a checkpoint are distributed as [`restore`](crate::checkpoint::restore) says, in turn by
+//! name. A split that is found later goes to the instance that has the fewest, and stays there: if it moved
+//! from one running instance to another between their barriers, it would be in the checkpoint twice, or not
+//! at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,14 +17,14 @@ pub(crate) struct Splits {
     instances: usize,
     /// The instance that has each.
     of: BTreeMap<String, usize>,
-    /// The instance that had each of those that are gone.
+    /// The last instance of each split that is gone.
     gone: BTreeMap<String, usize>,
     /// The version with which a split that was gone has come back.
     back: BTreeMap<String, u64>,
-    /// What was found at first, once that is known, and has been there ever since.
+    /// The splits that were found first, once they are known, and have existed ever since.
     at_the_start: Option<BTreeSet<String>>,
     next_look: Option<Timestamp>,
-    /// Instances that have said that their input is over.
+    /// Instances whose input is over.
     closed: BTreeSet<usize>,
     /// Grows with every change.
     version: u64,
@@ -35,12 +36,12 @@ impl Splits {
         Self { instances, of: dealt_in_turn(names, instances), ..Self::default() }
     }
 
-    /// Whether somebody has to look for splits before an instance can begin.
+    /// Whether `discover` has to be called before an instance can begin.
     pub(crate) fn is_discovered(&self) -> bool {
         self.at_the_start.is_some()
     }
 
-    /// Whether it is time to look again; whoever is told so does it.
+    /// Whether it is time to discover again; the caller that gets `true` does it.
     pub(crate) fn is_due(&mut self, now: Timestamp, every: Duration) -> bool {
         let due = self.next_look.is_some_and(|at| at <= now);
         if due || self.next_look.is_none() {
@@ -49,7 +50,7 @@ impl Splits {
         due
     }
 
-    /// All splits that there are now.
+    /// Takes the names of all existing splits.
     pub(crate) fn found(&mut self, names: Vec<String>) {
         let names: BTreeSet<String> = names.into_iter().collect();
         self.at_the_start.get_or_insert_with(|| names.clone());
@@ -62,7 +63,8 @@ impl Splits {
         self.at_the_start.iter_mut().for_each(|first| first.retain(|name| names.contains(name)));
         for name in names {
             if !self.of.contains_key(&name) {
-                // Who had it may not have heard that it was gone; another one would read it beside that instance.
+                // Its last instance may not have removed it yet; a different one would read it at the same
+                // time.
                 let had = self.gone.get(&name).copied();
                 if had.is_some() {
                     self.back.insert(name.clone(), self.version + 1);
@@ -81,23 +83,24 @@ impl Splits {
         self.at_the_start.as_ref().is_some_and(|names| names.contains(split))
     }
 
-    /// Whether the split was gone for a while, so that what the checkpoint has of it is forgotten.
+    /// Whether the split was gone for a while, so that its position in the checkpoint is dropped.
     pub(crate) fn has_been_gone(&self, split: &str) -> bool {
         self.gone.contains_key(split)
     }
 
-    /// Whether the split has been gone and come back since this version: it is another one of that name.
+    /// Whether the split was removed and has appeared again since this version: then it is a new one of that
+    /// name.
     pub(crate) fn has_come_back(&self, split: &str, since: u64) -> bool {
         self.back.get(split).is_some_and(|back| *back > since)
     }
 
-    /// Changes whenever the splits of some instance do.
+    /// A number that changes whenever the splits of an instance do.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The input of this instance is over: it gets no more splits. Not so if there has been a change since the
-    /// version that it follows, since that may have brought it another one.
+    /// The input of this instance is over: it gets no more splits. Refused if there was a change since the
+    /// version that it knows, since that may have given it another split.
     pub(crate) fn close(&mut self, instance: usize, version: u64) -> bool {
         let over = self.version == version;
         if over {
@@ -106,7 +109,7 @@ impl Splits {
         over
     }
 
-    /// This instance is built anew, and has not said that its input is over.
+    /// This instance is rebuilt, and has not said that its input is over.
     pub(crate) fn reopen(&mut self, instance: usize) {
         self.closed.remove(&instance);
     }

@@ -1,4 +1,4 @@
-//! [`Threads`]: the host that gives every instance a thread, and what a machine can carry of them.
+//! [`Threads`]: the host that gives every instance a thread, and how many threads a machine can run.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,8 +15,8 @@ use crate::executor::instance::Progress;
 use crate::executor::instance_slot::{InstanceSlot, RunningInstance};
 use crate::executor::writer_queue::Task;
 
-/// Threads that this machine can carry, by the mappings that a process may have: Rust maps a stack
-/// and a guard page for each, and the allocator its arena.
+/// How many threads this machine can run, by the number of mappings that a process may have: Rust maps a
+/// stack and a guard page for each, and the allocator its arena.
 pub(crate) fn threads_max() -> usize {
     let read = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
     let by_mappings = read("/proc/sys/vm/max_map_count").map_or(usize::MAX, |maps| maps / 4);
@@ -85,8 +85,8 @@ impl Host for Threads {
     }
 }
 
-/// The stack of a thread at least, which the plan reckons with when it fuses components. It is the default of the standard
-/// library, below which `RUST_MIN_STACK` could set it for all threads of a process.
+/// The least stack of a thread, which the plan relies on when it fuses components. It is the default of the
+/// standard library; `RUST_MIN_STACK` could set less for all threads of a process.
 const STACK_BYTES: usize = 2 << 20;
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Refused> {
@@ -124,9 +124,9 @@ fn drive(slot: InstanceSlot) {
     counters.working_since.set(0);
 }
 
-/// How long an instance gives way to others before it parks. What it waits for is often a batch that
-/// another thread is about to send, and to sleep and be woken for each costs more than the work on it.
-/// Where that turns out to be in vain it waits less, down to a single time.
+/// How long an instance gives way to other threads before it parks. It often waits for a batch that another
+/// thread is about to send, and to sleep and be woken for each batch costs more than its processing. If
+/// giving way was useless it does so less often the next time, down to once.
 struct Patience {
     times: u32,
 }

@@ -1,7 +1,6 @@
-//! [`Map`] and [`Filter`]: the functions from an event to at most one that most jobs are
-//! full of. Where they can, they are applied to a batch where it lies, so that a chain of them moves
-//! nothing: each is a loop of its own that the compiler sees as a whole, and no type of a chain has to
-//! be known to anybody.
+//! [`Map`] and [`Filter`]: functions from an event to at most one event, which most jobs use often. If
+//! possible they are applied to a batch in place, so that a chain of them moves no event. Each is a
+//! separate loop that the compiler sees as a whole, and a chain needs no type of its own.
 
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
@@ -62,14 +61,14 @@ impl<F: Fn(In) -> Out + 'static, In: Event, Out: Event> Component for Map<F, In,
     }
 }
 
-/// The value, if it is of that type: known when the code is generated.
+/// The value, if it is of that type: the compiler decides this when it generates the code.
 #[inline(always)]
 fn same<A: 'static, B: 'static>(value: A) -> Option<B> {
     let mut value = Some(value);
     (&mut value as &mut dyn Any).downcast_mut::<Option<B>>().and_then(Option::take)
 }
 
-/// Keeps the events for which a function is true; all of them where one only looks.
+/// Keeps the events for which a function is true; `inspect` keeps all.
 pub(crate) struct Filter<F, T> {
     f: Arc<F>,
     types: PhantomData<fn(T)>,

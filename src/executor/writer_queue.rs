@@ -1,12 +1,12 @@
-//! [`WriterQueue`]: what the checkpoint writer is still to do. Instances put their snapshots there, and the
-//! supervisor everything else; so no snapshot waits for the supervisor, and none is kept for longer than its
-//! checkpoint is wanted.
+//! [`WriterQueue`]: the tasks of the checkpoint writer. Instances put their snapshots there, and the
+//! supervisor everything else; so no snapshot waits for the supervisor, and none is kept longer than its
+//! checkpoint.
 //!
 //! ```text
 //!   instance ───── parts ─────┐
 //!   instance ───── parts ─────┼──▶ WriterQueue ──▶ checkpoint writer
 //!   supervisor ─ other tasks ─┘        ▲
-//!              settle, close ──────────┘  takes back what nobody needs
+//!              settle, close ──────────┘  remove parts that are no longer needed
 //! ```
 //! The order is that of the calls. It writes nothing, and never waits.
 
@@ -28,7 +28,7 @@ pub(crate) enum Task {
     LastParts { instance: usize, parts: Parts },
     /// The manifest of a checkpoint.
     Commit { checkpoint: CheckpointId },
-    /// Remove what an abandoned checkpoint left.
+    /// Remove the files of an abandoned checkpoint.
     Abandon { checkpoint: CheckpointId },
     /// Remove old checkpoints.
     Retain { keep: usize },
@@ -41,8 +41,8 @@ pub(crate) struct Taken {
     pub(crate) took: Duration,
 }
 
-/// Parts on their way to the writer. Whoever gives their checkpoint up takes them back, so that a
-/// writer that waits for its store does not keep the state of every checkpoint since then.
+/// Parts in the queue. They are removed when their checkpoint is abandoned, so that a writer that waits
+/// for its store does not keep the state of every checkpoint since then.
 #[derive(Clone)]
 pub(crate) struct Revocable(Arc<Mutex<Option<Parts>>>);
 
@@ -51,7 +51,7 @@ impl Revocable {
         Self(Arc::new(Mutex::new(Some(parts))))
     }
 
-    /// The parts, unless they have been taken.
+    /// The parts, unless they have been removed.
     pub(crate) fn take(&self) -> Option<Parts> {
         self.0.lock().take()
     }
@@ -64,9 +64,9 @@ pub(crate) struct WriterQueue(Arc<Mutex<Tasks>>);
 struct Tasks {
     /// None once the queue is closed.
     to: Option<Sender<Task>>,
-    /// This checkpoint and those before it are complete or given up.
+    /// This checkpoint and those before it are complete or abandoned.
     settled: CheckpointId,
-    /// Parts of later ones, which the writer may not have come to yet: at most one entry per instance, since a
+    /// Parts of later checkpoints that may still be in the queue: at most one entry per instance, since a
     /// checkpoint begins when the one before it is settled.
     unwritten: Vec<(CheckpointId, Revocable)>,
 }
@@ -107,8 +107,8 @@ impl WriterQueue {
         drop(undone);
     }
 
-    /// This checkpoint and those before it are complete or given up: what the writer has not come to is
-    /// dropped, and so is what still comes.
+    /// This checkpoint and those before it are complete or abandoned: drops their parts that are still in the
+    /// queue, and those that arrive later.
     pub(crate) fn settle(&self, checkpoint: CheckpointId) {
         let mut tasks = self.0.lock();
         tasks.settled = tasks.settled.max(checkpoint);
@@ -120,8 +120,8 @@ impl WriterQueue {
         settled.iter().for_each(|(_, parts)| drop(parts.take()));
     }
 
-    /// Takes no more tasks, also from instances that never end. The writer does what is left, but for parts,
-    /// which no checkpoint needs any more.
+    /// Takes no more tasks, also from instances that never end. The writer does the remaining tasks, except
+    /// parts, which no checkpoint needs any more.
     pub(crate) fn close(&self) {
         self.settle(CheckpointId(u64::MAX));
         drop(self.0.lock().to.take());
@@ -129,7 +129,7 @@ impl WriterQueue {
 }
 
 impl Tasks {
-    /// Sends a task; gives it back if nobody will do it.
+    /// Sends a task; returns it if the queue is closed.
     fn send(&self, task: Task) -> Option<Task> {
         match &self.to {
             Some(to) => to.send(task).err().map(|undone| undone.0),
@@ -195,7 +195,7 @@ mod tests {
             queue.settle(CheckpointId(checkpoint));
             assert_eq!(kept(&alive), 0);
         }
-        // The writer finds out that there is nothing to do.
+        // The writer finds nothing to do.
         let left = tasks
             .try_iter()
             .filter(|task| matches!(task, Task::Parts { parts, .. } if parts.take().is_some()));
@@ -223,7 +223,7 @@ mod tests {
         queue.send(Task::Retain { keep: 2 });
         queue.close();
         assert_eq!(kept(&alive), 0);
-        // What the instance leaves when it comes to itself goes nowhere.
+        // Parts that the instance leaves when it continues are dropped.
         of_instance.send_parts(CheckpointId(2), 0, Taken::default(), parts(&alive));
         of_instance.send(Task::LastParts { instance: 0, parts: parts(&alive) });
         assert_eq!(kept(&alive), 0);

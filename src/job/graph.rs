@@ -20,11 +20,11 @@ pub(crate) struct Graph {
     pub(crate) name: String,
     pub(crate) nodes: Vec<NodeSpec>,
     pub(crate) edges: Vec<EdgeSpec>,
-    /// Components that were to read streams of another job.
+    /// Components that read streams of another job.
     pub(crate) foreign: Vec<String>,
-    /// What has to know when the job runs.
+    /// Values outside the job that have to know when it runs.
     pub(crate) surroundings: Vec<Arc<dyn Surroundings>>,
-    /// Options with a value that cannot hold, as they were given.
+    /// Options with a value that is refused, in the order in which they were set.
     pub(crate) unfit: Vec<UnfitOption>,
     verbs: BTreeMap<&'static str, usize>,
 }
@@ -41,16 +41,16 @@ pub(crate) struct NodeSpec {
     pub(crate) kind: NodeKind,
     pub(crate) parallelism: Option<usize>,
     pub(crate) own_thread: bool,
-    /// Its output may lead nowhere.
+    /// Its output may have no reader.
     pub(crate) ignored: bool,
     pub(crate) scope: StateScope,
-    /// What its state is turned into bytes with, if that is chosen for it alone.
+    /// The codec of its state, if one was chosen for this component.
     pub(crate) codec: Option<StateCodec>,
     /// What follows an error of `apply` or `write`.
     pub(crate) on_error: OnError,
-    /// A factory of places for dead letters of its event type.
+    /// A factory of sinks for dead letters of its event type.
     pub(crate) letters: Option<AnyLetters>,
-    /// The numbers of the edges that lead to it, and of those that lead away.
+    /// The numbers of the edges that lead to it, and of those that lead away from it.
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
 }
@@ -61,7 +61,7 @@ pub(crate) enum NodeKind {
     Sink(SinkKind, OperatorMaker),
 }
 
-/// Which events the state of one instance of an operator is about.
+/// Which events the state of one instance of an operator covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateScope {
     /// It has none.
@@ -82,7 +82,7 @@ pub(crate) struct EdgeSpec {
     pub(crate) maker: Arc<dyn MakeEdge>,
 }
 
-/// How a stream is dealt out to the instances of its reader.
+/// How a stream is distributed over the instances of its reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Grouping {
     /// Forward where both sides have as many instances, else shuffle.
@@ -110,8 +110,8 @@ impl EdgeOptions {
         self.frames.unwrap_or(QUEUE_FRAMES)
     }
 
-    /// Whether what is under way is bounded by the time that it takes the receiver too. Not where the user has
-    /// said how much may wait, and not where what does not fit is dropped: there the queue is for bursts.
+    /// Whether the events in flight are also bounded by the time that the receiver takes for them. Not if the
+    /// user has set how many batches may wait, and not if the edge drops: there the queue is for bursts.
     pub(crate) fn is_bounded_by_time(&self) -> bool {
         self.frames.is_none() && self.overflow == Overflow::Block
     }
@@ -158,7 +158,7 @@ impl Graph {
         self.nodes.len() - 1
     }
 
-    /// A name for a component that was given none: `map`, `map 2`, …
+    /// A name for a component without one: `map`, `map 2`, …
     pub(crate) fn verb_name(&mut self, verb: &'static str) -> String {
         let count = self.verbs.entry(verb).or_default();
         *count += 1;
@@ -179,7 +179,7 @@ impl Graph {
         self.refuse("partition_by", reason);
     }
 
-    /// Lets every instance of an operator with state count for itself.
+    /// Gives every instance of an operator with state a separate state.
     pub(crate) fn per_instance(&mut self, node: usize) {
         let NodeSpec { name, scope, .. } = &mut self.nodes[node];
         match scope {
@@ -227,7 +227,7 @@ impl NodeKind {
         }
     }
 
-    /// The output of an operator or sink for the events that fail, if it makes dead letters of them.
+    /// The side output of an operator or sink for its dead letters, if its kind can have one.
     pub(crate) fn dead_letters(&self) -> Option<&DeclaredOutput> {
         match self {
             Self::Source(_) => None,
@@ -235,7 +235,7 @@ impl NodeKind {
         }
     }
 
-    /// What a checkpoint calls it.
+    /// Its name in a checkpoint.
     pub(crate) fn words(&self) -> &'static str {
         match self {
             Self::Source(maker) if maker.has_splits => SPLIT_SOURCE,

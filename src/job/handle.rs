@@ -19,14 +19,14 @@ use crate::executor::threads::Threads;
 use crate::id::CheckpointId;
 use crate::metrics::{Metrics, Registry};
 
-/// What [`Job::run`](crate::Job::run) may end with.
+/// The errors of [`Job::run`](crate::Job::run).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// Nothing was started.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// It ran, and something ended it.
+    /// The job started, and a failure ended it.
     #[error(transparent)]
     Failed(#[from] JobError),
 }
@@ -37,13 +37,13 @@ pub enum RunError {
 pub enum Outcome {
     /// All sources ended by themselves.
     Finished,
-    /// It was stopped; with a store, the next start goes on where it stopped.
+    /// It was stopped; with a store, the next start continues where it stopped.
     Stopped,
-    /// It was drained: what operators held has been emitted.
+    /// It was drained: operators have emitted what they held.
     Drained,
 }
 
-/// What a job did, when it ended well.
+/// The result of a job that ended without an error.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JobReport {
@@ -63,15 +63,15 @@ pub struct JobReport {
 #[must_use = "dropping the handle stops the job"]
 pub struct JobHandle {
     control: JobControl,
-    /// Taken by whoever waits.
+    /// Taken by the thread that waits.
     supervisor: Option<JoinHandle<Result<Ended, JobError>>>,
     /// Closed when the job has ended.
     ended: Receiver<Infallible>,
     started: Instant,
 }
 
-/// Looks at a running job and asks it to stop, from any thread; made by [`JobHandle::control`]. Clones are for
-/// the same job. It may outlive the job, and does not keep it running.
+/// Reads the metrics of a running job and asks it to stop, from any thread; made by [`JobHandle::control`].
+/// Clones are for the same job. It may outlive the job, and does not keep it running.
 ///
 /// ```
 /// # use streamwork::{Guarantee, Job};
@@ -115,7 +115,7 @@ impl Drop for JobHandle {
 /// Starts a planned job.
 ///
 /// # Errors
-/// What the store or the operating system said.
+/// An error of the store or the operating system.
 pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHandle, Refused> {
     let store = guarantee.options.store.as_ref().map(|choice| choice.open()).transpose()?;
     let registry = Arc::new(blueprint.registry());
@@ -143,9 +143,9 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
 }
 
 impl JobHandle {
-    /// Asks the job to stop: sources emit nothing new, what is on its way is processed, state and
-    /// positions are saved where there is a store, and the next start goes on from there. Returns
-    /// at once; [`wait`](JobHandle::wait) tells how it went.
+    /// Asks the job to stop: sources emit nothing new, and events in flight are processed. With a store,
+    /// state and positions are saved, and the next start continues from there. Returns at once;
+    /// [`wait`](JobHandle::wait) returns the result.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -162,7 +162,7 @@ impl JobHandle {
         self.control.stop();
     }
 
-    /// What looks at the job and stops it from elsewhere.
+    /// A control for the job, to observe and stop it from other threads.
     pub fn control(&self) -> JobControl {
         self.control.clone()
     }
@@ -170,8 +170,8 @@ impl JobHandle {
     /// As [`stop`](JobHandle::stop), and waits, at most this long.
     ///
     /// # Errors
-    /// [`JobError::StopTimedOut`] names the instances that were still at work; or what else ended
-    /// the job.
+    /// [`JobError::StopTimedOut`] names the instances that were still at work; or another error that
+    /// ended the job.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -188,8 +188,8 @@ impl JobHandle {
         self.wait()
     }
 
-    /// Ends the job as if its sources had ended: what is on its way is processed, and operators
-    /// emit what they still hold. Waits, at most this long.
+    /// Ends the job as if its sources had ended: events in flight are processed, and operators emit
+    /// what they still hold. Waits, at most this long.
     ///
     /// # Errors
     /// As [`stop_within`](JobHandle::stop_within).
@@ -212,7 +212,7 @@ impl JobHandle {
     /// Waits until the job has ended.
     ///
     /// # Errors
-    /// What ended it, with component, instance and cause.
+    /// The failure that ended it, with component, instance and cause.
     pub fn wait(mut self) -> Result<JobReport, JobError> {
         let supervisor = self.supervisor.take().expect("only taken here, and the handle with it");
         let result = supervisor.join();
@@ -235,7 +235,7 @@ impl JobHandle {
         Ok(JobReport { outcome, metrics, elapsed, restored_from })
     }
 
-    /// As [`wait`](JobHandle::wait), for at most this long; afterwards the job goes on as before.
+    /// As [`wait`](JobHandle::wait), for at most this long. If the time passes, the job keeps running.
     ///
     /// # Errors
     /// The handle, if the job has not ended by then.
@@ -270,8 +270,8 @@ impl JobHandle {
         self.supervisor.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// What the job has counted so far. What its checkpoints took is in
-    /// [`recent_checkpoints`](Metrics::recent_checkpoints).
+    /// The counters of the job so far. [`recent_checkpoints`](Metrics::recent_checkpoints) has the phases of
+    /// its checkpoints.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -324,7 +324,7 @@ impl JobControl {
         let _ = self.requests.send(Request::Stop { end, within });
     }
 
-    /// As [`JobHandle::metrics`]; after the end of the job what it counted in all.
+    /// As [`JobHandle::metrics`]; after the end of the job the final counters.
     pub fn metrics(&self) -> Metrics {
         self.registry.snapshot()
     }

@@ -1,4 +1,4 @@
-//! [`JobPlan`]: what a job comes to under a guarantee, for people to read.
+//! [`JobPlan`]: the plan of a job under a guarantee, for people to read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::executor::blueprint::StateShape;
 use crate::job::graph::{Graph, NodeKind};
 use crate::job::plan::layout;
 
-/// What running a job would come to; made by [`Job::plan`](crate::Job::plan).
+/// The plan of a job; made by [`Job::plan`](crate::Job::plan).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JobPlan {
@@ -20,9 +20,9 @@ pub struct JobPlan {
     pub threads: Vec<ThreadGroup>,
     /// Queues between instances.
     pub queues: usize,
-    /// Every component whose state checkpoints keep.
+    /// Every component whose state is saved in checkpoints.
     pub states: Vec<PlannedState>,
-    /// Every sink, and what holds for its output.
+    /// Every sink, and the guarantee for its output.
     pub outputs: Vec<(String, OutputGuarantee)>,
 }
 
@@ -36,15 +36,15 @@ pub struct ThreadGroup {
     pub instances: usize,
 }
 
-/// A component whose state checkpoints keep.
+/// A component whose state is saved in checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedState {
     /// Its name.
     pub component: String,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub codec: CodecId,
-    /// What its type is made of, as the next start compares it; none where the type does not say.
+    /// The structure of its type, which the next start compares; none if the type needs self-describing data.
     pub shape: Option<String>,
 }
 

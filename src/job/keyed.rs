@@ -1,4 +1,4 @@
-//! [`KeyedStream`]: a stream whose events have a key. What keeps state by key exists here only.
+//! [`KeyedStream`]: a stream whose events have a key. Only here an operator can have state by key.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,11 +15,11 @@ use crate::job::stream::{SinkHandle, Stream};
 
 /// A stream whose events have a key of type `K`; made by [`Stream::key_by`].
 ///
-/// The next component has its events dealt out by key, and may have several instances: of each key all
-/// events reach the same one, in order. What makes other events of these (`map`, an operator) has a
-/// [`Stream`] without a key as its output, since the key was a function of the events that went in; set it
-/// again where it is still one. [`filter`](KeyedStream::filter) and [`inspect`](KeyedStream::inspect)
-/// change no event and keep the key.
+/// The events are distributed by key to the next component, which may have several instances: all events
+/// of a key reach the same instance, in order. A component that changes the events (`map`, an operator)
+/// returns a [`Stream`] without a key, since the key was a function of its input; set a key again if you
+/// need one. [`filter`](KeyedStream::filter) and [`inspect`](KeyedStream::inspect) change no event and
+/// keep the key.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -55,8 +55,8 @@ use crate::job::stream::{SinkHandle, Stream};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Behind a `map` there is no key any more, so state by key does not compile, and state about all events
-/// has one instance:
+/// After a `map` there is no key any more. So an operator with state by key does not compile there, and an
+/// operator with state has one instance:
 ///
 /// ```compile_fail,E0308
 /// # use streamwork::{Job, KeyedStream};
@@ -83,13 +83,13 @@ impl<K, T> fmt::Debug for KeyedStream<K, T> {
 }
 
 impl<K, T: Event> KeyedStream<K, T> {
-    /// A stream that is dealt out by a key of this type.
+    /// A stream that is distributed by a key of this type.
     pub(super) fn of(stream: Stream<T>) -> Self {
         Self { stream, key: PhantomData }
     }
 
-    /// Adds an operator with state, each of whose instances has the state of its keys; see
-    /// [`StatefulOperator`]. It starts from a checkpoint with the parallelism that it had then only.
+    /// Adds an operator with state; each instance has the state of its keys. See [`StatefulOperator`]. It
+    /// can be restored only with the parallelism that it had at the checkpoint.
     pub fn stateful<O: StatefulOperator<In = T>>(
         &self,
         name: impl Into<String>,
@@ -98,7 +98,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.add_stateful(name.into(), factory, StateScope::Keys)
     }
 
-    /// As [`Stream::operator`], with events dealt out by key.
+    /// As [`Stream::operator`], with events distributed by key.
     pub fn operator<O: Operator<In = T>>(
         &self,
         name: impl Into<String>,
@@ -107,12 +107,12 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.operator(name, factory)
     }
 
-    /// As [`Stream::map`], with events dealt out by key.
+    /// As [`Stream::map`], with events distributed by key.
     pub fn map<U: Event>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Stream<U> {
         self.stream.map(f)
     }
 
-    /// As [`Stream::try_map`], with events dealt out by key.
+    /// As [`Stream::try_map`], with events distributed by key.
     pub fn try_map<U: Event>(
         &self,
         f: impl Fn(T) -> Result<U, BoxError> + Send + Sync + 'static,
@@ -120,7 +120,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.try_map(f)
     }
 
-    /// As [`Stream::flat_map`], with events dealt out by key.
+    /// As [`Stream::flat_map`], with events distributed by key.
     pub fn flat_map<U: Event, I: IntoIterator<Item = U>>(
         &self,
         f: impl Fn(T) -> I + Send + Sync + 'static,
@@ -128,7 +128,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.flat_map(f)
     }
 
-    /// As [`Stream::filter`], before events are dealt out by key; the key stays.
+    /// As [`Stream::filter`], before events are distributed by key; the key stays.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -147,7 +147,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         Self::of(self.stream.before_dealing(filter))
     }
 
-    /// As [`Stream::inspect`], before events are dealt out by key; the key stays.
+    /// As [`Stream::inspect`], before events are distributed by key; the key stays.
     pub fn inspect(&self, f: impl Fn(&T) + Send + Sync + 'static) -> Self {
         let f = Arc::new(f);
         let inspect = move |stream: &Stream<T>| {
@@ -157,7 +157,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         Self::of(self.stream.before_dealing(inspect))
     }
 
-    /// As [`Stream::sink`], with events dealt out by key.
+    /// As [`Stream::sink`], with events distributed by key.
     pub fn sink<S: Sink<In = T>>(
         &self,
         name: impl Into<String>,
@@ -166,8 +166,8 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.sink(name, factory)
     }
 
-    /// As [`Stream::idempotent_sink`], with events dealt out by key: so the values of one key are written in
-    /// order.
+    /// As [`Stream::idempotent_sink`], with events distributed by key: so the values of one key are written
+    /// in order.
     pub fn idempotent_sink<S: IdempotentSink<In = T>>(
         &self,
         name: impl Into<String>,
@@ -176,7 +176,7 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.idempotent_sink(name, factory)
     }
 
-    /// As [`Stream::transactional_sink`], with events dealt out by key.
+    /// As [`Stream::transactional_sink`], with events distributed by key.
     pub fn transactional_sink<S: TransactionalSink<In = T>>(
         &self,
         name: impl Into<String>,
@@ -185,12 +185,12 @@ impl<K, T: Event> KeyedStream<K, T> {
         self.stream.transactional_sink(name, factory)
     }
 
-    /// As [`Stream::for_each`], with events dealt out by key.
+    /// As [`Stream::for_each`], with events distributed by key.
     pub fn for_each(&self, f: impl Fn(T) + Send + Sync + 'static) -> SinkHandle {
         self.stream.for_each(f)
     }
 
-    /// As [`Stream::try_for_each`], with events dealt out by key.
+    /// As [`Stream::try_for_each`], with events distributed by key.
     pub fn try_for_each(
         &self,
         f: impl Fn(T) -> Result<(), BoxError> + Send + Sync + 'static,
@@ -199,7 +199,7 @@ impl<K, T: Event> KeyedStream<K, T> {
     }
 
     /// As [`Stream::merge`], for two streams with keys of one type: each keeps its key, delay, overflow and
-    /// queue bound. So the next component meets the events of a key from both.
+    /// queue bound. So one instance of the next component gets the events of a key from both.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

@@ -1,5 +1,5 @@
 //! Floor 6: what a user writes. A [`Job`] and its [`Stream`]s make a [`graph`]; [`plan`] checks it,
-//! decides what is fused and hands the executor a blueprint; a [`JobHandle`] looks after the run.
+//! decides what is fused and gives the executor a blueprint; a [`JobHandle`] controls the run.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) mod verbs;
 /// A job: sources, operators and sinks, and the streams between them.
 ///
 /// Building it starts nothing. The same job can be run several times, under any
-/// [`Guarantee`]; each run builds its components anew with their factories.
+/// [`Guarantee`]; each run builds new components with their factories.
 ///
 /// ```
 /// use streamwork::{Guarantee, Job};
@@ -55,7 +55,7 @@ impl Drop for Job {
 }
 
 impl Job {
-    /// An empty job. The name is part of what checkpoints are known by.
+    /// An empty job. Its checkpoints record the name, and only a job of this name can be restored from them.
     pub fn new(name: impl Into<String>) -> Self {
         Self { graph: Arc::new(Mutex::new(Graph::new(name.into()))) }
     }
@@ -78,7 +78,7 @@ impl Job {
         self.add_source(name.into(), rewindable(factory))
     }
 
-    /// Adds a source whose input is in splits, which are dealt out to its instances; see [`SplitSource`].
+    /// Adds a source whose input is in splits, which are distributed over its instances; see [`SplitSource`].
     pub fn split_source<S: SplitSource>(
         &self,
         name: impl Into<String>,
@@ -96,8 +96,8 @@ impl Job {
         Stream::of(Arc::clone(&self.graph), node)
     }
 
-    /// What running this job would come to: its threads, its queues, and what holds for the output
-    /// of each sink.
+    /// The plan of this job, without starting it: its threads, its queues, and the guarantee for the
+    /// output of each sink.
     ///
     /// # Errors
     /// What is wrong with the job or the guarantee.
@@ -116,7 +116,7 @@ impl Job {
         JobPlan::of(&self.graph.lock(), &guarantee.into())
     }
 
-    /// Runs the job to its end: when all sources have ended, or something ends it.
+    /// Runs the job until all sources have ended or a failure ends it.
     ///
     /// # Errors
     /// [`RunError::Refused`] before anything has started, [`RunError::Failed`] afterwards.
@@ -127,7 +127,7 @@ impl Job {
     /// Starts the job and returns while it runs.
     ///
     /// # Errors
-    /// What is wrong with the job, the guarantee or the store. No event has flowed then.
+    /// What is wrong with the job, the guarantee or the store. Then no event was emitted.
     ///
     /// ```
     /// use std::time::Duration;

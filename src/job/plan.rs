@@ -1,5 +1,5 @@
-//! From a graph to a blueprint: what can be refused is refused, parallelism is settled, operators
-//! are fused, and the wiring of one execution is laid down.
+//! From a graph to a blueprint: refuses what can be refused, decides parallelism and which operators are
+//! fused, and plans the queues of one execution.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
     })
 }
 
-/// Checks the graph under this guarantee and settles everything.
+/// Checks the graph under this guarantee and decides everything.
 ///
 /// # Errors
 /// What is wrong, naming the component.
@@ -64,11 +64,13 @@ pub(crate) fn layout(graph: &Graph, guarantee: &Guarantee) -> Result<Layout, Ref
     check_graph(graph)?;
     let layout = Layout::of(graph, guarantee)?;
     check_guarantee(graph, guarantee)?;
+    // Last, since the number of queues follows from the layout.
     check_queues(&layout)?;
     Ok(layout)
 }
 
 fn check_graph(graph: &Graph) -> Result<(), Refused> {
+    // Names first: all other errors name a component.
     let mut names = BTreeSet::new();
     for node in &graph.nodes {
         let component = node.name.clone();
@@ -105,13 +107,13 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A barrier takes as long as the edges delay it; a checkpoint that could never be complete in time is refused.
+/// A barrier is delayed like events; refuses delays with which no checkpoint could be complete in time.
 fn check_delays(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
     let timeout = guarantee.options.schedule.timeout;
     if !matches!(guarantee.terms.cut, Cut::Barriers { .. }) {
         return Ok(());
     }
-    // Edges lead to components that were added later.
+    // One pass is enough, since edges lead to components that were added later.
     let mut delayed = vec![Duration::ZERO; graph.nodes.len()];
     for number in 0..graph.nodes.len() {
         for edge in graph.edges_to(number) {
@@ -131,7 +133,7 @@ fn check_delays(graph: &Graph, guarantee: &Guarantee) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What is read as a side output must be declared, with the type that it is read as.
+/// A side output that is read must be declared, with the type that its reader expects.
 fn check_side_outputs(graph: &Graph) -> Result<(), Refused> {
     for edge in &graph.edges {
         let Some(name) = edge.side_output else { continue };
@@ -157,13 +159,14 @@ fn check_side_outputs(graph: &Graph) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The side output of a component by this name: one that it declares, or that for dead letters if it makes some.
+/// The side output of a component by this name: one that it declares, or the one for dead letters if it makes
+/// them.
 fn declared_output<'a>(of: &'a NodeSpec, name: &str) -> Option<&'a DeclaredOutput> {
     let dead_letters = of.kind.dead_letters().filter(|_| of.on_error == OnError::DeadLetter);
     dead_letters.into_iter().chain(of.kind.side_outputs()).find(|declared| declared.name == name)
 }
 
-/// Dead letters that nothing reads would vanish.
+/// Refuses dead letters that nothing reads: they would be lost.
 fn check_dead_letters(graph: &Graph) -> Result<(), Refused> {
     for node in graph.nodes.iter().filter(|node| node.on_error == OnError::DeadLetter) {
         let mut outputs = node.outputs.iter().map(|edge| &graph.edges[*edge]);
@@ -219,11 +222,14 @@ fn check_edge(options: &EdgeOptions, to: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Refuses more threads than the machine carries, before anything is made for each of them.
+/// Refuses more threads than the machine can run, before anything is allocated per thread.
 fn check_threads(nodes: &[PlannedNode]) -> Result<(), Refused> {
     let heads = nodes.iter().enumerate().filter(|(number, node)| node.head == *number);
     let threads = heads.map(|(_, node)| node.parallelism).fold(0, usize::saturating_add);
+    // The supervisor and the checkpoint writer have threads too.
     let instances = threads.saturating_add(2);
+    // Some threads are left to the rest of the process. And an instance may need three trackers: for the
+    // first attempts of its events, for replays, and for groups.
     let limit = threads_max().saturating_sub(400).min(Root::TRACKERS / 3);
     if instances > limit {
         return Err(Refused::TooManyInstances { instances, limit });
@@ -246,25 +252,28 @@ fn check_queues(layout: &Layout) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Components one after the other that a thread runs at most; a longer chain goes on in another thread. They are built,
-/// called for each batch and dropped one inside the other, so each takes a piece of the thread's stack: 2.4 KB of its
-/// 2 MiB for small events in a debug build, which leaves room for events of some kilobytes and for what a user calls.
+/// The maximum number of components in a row that a thread runs; a longer chain continues in another thread.
+/// They are built, called for each batch and dropped one inside the other, so each takes a piece of the
+/// thread's stack: 2.4 KB of its 2 MiB for small events in a debug build. That leaves room for events of some
+/// kilobytes and for the user's calls.
 const FUSED_MAX: usize = 64;
 
-/// Queues that a job may have; empty ones of them take about a gigabyte.
+/// The maximum number of queues of a job; that many empty queues take about a gigabyte.
 const QUEUES_MAX: usize = 1_000_000;
 
-/// Batches that one queue may hold. A queue takes the memory for its places when it is made.
+/// The maximum number of batches in one queue. A queue allocates memory for all of them when it is made.
 const QUEUE_BATCHES_MAX: usize = 65_536;
 
-/// Batches that all queues of a job may hold together: as many as there may be in the most queues of default length.
+/// The maximum number of batches in all queues of a job: what the maximum number of queues of default length
+/// holds.
 const QUEUED_BATCHES_MAX: usize = QUEUES_MAX * QUEUE_FRAMES;
 
-/// The graph with everything decided.
+/// The graph with all decisions of the plan.
 pub(crate) struct Layout {
     pub(super) nodes: Vec<PlannedNode>,
     pub(super) edges: Vec<PlannedEdge>,
-    /// Component and instance at the head of each thread, sources first.
+    /// Component and instance at the head of each thread. Sources come first, so that the number of a
+    /// source's thread is also the number of its tracker.
     threads: Vec<(usize, usize)>,
 }
 
@@ -279,7 +288,7 @@ pub(super) struct PlannedNode {
     /// The numbers of the edges that lead away from it.
     outputs: Vec<usize>,
     pub(super) state: StateShape,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub(super) codec: CodecId,
     /// What the events look like that it holds in checkpoints.
     held: StateShape,
@@ -305,8 +314,8 @@ impl Layout {
         let parallelism = parallelism(graph);
         check_scopes(graph, &parallelism)?;
         let mut edges = Vec::new();
-        // How many components are before each in its thread. Edges stand in the order of the components that they
-        // lead to, so that it is known of a component before an edge leads away from it.
+        // How many components are before each one in its thread. Edges are in the order of the components
+        // that they lead to, so the depth of a component is known before an edge leads away from it.
         let mut depth = vec![0; graph.nodes.len()];
         for edge in &graph.edges {
             let (from, to) = (parallelism[edge.from], parallelism[edge.to]);
@@ -332,6 +341,9 @@ impl Layout {
                     groups: KEY_GROUPS,
                 });
             }
+            // Without a queue there is one call per batch instead. A queue is needed where instances do not
+            // correspond, where several inputs meet, where the user wants a thread, where events wait or are
+            // dropped, and where the stack of the thread would become too deep.
             let fused = grouping == Grouping::Forward
                 && graph.nodes[edge.to].inputs.len() == 1
                 && !graph.nodes[edge.to].own_thread
@@ -388,7 +400,7 @@ impl Layout {
         Ok(Self { nodes, edges, threads })
     }
 
-    /// The edge, for the account of what goes over it.
+    /// The edge, for the account of its events.
     fn accounted(&self, edge: &PlannedEdge) -> Edge {
         let copies = match edge.grouping {
             Grouping::Broadcast => self.nodes[edge.to].parallelism as u64,
@@ -397,7 +409,7 @@ impl Layout {
         Edge { from: edge.from, side_output: edge.side_output, to: edge.to, copies }
     }
 
-    /// Queues between instances, each counted as much as its edge says.
+    /// The number of queues between instances, each multiplied by `each` of its edge.
     pub(super) fn queues(&self, each: impl Fn(&PlannedEdge) -> usize) -> usize {
         let queued = self.edges.iter().filter(|edge| !edge.fused);
         let queues = queued.map(|edge| {
@@ -421,8 +433,8 @@ impl Layout {
     }
 }
 
-/// Instances of each component: as asked, else as many as what is forwarded to it, else as the
-/// largest of what it reads if none of that is grouped, else one.
+/// The number of instances of each component: as set; else that of its forwarded input; else that of its
+/// largest input if no input has a grouping; else one.
 fn parallelism(graph: &Graph) -> Vec<usize> {
     let mut settled: Vec<usize> = Vec::new();
     for (number, node) in graph.nodes.iter().enumerate() {
@@ -440,10 +452,10 @@ fn parallelism(graph: &Graph) -> Vec<usize> {
     settled
 }
 
-/// What a component keeps in checkpoints, where there are any.
+/// The structure of the state that a component has in checkpoints, if there are any.
 fn state_shape(node: &NodeSpec, guarantee: &Guarantee) -> StateShape {
     match &node.kind {
-        // Nobody will compare it.
+        // Without a store nothing compares it, and `Deserialize` of the user need not be called.
         _ if guarantee.options.store.is_none() => StateShape::Stateless,
         NodeKind::Source(maker) => (maker.state)(),
         NodeKind::Operator(maker) | NodeKind::Sink(_, maker) => {
@@ -478,7 +490,7 @@ fn settle_codec(
     })
 }
 
-/// State that is about all events can only be in one place.
+/// State that covers all events can only be in one instance.
 fn check_scopes(graph: &Graph, parallelism: &[usize]) -> Result<(), Refused> {
     for (node, instances) in graph.nodes.iter().zip(parallelism) {
         if node.scope == StateScope::AllEvents && *instances > 1 {
@@ -489,13 +501,16 @@ fn check_scopes(graph: &Graph, parallelism: &[usize]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The queue ends that a thread leaves with: per edge, one for each receiver.
+/// The sending ends of a thread: per edge, one for each receiver.
 type Senders = BTreeMap<usize, Vec<(AnyEnd, usize)>>;
 
-/// Makes the queues of one execution and what builds each instance on its thread.
+/// Makes the queues of one execution, and for each thread a function that builds its instance there.
+///
+/// All queues exist before any instance does, since the two ends of a queue belong to two threads. Instances
+/// are built on their own threads, since the user's components need not be `Send`.
 fn wire(layout: &Arc<Layout>, execution: &Execution) -> Vec<BuildInstance> {
     let numbers: BTreeMap<(usize, usize), usize> =
-        layout.threads.iter().enumerate().map(|(number, seat)| (*seat, number)).collect();
+        layout.threads.iter().enumerate().map(|(number, head)| (*head, number)).collect();
     let mut senders: Vec<Senders> = layout.threads.iter().map(|_| Senders::new()).collect();
     let mut receivers: Vec<Vec<(AnyEnd, std::time::Duration)>> =
         layout.threads.iter().map(|_| Vec::new()).collect();
@@ -536,7 +551,7 @@ fn wire(layout: &Arc<Layout>, execution: &Execution) -> Vec<BuildInstance> {
     builds.collect()
 }
 
-/// One instance in the making, on its own thread.
+/// An instance that is being built, on its own thread.
 struct Building<'a> {
     layout: &'a Layout,
     execution: &'a Execution,
@@ -599,12 +614,13 @@ impl Building<'_> {
     fn outbox(&mut self, number: usize, edge: &PlannedEdge) -> AnyPush {
         let ends = self.senders.remove(&number).unwrap_or_default();
         let route = match edge.grouping {
-            // Whole batches, however they would be dealt out. Keys are still asked for: whether an event has
-            // one must not depend on the parallelism of who reads it.
+            // With one receiver whole batches are sent. Not so by key: the key function is called even then,
+            // since whether it panics for an event must not depend on the parallelism of the reader.
             Grouping::Shuffle | Grouping::Auto | Grouping::Broadcast if ends.len() == 1 => {
                 Route::One(0)
             }
             Grouping::Forward | Grouping::Global => Route::One(0),
+            // Each sender begins with another receiver, or the first one would get more of short streams.
             Grouping::Shuffle | Grouping::Auto => {
                 Route::RoundRobin { first: self.instance % ends.len() }
             }

@@ -1,5 +1,5 @@
-//! [`Stream`]: what a user connects. Knows its event type; everything it adds goes into the graph
-//! with makers that remember the type.
+//! [`Stream`]: what a user connects. It knows its event type. Everything that it adds goes into the
+//! graph with makers that keep the type.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -26,13 +26,14 @@ use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateS
 use crate::job::keyed::KeyedStream;
 use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
 
-/// A stream of events of one type, from one component or several to whatever reads it.
+/// A stream of events of one type, from one or several components to the components that read it.
 ///
-/// Methods that add a component return its output stream; methods on how the stream is dealt out
-/// ([`key_by`](Stream::key_by), [`shuffle`](Stream::shuffle), …) hold for the next component that
-/// reads it; methods on the component itself ([`parallelism`](Stream::parallelism),
-/// [`own_thread`](Stream::own_thread), [`named`](Stream::named)) hold for the one before. A stream
-/// may be read several times: each reader gets every event.
+/// There are three kinds of methods. Methods that add a component return its output stream. Methods
+/// that choose how the stream is distributed ([`key_by`](Stream::key_by),
+/// [`shuffle`](Stream::shuffle), …) apply to the next component that reads it. Methods about a
+/// component ([`parallelism`](Stream::parallelism), [`own_thread`](Stream::own_thread),
+/// [`named`](Stream::named)) apply to the component that emits this stream. A stream may have
+/// several readers: each gets every event.
 ///
 /// ```
 /// use streamwork::{Guarantee, Job};
@@ -53,8 +54,8 @@ pub struct Stream<T> {
     foreign: bool,
 }
 
-/// Where events of a stream come from, and how they are dealt out to the next component. Each of the
-/// streams that were merged has options of its own.
+/// Where events of a stream come from, and how they are distributed to the next component. Each of
+/// the streams that were merged has its own options.
 struct Origin<T> {
     node: usize,
     side_output: Option<&'static str>,
@@ -128,10 +129,10 @@ impl<T: Event> Stream<T> {
         self.add_operator(name.into(), move || Stateless(factory()))
     }
 
-    /// Adds an operator with state that reads this stream; see [`StatefulOperator`]. It has one instance, since
-    /// its state is about all events. Behind a key ([`key_by`](Stream::key_by)) it may have more, each with the
-    /// state of its keys, or without one where each is to count for itself
-    /// ([`per_instance`](Stream::per_instance)).
+    /// Adds an operator with state that reads this stream; see [`StatefulOperator`]. It has one instance,
+    /// since its state covers all events. It may have more on a stream with a key
+    /// ([`key_by`](Stream::key_by)), where each instance has the state of its keys, or if each instance is to
+    /// have a separate state ([`per_instance`](Stream::per_instance)).
     ///
     /// ```
     /// # use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
@@ -192,7 +193,7 @@ impl<T: Event> Stream<T> {
         self.add_sink(name.into(), SinkKind::Plain, operator(move |_| Plain(factory())))
     }
 
-    /// Ends the stream in a sink for which writing twice changes nothing; see [`IdempotentSink`].
+    /// Ends the stream in a sink where writing an event twice changes nothing; see [`IdempotentSink`].
     ///
     /// ```
     /// # use streamwork::{BoxError, Guarantee, IdempotentSink, Job, Sink};
@@ -269,7 +270,7 @@ impl<T: Event> Stream<T> {
         SinkHandle { graph: Arc::clone(&self.graph), node }
     }
 
-    /// This stream with a component between what emits it and how it is dealt out, which changes no event.
+    /// This stream with a component that changes no event, inserted before the events are distributed.
     pub(super) fn before_dealing(&self, add: impl Fn(&Self) -> Self) -> Self {
         let mut stream = self.clone();
         for origin in &mut stream.origins {
@@ -309,7 +310,7 @@ impl<T: Event> Stream<T> {
         to
     }
 
-    /// This stream with an option that holds for all of its origins.
+    /// This stream with an option that applies to all of its origins.
     fn with(&self, change: impl Fn(&mut EdgeOptions)) -> Self {
         let mut stream = self.clone();
         stream.origins.iter_mut().for_each(|origin| change(&mut origin.options));
@@ -322,13 +323,13 @@ impl<T: Event> Stream<T> {
         stream
     }
 
-    /// Gives every event a key. State by key exists on a stream with a key only, and a verb that makes other
-    /// events of these has a stream without one; see [`KeyedStream`].
+    /// Gives every event a key. Only a stream with a key allows state by key, and a verb that changes the
+    /// events returns a stream without a key; see [`KeyedStream`].
     ///
     /// Events with equal keys reach the same instance of the next component. The hash is stable: the same key
     /// goes to the same instance across restarts, builds and machines.
     ///
-    /// A key owns what it is made of: `|sale| sale.shop.clone()`. To one that borrows from its event
+    /// A key must own its parts: `|sale| sale.shop.clone()`. If it borrows from its event
     /// (`|sale| &sale.shop`) the compiler says that a lifetime may not live long enough.
     ///
     /// ```
@@ -345,9 +346,9 @@ impl<T: Event> Stream<T> {
         KeyedStream::of(self.partition_by(key))
     }
 
-    /// Deals events out so that those with equal keys reach the same instance of the next component, and
-    /// promises nothing more: for sinks and operators that want their events together, and keep no state by
-    /// key. The hash is that of [`key_by`](Stream::key_by).
+    /// Distributes events so that those with equal keys reach the same instance of the next component, and
+    /// promises nothing more. It is for sinks and operators that need related events together, but keep no
+    /// state by key. The hash is that of [`key_by`](Stream::key_by).
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -366,7 +367,7 @@ impl<T: Event> Stream<T> {
         stream
     }
 
-    /// Deals events out to the instances of the next component in turn.
+    /// Distributes events over the instances of the next component in turn.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -406,7 +407,8 @@ impl<T: Event> Stream<T> {
         self.grouped(Grouping::Global)
     }
 
-    /// Sends events from instance i to instance i of the next component, which must have as many.
+    /// Sends events from instance i to instance i of the next component. Both must have the same number of
+    /// instances.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -420,11 +422,10 @@ impl<T: Event> Stream<T> {
         self.grouped(Grouping::Forward)
     }
 
-    /// Lets every event reach the next component this much later, without occupying a thread:
-    /// events wait together. Bounded: 65,536 events per queue wait, more hold the sender back. A stop or
-    /// drain lets all of them pass at once. Under guarantees by checkpoints the delays on the way to a
-    /// component must together be shorter than `checkpoint_timeout`, since barriers are delayed too. At most
-    /// a year; a longer delay is refused.
+    /// Delays every event by this time on its way to the next component. The wait occupies no thread. At
+    /// most 65,536 events wait per queue; then the sender has to wait. A stop or drain lets all of them pass
+    /// at once. Under checkpoints, the delays on the path to a component must add up to less than
+    /// `checkpoint_timeout`, since barriers are delayed too. A delay of more than a year is refused.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -440,7 +441,7 @@ impl<T: Event> Stream<T> {
         self.with(|options| options.delay = by)
     }
 
-    /// What happens when the queue into the next component is full. Dropping is refused where the
+    /// What happens when the queue into the next component is full. Dropping is refused if the
     /// guarantee forbids losing events.
     ///
     /// ```
@@ -456,14 +457,14 @@ impl<T: Event> Stream<T> {
         self.with(|options| options.overflow = overflow)
     }
 
-    /// Batches that each queue into the next component holds: 1 to 65,536, and 8,000,000 in all queues
-    /// of a job together, or the job is refused. Default 8, of 1,024 events at most.
-    /// Under light load a batch is what the sender had before it ran out of input, perhaps one event:
-    /// an edge that drops, or that must take a stall of its receiver, wants more of them.
+    /// How many batches each queue into the next component holds: 1 to 65,536, and at most 8,000,000 in
+    /// all queues of a job together; other values are refused. Default 8, of at most 1,024 events each.
+    /// Under light load a batch may be a single event, since the sender sends it when it runs out of
+    /// input. So set more batches on an edge that drops, or whose receiver may stall.
     ///
-    /// Where this is not set and nothing is dropped, fewer events wait if the receiver is slow: with those that it
-    /// works on about what it does in 100 ms, so that barriers and stops have no long way. Where it is set, the
-    /// number of batches is the only bound.
+    /// If this is not set and the edge does not drop, fewer events wait for a slow receiver: together with
+    /// those that it is processing, about as many as it completes in 100 ms, so that barriers and stops do
+    /// not take long. If this is set, the number of batches is the only bound.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -480,9 +481,10 @@ impl<T: Event> Stream<T> {
         self.with(|options| options.frames = Some(batches))
     }
 
-    /// Says how many bytes an event of this stream holds on the heap, so that what waits for the next component
-    /// is bounded in bytes too: 1 MiB in a batch, 32 MiB on the way to each instance, and one event for each of
-    /// its senders, however large. Of `String`, `Vec<u8>`, `Box<str>` and `Box<[u8]>` it is known.
+    /// Gives the number of bytes that an event of this stream owns on the heap, so that the events that wait
+    /// for the next component are bounded in bytes too: 1 MiB in a batch, 32 MiB in flight to each instance,
+    /// and one event for each of its senders, however large. It is known for `String`, `Vec<u8>`, `Box<str>`
+    /// and `Box<[u8]>`.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -508,9 +510,9 @@ impl<T: Event> Stream<T> {
     /// This stream and another as one. Events of one origin keep their order.
     ///
     /// Each of the two keeps the grouping, key, delay, overflow and queue bound that were set on it
-    /// before; what is set on the merged stream afterwards holds for both. The next component has by
-    /// default as many instances as an input that is forwarded, else as the largest of its inputs if
-    /// none of them has a grouping, else one.
+    /// before. Options set on the merged stream apply to both. By default the next component has as many
+    /// instances as an input that is forwarded; without such an input, as many as its largest input if no
+    /// input has a grouping; otherwise one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -544,9 +546,9 @@ impl<T: Event> Stream<T> {
         stream
     }
 
-    /// What the component before emits on a side output; see [`SideOutput`]. Options that were set on this
-    /// stream go along, but for [`partition_by`](Stream::partition_by): that is a function of other events, and
-    /// the job is refused.
+    /// The events that the component before emits on a side output; see [`SideOutput`]. Options that were set
+    /// on this stream apply to the side output too. The exception is [`partition_by`](Stream::partition_by),
+    /// since its key is a function of other events: the job is refused.
     ///
     /// ```
     /// # use streamwork::{BoxError, Collector, DeclaredOutput, Guarantee, Job, Operator, SideOutput};
@@ -589,7 +591,7 @@ impl<T: Event> Stream<T> {
         }
     }
 
-    /// Says that nothing needs to read this stream.
+    /// Declares that nothing reads this stream. Otherwise a stream without a reader is refused.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -602,9 +604,9 @@ impl<T: Event> Stream<T> {
         self.change_nodes(|node| node.ignored = true);
     }
 
-    /// How many instances the component before has: at least 1, and no more than the machine carries
-    /// threads, or the job is refused. By default as many as the one that it reads from, where that is
-    /// forwarded, else one.
+    /// How many instances the component before has: at least 1, and no more than the machine can run
+    /// threads; other values are refused. By default as many as its input if that is forwarded, otherwise
+    /// one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -618,10 +620,10 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// Gives the component before threads of its own, instead of fusing it to the one it reads.
+    /// Runs the component before on separate threads, instead of fusing it to the component that it reads.
     ///
-    /// A thread runs at most 64 components one after the other; a longer chain goes on in another
-    /// thread by itself, as if this had been called there.
+    /// A thread runs at most 64 components in a row; a longer chain continues in another thread, as if
+    /// this had been called there.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -635,8 +637,8 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// Lets the operator with state before have several instances without a key: each has a state of its own,
-    /// about the events that it happens to get. Refused for anything else.
+    /// Lets the component before, an operator with state, have several instances without a key. Each instance
+    /// has a separate state, of the events that it happens to get. Refused for any other component.
     ///
     /// ```
     /// # use streamwork::{BoxError, Collector, Guarantee, Instance, Job, Output, StatefulOperator};
@@ -677,8 +679,8 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// What the state of the component before is turned into bytes with: its own, whatever the guarantee says for
-    /// all. See [`StateCodec`].
+    /// The codec for the state of the component before, instead of the one that the guarantee sets for all.
+    /// See [`StateCodec`].
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -694,7 +696,7 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// Renames the component before: a verb like `map` has a made-up name until then.
+    /// Renames the component before. A verb like `map` has a generated name otherwise.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -710,14 +712,14 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// What follows when the operator before returns an error from `apply`; see [`OnError`]. Default: what the
-    /// guarantee says. Set it at the operator, and read the events that fail with
-    /// [`dead_letters`](Stream::dead_letters). Refused for a source, and where nothing reads the dead letters.
+    /// What follows when the operator before returns an error from `apply`; see [`OnError`]. By default the
+    /// guarantee decides. Set it at the operator, and read the failed events with
+    /// [`dead_letters`](Stream::dead_letters). Refused for a source, and if nothing reads the dead letters.
     ///
-    /// The engine then clones every event before the operator takes it. What the event emitted before it failed is
-    /// taken back, with its timers; what it changed in the state of the operator is not, so let `apply` look before it
-    /// changes anything. An event for which `apply` called [`defer`](crate::Collector::defer) fails as the guarantee
-    /// says, since a token may still be answered: call it when nothing can fail any more.
+    /// The engine then clones every event before the operator takes it. Outputs and timers of an event that
+    /// fails are discarded. Changes that it made to the state of the operator are not, so let `apply` check
+    /// before it changes anything. An event for which `apply` called [`defer`](crate::Collector::defer) fails
+    /// as the guarantee says, since a token may still be answered: call it when nothing can fail any more.
     ///
     /// ```
     /// use streamwork::{ExactlyOnce, Job, LinesSource, OnError};
@@ -734,7 +736,7 @@ impl<T: Event> Stream<T> {
     ///     .for_each(|letter| println!("{:?}: {}", letter.event, letter.failure))
     ///     .named("failed");
     ///
-    /// // One line fails, and the job neither goes back nor ends for it.
+    /// // One line fails, and the job neither rolls back nor ends.
     /// let metrics = job.run(ExactlyOnce::checkpoints_in(&store))?.metrics;
     /// assert_eq!(metrics.sum("numbers", |m| m.delivered), 2);
     /// assert_eq!(metrics.sum("failed", |m| m.delivered), 1);
@@ -748,22 +750,24 @@ impl<T: Event> Stream<T> {
         self.clone()
     }
 
-    /// The events that failed in the operator before, which is one with [`OnError::DeadLetter`]: each as that operator
-    /// was given it, with its error. `E` is the type of the events that the operator takes; the job is refused if it
-    /// is another.
+    /// The events that failed in the component before, an operator with [`OnError::DeadLetter`]: each as the
+    /// operator received it, with its error. `E` must be the type of the events that the operator takes; the
+    /// job is refused otherwise.
     ///
-    /// A stream like any other: a dead letter belongs to the same checkpoint as the outputs of the events around
-    /// it, and under at-least-once its event is acknowledged when the dead letter has been handled. So a transactional
-    /// sink has each exactly once under exactly-once. Options that were set on this stream go along, as by
-    /// [`side_output`](Stream::side_output). See [`on_error`](Stream::on_error) for an example.
+    /// A stream like any other: a dead letter belongs to the same checkpoint as the outputs of the events
+    /// around it, and under at-least-once its event is acknowledged when the dead letter has been handled. So
+    /// under exactly-once a transactional sink shows each dead letter exactly once. Options that were set on
+    /// this stream apply to it too, as for [`side_output`](Stream::side_output). See
+    /// [`on_error`](Stream::on_error) for an example.
     pub fn dead_letters<E: Event>(&self) -> Stream<DeadLetter<E>> {
         self.side_output(DeadLetter::OUTPUT)
     }
 
-    /// The records of the source before that are no events, with their bytes and their position: those that it gives
-    /// to [`SourceOutput::reject_record`](crate::SourceOutput::reject_record), as the sources of lines and of event
-    /// logs do. Reading them is the choice: they do not fail then, under any guarantee, and a bad record belongs to the
-    /// same checkpoint as the events around it. Refused for anything but a source.
+    /// The records that the source before could not turn into events, with their bytes and their position:
+    /// those that it passes to [`SourceOutput::reject_record`](crate::SourceOutput::reject_record), as the
+    /// sources of lines and of event logs do. If the job reads this stream, such records do not fail, under
+    /// any guarantee, and a bad record belongs to the same checkpoint as the events around it. Refused for
+    /// any other component than a source.
     ///
     /// ```
     /// use streamwork::{ExactlyOnce, Job, LinesSource};
@@ -785,9 +789,9 @@ impl<T: Event> Stream<T> {
         self.side_output(BAD_RECORDS)
     }
 
-    /// Sends events of this source that have failed too often to a sink, under a
-    /// guarantee that replays: as often as its `attempts_max` says. The sink stands outside the job: for a stream of
-    /// the events that fail in one operator, under every guarantee, see [`on_error`](Stream::on_error).
+    /// Sends events of this source that have failed `attempts_max` times to a sink, under a guarantee that
+    /// replays them. The sink is outside the job: for a stream of the events that fail in one operator, under
+    /// every guarantee, see [`on_error`](Stream::on_error).
     ///
     /// ```
     /// use streamwork::{BoxError, DeadLetter, Guarantee, Job, Sink};
@@ -829,7 +833,7 @@ impl<T: Event> Stream<T> {
     }
 }
 
-/// A sink that has its place in a job.
+/// A sink of a job, to set its options and read its dead letters.
 #[derive(Debug)]
 pub struct SinkHandle {
     graph: Arc<Mutex<Graph>>,
@@ -837,15 +841,14 @@ pub struct SinkHandle {
 }
 
 impl SinkHandle {
-    /// As [`Stream::state_codec`], for what a transactional sink keeps in checkpoints.
+    /// As [`Stream::state_codec`], for the handles that a transactional sink keeps in checkpoints.
     pub fn state_codec(self, codec: StateCodec) -> Self {
         self.graph.lock().nodes[self.node].codec = Some(codec);
         self
     }
 
-    /// How many instances the sink has: at least 1, and no more than the machine carries threads, or
-    /// the job is refused. By default as many as the component that it reads from, where that is
-    /// forwarded, else one.
+    /// How many instances the sink has: at least 1, and no more than the machine can run threads; other
+    /// values are refused. By default as many as its input if that is forwarded, otherwise one.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -859,7 +862,7 @@ impl SinkHandle {
         self
     }
 
-    /// Gives the sink threads of its own, instead of fusing it to what it reads.
+    /// Runs the sink on separate threads, instead of fusing it to the component that it reads.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};
@@ -873,8 +876,8 @@ impl SinkHandle {
         self
     }
 
-    /// As [`Stream::on_error`], for an error of `write`. Only for a sink whose `write` leaves nothing of an event
-    /// behind for which it returns an error: such an event is not written again, and nothing is rolled back.
+    /// As [`Stream::on_error`], for an error of `write`. Use it only if a `write` that returns an error
+    /// leaves nothing of its event behind: the event is not written again, and nothing is rolled back.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

@@ -56,8 +56,8 @@ impl<T: Event> Stream<T> {
         self.operator(name, move || Verb { apply: Arc::clone(&apply), types: PhantomData })
     }
 
-    /// Each event becomes another. All instances share the function, as those of every verb do, so it cannot
-    /// change what it has captured: what remembers something is an operator with state
+    /// Each event becomes another. As for every verb, all instances share the function, so it cannot change
+    /// its captured values. If it has to remember something, use an operator with state
     /// ([`stateful`](Stream::stateful)).
     ///
     /// ```
@@ -127,7 +127,7 @@ impl<T: Event> Stream<T> {
         })
     }
 
-    /// Looks at each event and passes it on.
+    /// Calls a function with a reference to each event and passes the event on.
     ///
     /// ```
     /// # use streamwork::{Guarantee, Job};

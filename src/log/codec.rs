@@ -29,7 +29,8 @@ pub(super) enum EncodeFailure {
 /// Writes the event's bytes into `window`, and what does not fit there into `spill`. Returns how many are in the window; after
 /// a failure some of them may be in either.
 ///
-/// A window of plain bytes, not a vector to push to: the bytes of a small event are then so many stores and nothing else.
+/// A window of plain bytes, not a vector to push to: the bytes of a small event are then as many stores and
+/// nothing else.
 #[inline]
 pub(super) fn encode<E: Serialize>(
     event: &E,

@@ -174,7 +174,7 @@ impl SegmentCursor {
         LogError::corrupt(&self.path, self.position, reason)
     }
 
-    /// Whether so many bytes from the cursor on are in the buffer, after reading if need be.
+    /// Whether this many bytes from the cursor on are in the buffer, after reading if need be.
     #[inline]
     fn holds(&mut self, bytes: usize) -> Result<bool, LogError> {
         Ok(self.held - self.start >= bytes || self.fill(bytes)?)
@@ -199,7 +199,7 @@ impl SegmentCursor {
         Ok(self.held >= bytes)
     }
 
-    /// How many bytes to have in the buffer for the sake of so many, in a file that ends at `end`.
+    /// How many bytes to read into the buffer if this many are needed, in a file that ends at `end`.
     fn goal(&self, bytes: usize, end: u64) -> usize {
         let behind = usize::try_from(end.saturating_sub(self.position)).unwrap_or(usize::MAX);
         behind.min(bytes.max(READ_BYTES))

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use super::error::LogError;
 use crate::storage::{DiskFile, StartedSync};
 
-/// So many bytes of a partition must have been written since its last sync: below that the disk is as quick without.
+/// This many bytes of a partition must have been written since its last sync: below that the disk is as quick
+/// without.
 pub(super) const EARLY_SYNC_BYTES: u64 = 2 << 20;
 
 /// The sync that is under way, if there is one.

@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a log, by name.
+//! The errors of a log.
 //!
 //! One enum for writer and reader. Each message ends with that of its cause, which is also reachable through `source()`.
 
@@ -34,14 +34,14 @@ pub enum LogError {
         /// The directory of the log.
         dir: PathBuf,
     },
-    /// The log that was opened is no longer there; another one is in its place.
+    /// The log that was opened no longer exists; there is another one in its place.
     #[error("event log {} was made anew: it is {found}, not {opened}", dir.display())]
     MadeAnew {
         /// The directory of the log.
         dir: PathBuf,
         /// The identity of the log that was opened.
         opened: LogId,
-        /// The identity of the one that is there now.
+        /// The identity of the one that exists now.
         found: LogId,
     },
     /// The directory holds no log, or one whose creation was never finished.
@@ -84,7 +84,7 @@ pub enum LogError {
         /// The id of its codec.
         codec: u16,
     },
-    /// Bytes that were once written are damaged or missing. Nothing was changed on disk.
+    /// Bytes that were written are damaged or missing. Nothing was changed on disk.
     #[error("{} is corrupt at byte {position}: {reason}", path.display())]
     Corrupt {
         /// The file.
@@ -94,7 +94,7 @@ pub enum LogError {
         /// What was found there.
         reason: String,
     },
-    /// The event encodes to more than `max_record_bytes`. The log is as before, and goes on.
+    /// The event encodes to more than `max_record_bytes`. The log is unchanged and stays usable.
     #[error("event for partition {partition} encodes to more than {max_bytes} bytes")]
     RecordTooLarge {
         /// Where it was to go.
@@ -102,7 +102,7 @@ pub enum LogError {
         /// The limit.
         max_bytes: usize,
     },
-    /// The event's `Serialize` failed. The log is as before, and goes on.
+    /// The event's `Serialize` failed. The log is unchanged and stays usable.
     #[error("event for partition {partition} cannot be encoded: {source}")]
     Encode {
         /// Where it was to go.
@@ -127,9 +127,9 @@ pub enum LogError {
     OffsetGone {
         /// The partition.
         partition: u32,
-        /// What was asked for.
+        /// The offset that was requested.
         requested: Offset,
-        /// The first that is still there.
+        /// The first one that still exists.
         earliest: Offset,
     },
     /// The operating system refused.
@@ -142,8 +142,8 @@ pub enum LogError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// An earlier write or fsync failed, so this writer no longer knows what is on disk. Drop it and open the log again,
-    /// which looks.
+    /// An earlier write or fsync failed, so this writer no longer knows what is on disk. Drop it and open the
+    /// log again, which reads the disk.
     #[error("writer of event log {} gave up after: {cause}", dir.display())]
     Poisoned {
         /// The directory of the log.

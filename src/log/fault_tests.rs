@@ -9,7 +9,7 @@ use crate::testkit::{DiskFailures, DiskFault, DiskOperations, SimulatedDisk};
 
 const LOG: &str = "/logs/log";
 
-/// Lets so many changes to the disk succeed, and then none.
+/// Lets this many changes to the disk succeed, and then none.
 fn fail_after(disk: &SimulatedDisk, changes: u64) {
     let operations = DiskOperations::Changes;
     disk.fail(DiskFailures { after: changes, operations, ..DiskFailures::default() });
@@ -274,8 +274,8 @@ fn a_disk_that_fails_during_the_repair_leaves_a_log_that_the_next_repair_mends()
     }
 }
 
-/// A log of one partition that was given so many records of 1 MiB, each written at once, and synced by nobody but the log itself,
-/// if at all. One segment is full with as many as make it do so.
+/// A log of one partition that was given this many records of 1 MiB, each written at once, and synced by
+/// nobody but the log itself, if at all. One segment is full with as many as make it do so.
 fn of_large_records(records: u64) -> (SimulatedDisk, EventLog<String>) {
     let disk = SimulatedDisk::new();
     let segment_bytes = super::early::EARLY_SYNC_BYTES;

@@ -1,4 +1,5 @@
-//! What tells a log from every other, also from one that was made later in the same directory.
+//! The identity of a log. It differs from that of every other log, also of one that was made later in the
+//! same directory.
 
 use std::fmt;
 
@@ -8,8 +9,8 @@ use crate::storage::Disk;
 
 /// The identity of a log: drawn when it is created, and kept in its `meta` file.
 ///
-/// Positions in a log mean nothing in another one, so who stores positions stores this beside them. A copy has the identity
-/// of its original. A log of format version 1 has none; [`LogId::UNKNOWN`] stands for it.
+/// Positions in a log mean nothing in another one, so store the identity together with positions. A copy has
+/// the identity of its original. A log of format version 1 has none; [`LogId::UNKNOWN`] stands for it.
 ///
 /// ```
 /// # fn main() -> Result<(), streamwork::log::LogError> {

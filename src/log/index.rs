@@ -89,7 +89,7 @@ impl SegmentIndex {
         Some(self.entries[behind])
     }
 
-    /// Writes the index of a full segment of so many bytes, durably.
+    /// Writes the index of a full segment of this many bytes, durably.
     pub(super) fn write(&self, dir: &PartitionDir, sealed: &Sealed) -> Result<(), LogError> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.entries.len() * ENTRY_BYTES);
         bytes.extend_from_slice(&MAGIC);

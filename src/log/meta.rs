@@ -130,7 +130,7 @@ pub(super) fn create(disk: &Arc<dyn Disk>, log: &Path, partitions: u32) -> Resul
     Ok(meta)
 }
 
-/// Whether something of this name in the directory of a log of so many partitions is a part of it.
+/// Whether something of this name in the directory of a log of this many partitions is a part of it.
 pub(super) fn is_of_a_log(name: &OsStr, partitions: u32) -> bool {
     let Some(name) = name.to_str() else { return false };
     let number = name.strip_prefix("partition-").filter(|digits| digits.len() == 5);

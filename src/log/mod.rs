@@ -1,7 +1,8 @@
 //! The event log between the outside world and the jobs: partitioned, append-only, durable.
 //!
-//! One [`EventLog`] writes a directory; any number of [`LogReader`]s, in this process or others, read it, each at its own
-//! offsets, from an [`Offset`] or from a time. Nothing to install and no server: a log is a directory of files.
+//! One [`EventLog`] writes a directory; any number of [`LogReader`]s, in this process or others, read it,
+//! each at its own offsets, from an [`Offset`] or from a time. There is no server and no setup: a log is a
+//! directory of files.
 //!
 //! ```
 //! # fn main() -> Result<(), streamwork::log::LogError> {
@@ -26,18 +27,20 @@
 //!
 //! # What is promised
 //!
-//! *To the writer.* What [`sync`](EventLog::sync) has covered is on disk: after kill -9, after a loss of power, it is there,
-//! in order, or there is an error that names the file and the place; it is never silently shorter. Other moments at which
-//! that holds can be chosen with [`Fsync`]. A record that was appended and not synced is there after a crash or is not. A
-//! writer that starts again therefore has to know what it has already written; asking [`EventLog::end`] is one way.
+//! *To the writer.* Records that [`sync`](EventLog::sync) has covered are durable: after kill -9 or a power
+//! failure they are there, in order, or there is an error that names the file and the place; the log is never
+//! silently shorter. [`Fsync`] can choose other times at which records become durable. A record that was
+//! appended and not synced may or may not survive a crash. A writer that starts again therefore has to find
+//! out what it has already written; [`EventLog::end`] is one way.
 //!
-//! *To readers.* They see a record only once it is durable, so what a job has read cannot vanish behind its back, whatever
-//! crashes: that is what exactly-once needs of its source. The exception is [`Fsync::Never`], under which they see what was
-//! handed to the operating system: it survives kill -9 but not a loss of power. They never see half a record, one out of
-//! order, or one whose checksum does not match.
+//! *To readers.* They see a record only once it is durable, so a record that a job has read cannot vanish in
+//! a crash; that is what exactly-once needs of its source. The exception is [`Fsync::Never`], under which
+//! they see records that were written to the operating system: these survive kill -9 but not a power failure.
+//! Readers never see half a record, one out of order, or one whose checksum does not match.
 //!
-//! *Not promised.* That the same event is not appended twice by a producer that repeats itself. That a disk which claims to
-//! have synced has done so. That a log on a network file system has only one writer, where locks are not kept.
+//! *Not promised.* That a producer which repeats itself does not append an event twice. That a disk which
+//! claims to have synced has done so. That a log has only one writer on a network file system without working
+//! locks.
 //!
 //! # How it works
 //!
@@ -53,25 +56,27 @@
 //!                     oldest go      ×                 │
 //! ```
 //!
-//! While much is appended between two syncs, the disk does not idle until the second one: a thread of the writer has begun to
-//! bring to it what was written. That changes nothing about what is promised, shown, or done about an error.
+//! If much is appended between two syncs, the disk does not idle until the second one: a thread of the writer
+//! begins to sync earlier. That changes neither what is promised, nor what readers see, nor how errors are
+//! handled.
 //!
-//! The end mark, 48 bytes per partition, is what makes the promises cheap: readers stop where it says, and the repair after a
-//! crash knows from it which records had been durable. A bad record behind that place is the trace of a crash: cut and
-//! reported ([`EventLog::repairs`]). A bad or missing record before it is damage: [`LogError::Corrupt`], nothing is changed.
-//! A log whose mark is lost can still be opened for writing; whole records behind a bad one then tell damage from a crash.
+//! The end mark, 48 bytes per partition, makes the promises cheap: readers stop there, and the repair after a
+//! crash learns from it which records had been durable. A bad record after the mark is the trace of a crash:
+//! it is cut off and reported ([`EventLog::repairs`]). A bad or missing record before the mark is damage:
+//! [`LogError::Corrupt`], and nothing is changed. A log whose mark is lost can still be opened for writing;
+//! then it counts as damage if good records follow a bad one.
 //!
 //! | file | what | lost or damaged |
 //! |---|---|---|
-//! | `LOCK` | locked by the writer while it lives | made again; the writer that lives is fenced when another opens the log |
-//! | `WRITER` | a random number of the newest writer | the writer that lives stops; made again by the next |
+//! | `LOCK` | locked by the running writer | made again; the running writer is fenced when another opens the log |
+//! | `WRITER` | a random number of the newest writer | the running writer stops; made again by the next |
 //! | `meta` | number of partitions, identity, version, codec | refused if there are records |
 //! | `partition-00000/00000000000000000000.log` | the records from that offset on | refused |
 //! | `partition-00000/00000000000000000000.index` | sparse index of offsets and times of a full segment | made again |
 //! | `partition-00000/end` | the end mark | readers are refused until a writer has made it again |
 //!
-//! What lies in the directories beside these files is left alone, and listed by [`LogSurvey`]. A directory in the place of a
-//! file, and a link to nothing, are refused by name.
+//! Other files in these directories are left alone, and listed by [`LogSurvey`]. A directory in the place of
+//! a file, and a dangling link, are refused by name.
 //!
 //! All numbers in files are little endian; every file carries a version and the id of the codec, and everything read back is
 //! under a CRC-32. Payloads are bincode with fixed-width integers.

@@ -1,6 +1,6 @@
-//! Where a record stands in its partition, and what a reader gets back.
+//! The position of a record in its partition, and the record that a reader gets.
 //!
-//! Owns the two nouns that every user of the log meets. Never touches a file.
+//! Owns the two types that every user of the log meets. Never touches a file.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The number of a record within its partition: 0 for the first one ever appended, then one more for each.
 ///
 /// Offsets have no gaps and are never used twice, not even for records that retention has removed. A job that wants to
-/// come back to where it was keeps one offset per partition in its state.
+/// continue where it was keeps one offset per partition in its state.
 ///
 /// ```
 /// use streamwork::log::Offset;
@@ -36,7 +36,7 @@ impl Offset {
         Offset(number)
     }
 
-    /// Behind every record; none has it.
+    /// The offset after every record; no record has it.
     pub(super) const LAST: Offset = Offset(u64::MAX);
 
     /// The plain number, for counters and for the outside world.
@@ -47,9 +47,9 @@ impl Offset {
 
     /// The offset of the record that follows.
     ///
-    /// The largest offset, 2⁶⁴ − 1, stands behind every record and belongs to none: a partition that has come so far, after
-    /// 58,000 years of ten million records a second, refuses every event, and a record of this offset is refused as damage.
-    /// It is therefore its own next, and reading on from there finds nothing.
+    /// The largest offset, 2⁶⁴ − 1, is after every record and belongs to none: a partition that reaches it,
+    /// after 58,000 years of ten million records a second, refuses every event, and a record of this offset
+    /// is refused as damage. It is therefore its own next, and reading from there finds nothing.
     #[must_use]
     pub const fn next(self) -> Self {
         Offset(self.0.saturating_add(1))
@@ -62,7 +62,7 @@ impl fmt::Display for Offset {
     }
 }
 
-/// One event as a reader gets it, with its place and its time.
+/// One event as a reader gets it, with its offset and its time.
 ///
 /// ```
 /// use streamwork::log::{Offset, Record};
@@ -72,10 +72,10 @@ impl fmt::Display for Offset {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<E> {
-    /// Where it stands in its partition.
+    /// Its offset in its partition.
     pub offset: Offset,
-    /// The time that the writer gave it, in milliseconds since the Unix epoch. The log never looks at a clock for it, and
-    /// neighbours need not be in order of time.
+    /// The time that the writer gave it, in milliseconds since the Unix epoch. The log does not take it from
+    /// a clock, and records need not be in order of time.
     pub timestamp_ms: i64,
     /// The event itself.
     pub event: E,

@@ -1,6 +1,6 @@
-//! What a writer may choose: size of the files, when to make durable, what to throw away.
+//! The options of a writer: size of the files, when records become durable, what is removed.
 //!
-//! Owns the options and their refusal. Nothing here touches a file.
+//! Owns the options and refuses values that mean nothing. Nothing here touches a file.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::error::LogError;
 /// The most partitions that a log can have.
 pub const PARTITIONS_MAX: u32 = 4096;
 
-/// How many partitions a new log gets when nobody says.
+/// How many partitions a new log gets by default.
 pub const PARTITIONS_DEFAULT: u32 = 4;
 
 /// The largest buffer that a partition can have.
 const BUFFER_BYTES_MAX: usize = 256 << 20;
 
-/// How a writer treats its log. Every field has a default; name those that you want otherwise.
+/// The options of a log's writer. Every field has a default; set the ones that you want to change.
 ///
 /// ```
 /// use streamwork::log::{Fsync, LogOptions};
@@ -81,7 +81,7 @@ impl LogOptions {
     }
 }
 
-/// When appended records become durable, that is survive the loss of power, and when readers see them.
+/// When appended records become durable (survive a power failure), and when readers see them.
 ///
 /// | policy | after `append` | after `flush` | after `sync`, `close`, a full segment | readers see |
 /// |---|---|---|---|---|
@@ -93,14 +93,14 @@ impl LogOptions {
 /// "Nothing promised" means that a crash may keep or lose the record, never half of it, and never a record without those
 /// before it in the same partition.
 ///
-/// Under `GroupCommit` and `EveryBytes` the log does not leave all work to the sync: whenever 2 MiB of a partition wait for it, a
-/// thread begins to bring them to disk while appends go on, one such thread at a time for the whole log. What was appended may
-/// so be on disk before it is promised to be. Nothing is shown to readers any sooner, and if the thread meets an error, the
-/// next `sync` returns it at the latest.
+/// Under `GroupCommit` and `EveryBytes` the log does not leave all work to the sync: whenever 2 MiB of a
+/// partition wait for it, a thread begins to sync them while appends continue, one such thread at a time for
+/// the whole log. So records may be on disk before that is promised. Readers do not see them any sooner, and
+/// if the thread meets an error, the next `sync` returns it at the latest.
 ///
-/// Under `Never` a reader can see records that a power loss then takes away, and whose offsets are then given to others. So
-/// do not combine it with an exactly-once reader, unless losing power is no concern. Under the other three what a reader has
-/// once seen stays (until retention removes it).
+/// Under `Never` a reader can see records that a power failure then removes, and whose offsets are then given
+/// to other records. So do not combine it with an exactly-once reader, unless power failures are no concern.
+/// Under the other three a record that a reader has seen stays (until retention removes it).
 ///
 /// ```
 /// # fn main() -> Result<(), streamwork::log::LogError> {

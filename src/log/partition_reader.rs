@@ -105,8 +105,9 @@ impl PartitionReader {
         self.last_checksum
     }
 
-    /// The checksum of a record. After a loss of power the mark may lie behind what a reader has seen before it, until the log
-    /// is opened for writing again; so the segment being written is looked through to its end.
+    /// The checksum of a record. After a power failure the mark may lie behind what a reader has seen before
+    /// it, until the log is opened for writing again; so the segment being written is looked through to its
+    /// end.
     pub(super) fn checksum(&mut self, offset: Offset) -> Result<Option<u32>, LogError> {
         let shown = offset < self.end()?;
         let mut cursor = match self.segment_of(offset)? {
@@ -215,7 +216,8 @@ impl PartitionReader {
             match self.walk_to_offset(base, offset) {
                 // Removed by retention between the list and the open: the next list says so.
                 Err(error) if error.is_not_found() && attempts_left > 0 => attempts_left -= 1,
-                // Asked when the file is open: the log may have been made anew, and then the file is another log's.
+                // Asked when the file is open: the log may have been created again, and then the file is
+                // another log's.
                 result => return meta::check(&*self.dir.disk, &self.log, self.id).and(result),
             }
         }

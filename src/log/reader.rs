@@ -1,6 +1,6 @@
 //! A reader of a log: all partitions, each read at an offset of the caller's choice.
 //!
-//! Keeps no offset of its own and writes nothing: where to go on is part of the state of the job that reads.
+//! It keeps no offset and writes nothing: the offset belongs to the state of the job that reads.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,11 +18,11 @@ use crate::storage::{Disk, RealDisk};
 
 /// Reads events `E` from a log that this or another process may be writing.
 ///
-/// Any number of readers may be open; they take no lock, write nothing, and do not disturb the writer or each other. Each
-/// keeps one file and one buffer per partition that it reads, so reading on where the last `read` ended is the fast way; at
-/// another offset it first looks for the place.
+/// Any number of readers may be open; they take no lock, write nothing, and do not disturb the writer or each
+/// other. Each keeps one file and one buffer per partition that it reads, so it is fastest to continue where
+/// the last `read` ended; at another offset it first searches for the record.
 ///
-/// The events must be of the type that was written. A type that differs is found only where its bytes do not fit.
+/// The events must be of the type that was written. Another type is noticed only where its bytes do not fit.
 ///
 /// ```
 /// # fn main() -> Result<(), streamwork::log::LogError> {
@@ -64,7 +64,7 @@ impl<E> LogReader<E> {
         Self::open_on(Arc::new(RealDisk), dir)
     }
 
-    /// Opens the log in a directory on a disk of the caller's, for tests and simulations.
+    /// Opens the log in a directory on the caller's disk, for tests and simulations.
     ///
     /// ```
     /// # fn main() -> Result<(), streamwork::log::LogError> {
@@ -102,14 +102,15 @@ impl<E> LogReader<E> {
         &self.dir
     }
 
-    /// Which log this is, and no other: keep it beside the offsets that you store, for they mean nothing in another log.
+    /// The identity of this log. Store it together with offsets, since they mean nothing in another log.
     #[must_use]
     pub fn id(&self) -> LogId {
         self.id
     }
 
-    /// Whether the log that was opened is still the one in its directory. A reader of one that was removed finds nothing new
-    /// and no error, since its files stay open; so who waits for long asks now and then.
+    /// Checks that the log that was opened is still the one in its directory. A reader of a removed log finds
+    /// nothing new and no error, since its files stay open; so call this now and then while you wait for
+    /// records.
     ///
     /// ```
     /// # fn main() -> Result<(), streamwork::log::LogError> {
@@ -130,7 +131,8 @@ impl<E> LogReader<E> {
     ///
     /// # Errors
     ///
-    /// [`LogError::MadeAnew`] if another log is there; [`LogError::NotALog`] if none is; what else keeps it from being read.
+    /// [`LogError::MadeAnew`] if there is another log; [`LogError::NotALog`] if there is none; another error
+    /// that keeps it from being read.
     pub fn check(&self) -> Result<(), LogError> {
         meta::check(&*self.disk, &self.dir, self.id)
     }
@@ -150,7 +152,7 @@ impl<E> LogReader<E> {
         self.partition(partition)?.earliest()
     }
 
-    /// The offset behind the last record that can be read at this moment: where the next one will be.
+    /// The offset after the last record that can be read now: where the next one will be.
     ///
     /// # Errors
     ///
@@ -162,8 +164,8 @@ impl<E> LogReader<E> {
     /// The offset of the first record whose timestamp is `timestamp_ms` or later, or the [`end`](Self::end) if there is none
     /// yet.
     ///
-    /// Timestamps need not be in order. Then records before the returned offset are all older, and among those behind it
-    /// some may be older too: reading on from there misses none that is as young as asked for.
+    /// Timestamps need not be in order. All records before the returned offset are older, and some after it
+    /// may be older too: reading from there misses no record of that time or later.
     ///
     /// Costs one small file per full segment, and a walk through at most 64 KiB of one of them or through all of the segment
     /// being written.
@@ -194,7 +196,8 @@ impl<E> LogReader<E> {
         self.partition(partition)?.seek_to_time(timestamp_ms)
     }
 
-    /// The checksum of a record, also of one that is on disk and not yet shown; `None` where there is no such record.
+    /// The checksum of a record, also of one on disk that readers do not see yet; `None` if there is no such
+    /// record.
     ///
     /// # Errors
     ///
@@ -221,10 +224,11 @@ impl<E> LogReader<E> {
 }
 
 impl<E: DeserializeOwned> LogReader<E> {
-    /// Adds up to `max` records of a partition, from offset `from` on, to the end of `into`, and returns the offset to go on
-    /// from. That is `from` itself when there is nothing new, which costs one small read; it does not wait.
+    /// Adds up to `max` records of a partition, from offset `from` on, to the end of `into`, and returns the
+    /// offset to continue from. That is `from` itself if there is nothing new, which costs one small read; it
+    /// does not wait.
     ///
-    /// Offsets beyond the end are not an error: nothing is there yet.
+    /// An offset beyond the end is not an error: there is no record yet.
     ///
     /// # Errors
     ///
@@ -242,8 +246,8 @@ impl<E: DeserializeOwned> LogReader<E> {
         self.partition(partition)?.read(from, most, into).map(|(next, _)| next)
     }
 
-    /// As [`read`](LogReader::read), and stops behind the record with which the records read are as many bytes,
-    /// encoded. Says how many they are too.
+    /// As [`read`](LogReader::read), but stops after the record with which the records reach this number of
+    /// encoded bytes. Also returns the number of bytes.
     pub(crate) fn read_some(
         &mut self,
         partition: u32,

@@ -71,7 +71,7 @@ pub(super) fn apply(
     Ok(removed)
 }
 
-/// Whether the oldest segment, of this age, of a partition of so many bytes has to go.
+/// Whether the oldest segment, of this age, of a partition of this many bytes has to go.
 fn exceeds(limits: &Retention, oldest_age: Duration, partition_bytes: u64) -> bool {
     limits.max_age.is_some_and(|max| oldest_age > max)
         || limits.max_partition_bytes.is_some_and(|max| partition_bytes > max)

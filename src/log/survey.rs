@@ -1,7 +1,7 @@
 //! Looks at a whole log, for a person: every record of every segment is verified.
 //!
-//! Takes no lock and writes nothing. A writer may be at work meanwhile, so the order of looking is that of the readers: first
-//! the mark, then the names, then the bytes.
+//! Takes no lock and writes nothing. A writer may be working meanwhile, so the order is that of the readers:
+//! first the mark, then the names, then the bytes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::segment::{self, PartitionDir};
 use super::{LogId, Offset};
 use crate::storage::{Disk, RealDisk};
 
-/// A log as it lies on disk.
+/// The content of a log on disk.
 ///
 /// ```
 /// # fn main() -> Result<(), streamwork::log::LogError> {
@@ -37,11 +37,11 @@ use crate::storage::{Disk, RealDisk};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LogSurvey {
-    /// Which log it is.
+    /// The identity of the log.
     pub id: LogId,
     /// Its partitions, by number.
     pub partitions: Vec<PartitionSurvey>,
-    /// What lies in its directory and is not of the log; nothing touches it.
+    /// Entries in its directory that do not belong to the log; the log does not touch them.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -53,18 +53,18 @@ pub struct PartitionSurvey {
     pub partition: u32,
     /// Its segments, oldest first. Records before the first of them have been removed by retention.
     pub segments: Vec<SegmentSurvey>,
-    /// The offset behind the last record that readers may see; `None` if the end mark cannot be read.
+    /// The offset after the last record that readers may see; `None` if the end mark cannot be read.
     pub readable_end: Option<Offset>,
     /// The offset below which every record is on disk, by the same mark.
     pub durable_end: Option<Offset>,
-    /// What opening the log for writing would cut off, and where, as the trace of a crash. A writer that is at work leaves
-    /// the same picture for a moment.
+    /// What opening the log for writing would cut off, and where, as the trace of a crash. It looks the same
+    /// for a moment while a writer is working.
     pub would_cut: Option<RepairReport>,
-    /// What readers or a writer are refused because of, each with file and place.
+    /// The errors with which readers or a writer would be refused, each with file and place.
     pub damage: Vec<LogError>,
     /// Files that an unfinished step has left; opening the log for writing removes them.
     pub leftovers: Vec<PathBuf>,
-    /// What lies in the partition's directory and is not of the log; nothing touches it.
+    /// Entries in the partition's directory that do not belong to the log; the log does not touch them.
     pub foreign: Vec<PathBuf>,
 }
 
@@ -76,20 +76,20 @@ pub struct SegmentSurvey {
     pub path: PathBuf,
     /// The offset of its first record.
     pub first: Offset,
-    /// The offset behind its last good record.
+    /// The offset after its last good record.
     pub end: Offset,
     /// The length of its file.
     pub bytes: u64,
     /// The smallest and the largest timestamp of its good records, in milliseconds since the Unix epoch.
     pub times_ms: Option<(i64, i64)>,
-    /// Whether it is followed by another, and so never written any more.
+    /// Whether it is followed by another one, and so is never written any more.
     pub full: bool,
     /// Whether it has a time index that can be used; only full ones do, and no reader needs it.
     pub indexed: bool,
 }
 
 impl LogSurvey {
-    /// Looks at the log in a directory, with memory for one record at a time.
+    /// Reads the log in a directory, with memory for one record at a time.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl LogSurvey {
         Self::on(Arc::new(RealDisk), dir)
     }
 
-    /// Looks at a log on a disk of the caller's, for tests and simulations.
+    /// Reads a log on the caller's disk, for tests and simulations.
     ///
     /// # Errors
     ///

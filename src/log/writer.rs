@@ -1,8 +1,9 @@
 //! The one writer of a log.
 //!
-//! Owns the partitions and the decision to give up; `ownership` says whether it is still the one writer. After a failed write, fsync or rename nobody can know what is
-//! on disk, so the writer is *poisoned*: it touches nothing any more, not even when dropped, and every call says why. Opening
-//! the log again looks at what is there.
+//! It owns the partitions and decides when to stop writing; `ownership` says whether it is still the only
+//! writer. After a failed write, fsync or rename the content of the disk is unknown, so the writer is
+//! *poisoned*: it touches nothing any more, not even when dropped, and every call returns the reason. Opening
+//! the log again reads what is on the disk.
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use crate::storage::{Disk, RealDisk};
 /// It is not shared: threads that append to the same log take turns, behind a mutex or a channel. Reading is done by any
 /// number of [`LogReader`](super::LogReader)s, here or in other processes.
 ///
-/// Dropping it does what [`close`](Self::close) does, but can only trace an error.
+/// Dropping it does what [`close`](Self::close) does, but can only log an error.
 ///
 /// ```
 /// # fn main() -> Result<(), streamwork::log::LogError> {
@@ -51,7 +52,7 @@ pub struct EventLog<E> {
     repairs: Vec<RepairReport>,
     /// Bytes appended since the last sync.
     unsynced_bytes: u64,
-    /// With so many the log syncs of its own accord.
+    /// The number of bytes after which the log syncs without being asked.
     sync_bytes: u64,
     early: EarlySync,
     poison: Option<String>,
@@ -62,10 +63,10 @@ pub struct EventLog<E> {
 }
 
 impl<E> EventLog<E> {
-    /// Opens the log in a directory for writing, or makes a new one. Repairs what a crash has left at the end of a partition
-    /// and reports it in [`repairs`](Self::repairs).
+    /// Opens the log in a directory for writing, or makes a new one. Cuts off what a crash has left at the
+    /// end of a partition, and reports it in [`repairs`](Self::repairs).
     ///
-    /// Takes as long as it takes to read the last segment of every partition.
+    /// It reads the last segment of every partition.
     ///
     /// # Errors
     ///
@@ -76,8 +77,8 @@ impl<E> EventLog<E> {
         Self::create_or_open_on(Arc::new(RealDisk), dir, options)
     }
 
-    /// Opens or makes a log on a disk of the caller's, for tests that let it fail and for simulations; there is an example at
-    /// [`LogReader::open_on`](super::LogReader::open_on).
+    /// Opens or makes a log on the caller's disk, for tests that let it fail and for simulations; there is an
+    /// example at [`LogReader::open_on`](super::LogReader::open_on).
     ///
     /// # Errors
     ///
@@ -129,7 +130,7 @@ impl<E> EventLog<E> {
         &self.dir
     }
 
-    /// Which log this is, and no other.
+    /// The identity of this log.
     #[must_use]
     pub fn id(&self) -> LogId {
         self.id
@@ -157,8 +158,8 @@ impl<E> EventLog<E> {
         found.map(PartitionWriter::next).ok_or_else(|| self.no_such_partition(partition))
     }
 
-    /// Hands everything appended to the operating system: it survives the end of the process, however it ends, but not a
-    /// loss of power. Readers see it only under [`Fsync::Never`].
+    /// Writes everything appended to the operating system: it survives the end of the process, however it
+    /// ends, but not a power failure. Readers see it only under [`Fsync::Never`].
     ///
     /// # Errors
     ///
@@ -171,8 +172,8 @@ impl<E> EventLog<E> {
         self.poison_by(written)
     }
 
-    /// Returns when everything appended is durable, and visible to readers. One fsync for each partition that has something
-    /// new.
+    /// Returns when everything appended is durable, and visible to readers. One fsync for each partition with
+    /// new records.
     ///
     /// # Errors
     ///
@@ -191,7 +192,8 @@ impl<E> EventLog<E> {
         self.check_owned()
     }
 
-    /// Removes the old segments that [`Retention`](super::Retention) no longer allows, in all partitions, and says what went.
+    /// Removes the old segments that [`Retention`](super::Retention) no longer allows, in all partitions, and
+    /// returns what was removed.
     ///
     /// ```
     /// # fn main() -> Result<(), streamwork::log::LogError> {
@@ -211,7 +213,8 @@ impl<E> EventLog<E> {
     /// # }
     /// ```
     ///
-    /// Readers that stand in a removed segment get [`LogError::OffsetGone`] (one that has the file open finishes it first).
+    /// Readers of a removed segment get [`LogError::OffsetGone`] (one that has the file open finishes it
+    /// first).
     ///
     /// # Errors
     ///
@@ -276,14 +279,15 @@ impl<E: Serialize> EventLog<E> {
     /// Adds an event to the end of a partition and returns its offset. `timestamp_ms` is the event's time, in milliseconds
     /// since the Unix epoch; [`seek_to_time`](super::LogReader::seek_to_time) finds it by that, and order is not required.
     ///
-    /// What is promised when it returns, and when readers see it, depends on [`Fsync`]; by default nothing before
-    /// [`sync`](Self::sync).
+    /// Whether the event is durable when this returns, and when readers see it, depends on [`Fsync`]; by
+    /// default it is neither durable nor visible before [`sync`](Self::sync).
     ///
     /// # Errors
     ///
-    /// [`LogError::RecordTooLarge`] and [`LogError::Encode`] refuse this event, [`LogError::NoSuchPartition`] this number:
-    /// the log is as before and goes on. So does [`LogError::Corrupt`], of a partition whose files claim that no offset is left.
-    /// [`LogError::Io`] and [`LogError::Fenced`] poison the writer; [`LogError::Poisoned`] says that it was.
+    /// [`LogError::RecordTooLarge`] and [`LogError::Encode`] refuse this event, [`LogError::NoSuchPartition`]
+    /// this number: the log is unchanged and stays usable. So does [`LogError::Corrupt`], of a partition
+    /// whose files claim that no offset is left. [`LogError::Io`] and [`LogError::Fenced`] poison the writer;
+    /// [`LogError::Poisoned`] says that it was.
     #[inline]
     pub fn append(
         &mut self,
@@ -312,7 +316,7 @@ impl<E: Serialize> EventLog<E> {
         Ok(offset)
     }
 
-    /// Hands the buffer of a partition to the operating system.
+    /// Writes the buffer of a partition to the operating system.
     fn write_out(&mut self, partition: u32) -> Result<(), LogError> {
         self.check_owned()?;
         let full = &mut self.partitions[partition as usize];
@@ -350,7 +354,7 @@ impl<E> Drop for EventLog<E> {
     }
 }
 
-/// The log that is there, or a new one of the requested number of partitions.
+/// The existing log, or a new one with the requested number of partitions.
 fn agree_on_partitions(
     disk: &Arc<dyn Disk>,
     dir: &Path,

@@ -1,12 +1,12 @@
-//! [`ComponentAccount`]: where every event is that was sent to a component. Double entry: what the
-//! components before it counted as emitted has to be found again here, one by one.
+//! [`ComponentAccount`]: what became of every event that was sent to a component. Double entry: each event
+//! that the components before it counted as emitted has to be counted here again.
 //!
 //! ```text
 //!   sent ──▶ queued, dropped or taken back on the way
 //!       └──▶ received ──▶ held, delivered, failed, lost or taken back
 //! ```
-//! Counters go on over restarts. What an execution that failed still had on its way is entered by
-//! [`Registry::settle`], once all its instances are gone: nobody counts any more then.
+//! Counters continue over restarts. Events that a failed execution had in flight are entered by
+//! [`Registry::settle`], once all its instances have ended and no counter changes any more.
 
 use std::fmt;
 
@@ -24,59 +24,58 @@ pub(crate) struct Edge {
     pub(crate) copies: u64,
 }
 
-/// What becomes of the events that a failed execution had on its way.
+/// What becomes of the events that a failed execution had in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// They do not come again.
+    /// They are not replayed.
     Dropped,
-    /// They come again, or what they led to does.
+    /// They are replayed, or the events that they come from are.
     TakenBack,
 }
 
-/// Where every event is that was sent to a component: all its instances together, since the job was
-/// started in this process.
+/// What became of every event that was sent to a component: all its instances together, since the job
+/// was started in this process.
 ///
 /// ```text
 ///   sent + restored = received + dropped_on_the_way + taken_back_on_the_way + queued
 ///   received = delivered + failed + lost + taken_back + held
 /// ```
-/// `queued` and `held` are what remains, so for a job that runs they are estimates: its counters move
+/// `queued` and `held` are the remainders, so while the job runs they are estimates: its counters change
 /// while they are read. Once the job has ended they are exact, and [`check`](ComponentAccount::check)
-/// says whether all events were found again.
+/// says whether every event was counted again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ComponentAccount {
     /// The component.
     pub component: String,
-    /// Events that the components before it emitted to it, replays and copies counted. None for a
-    /// source.
+    /// Events that the components before it emitted to it, including replays and copies. 0 for a source.
     pub sent: u64,
     /// Events that the component had held in a checkpoint, and that were given back to it after a restart.
     pub restored: u64,
     /// Events that arrived.
     pub received: u64,
-    /// Events shed by a full edge, or lost on it by a restart that does not bring them again.
+    /// Events dropped by a full edge, or lost on it by a restart that does not replay them.
     pub dropped_on_the_way: u64,
-    /// Events that a restart threw away before they arrived, and that come again.
+    /// Events that a restart discarded before they arrived, and that are replayed.
     pub taken_back_on_the_way: u64,
     /// Events between the components before it and this one.
     pub queued: u64,
     /// Events for which `apply` (or `write` and `flush`) succeeded.
     pub delivered: u64,
-    /// Events that failed. What became of each the guarantee decided: it was dropped, it came again,
+    /// Events that failed. The guarantee decided what became of each: it was dropped, it was replayed,
     /// or the job was rolled back.
     pub failed: u64,
-    /// Events that had arrived when a restart lost them, and that do not come again.
+    /// Events that had arrived when a restart lost them, and that are not replayed.
     pub lost: u64,
-    /// Events that had arrived when a restart threw them away, and that come again.
+    /// Events that had arrived when a restart discarded them, and that are replayed.
     pub taken_back: u64,
     /// Events that have arrived and are not done: before `apply`, or in a token.
     pub held: u64,
-    /// By how much more has been counted than there was; 0 unless the engine counts wrongly.
+    /// How many events were counted too often; 0 unless the engine counts wrongly.
     surplus: u64,
 }
 
-/// An event of a job that has ended was not found again, or was counted twice: a defect of this crate.
+/// After the end of a job an event was not accounted for, or was counted twice: a defect of this crate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the account of \"{}\" does not add up: {}", .0.component, .0)]
 pub struct AccountError(pub ComponentAccount);
@@ -202,8 +201,8 @@ impl Registry {
         emitted * edge.copies
     }
 
-    /// Enters what an execution that is over still had on its way as lost in this manner; how many
-    /// events of sources that comes to at most. Only after its last instance is gone.
+    /// Enters the events that an ended execution had in flight as lost in this manner. Returns the
+    /// maximum number of events of sources that this affects. Only after its last instance has ended.
     pub(crate) fn settle(&self, loss: Loss) -> u64 {
         let mut events = 0;
         for (of, account) in self.components.iter().zip(self.accounts()) {
@@ -239,17 +238,18 @@ impl Registry {
         each.filter(|(_, events)| *events > 0).map(|(name, n)| (name.clone(), n)).collect()
     }
 
-    /// Enters what instances of a job that has ended well still hold as lost; whose it is.
-    pub(crate) fn give_up_held(&self) -> Vec<(InstanceName, u64)> {
+    /// Enters the events that instances still hold at the end of a job as lost, and returns them by instance. Events
+    /// that the last checkpoint holds are not lost.
+    pub(crate) fn drop_held(&self) -> Vec<(InstanceName, u64)> {
         let held = self.instances.iter().map(|(name, counters)| {
             let here = counters.held().saturating_sub(counters.handed_over.get());
             (name, counters, here)
         });
         let holding = held.filter(|(.., events)| *events > 0);
-        let given_up = holding.map(|(name, counters, events)| {
+        let dropped = holding.map(|(name, counters, events)| {
             counters.lost.add(events);
             (name.clone(), events)
         });
-        given_up.collect()
+        dropped.collect()
     }
 }

@@ -1,5 +1,5 @@
-//! [`CheckpointStats`]: what a checkpoint took, phase by phase, and who was last. Written by the supervisor, once
-//! per checkpoint; it measures nothing itself.
+//! [`CheckpointStats`]: the phases of a checkpoint, and which instance was last. Written by the supervisor,
+//! once per checkpoint; it measures nothing itself.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use crate::id::{CheckpointId, InstanceName};
 
-/// What one checkpoint took. [`Metrics::recent_checkpoints`](crate::metrics::Metrics::recent_checkpoints) has
-/// those of the last 100 that were completed or abandoned.
+/// The phases of one checkpoint. [`Metrics::recent_checkpoints`](crate::metrics::Metrics::recent_checkpoints)
+/// has the last 100 that were completed or abandoned.
 ///
 /// ```text
 ///   begun                        last instance cut           last part handed over       manifest in place
@@ -22,9 +22,9 @@ use crate::id::{CheckpointId, InstanceName};
 /// instances while it waits for those of the last. All times are by the job's clock; in a
 /// [`Simulation`](crate::testkit::Simulation) that is the counted one, and exact.
 ///
-/// Where to look: a long `waiting` is events in front of a barrier, and `last` is who had the most of them.
-/// A long `taking` is a component that takes long to copy its state; events wait meanwhile. The rest costs
-/// no event anything, and is time between one checkpoint and the next.
+/// How to read it: a long `waiting` means many events in front of a barrier, and `last` is the instance that
+/// had the most. A long `taking` means a component that takes long to copy its state; its events wait
+/// meanwhile. The other phases delay no event, only the next checkpoint.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,21 +55,21 @@ pub struct CheckpointStats {
     pub begun: Duration,
     /// What became of it.
     pub outcome: CheckpointOutcome,
-    /// From its beginning to the moment when the last of the instances that have handed in a part began to take
-    /// it: where barriers are sent, the time that the slowest of them was under way.
+    /// From its beginning until the last instance with a part began to take it. With barriers this is the
+    /// time that the slowest barrier took.
     pub waiting: Duration,
     /// The longest time that an instance took to take its part. It processes no events meanwhile.
     pub taking: Duration,
-    /// The instance that took so long; none if no instance has taken a part.
+    /// The instance that took longest; none if no instance has taken a part.
     pub slowest: Option<InstanceName>,
-    /// The time it took to turn all states into bytes, on the writer's thread. The last states of instances that
-    /// have ended are not counted: they are encoded once, before the checkpoint begins.
+    /// The time to encode all states, on the writer's thread. The last states of instances that have ended
+    /// are not counted: they are encoded once, before the checkpoint begins.
     pub encoding: Duration,
-    /// The time it took to make all parts durable.
+    /// The time to make all parts durable.
     pub writing: Duration,
-    /// The time it took to make the manifest durable, which completes the checkpoint; zero if it was not completed.
+    /// The time to make the manifest durable, which completes the checkpoint; zero if it was not completed.
     pub committing: Duration,
-    /// From its beginning until everybody was told what had become of it.
+    /// From its beginning until its outcome was announced.
     pub total: Duration,
     /// Bytes of state in all parts; of an abandoned one, those that had been written or were about to be.
     pub bytes: u64,
@@ -98,7 +98,8 @@ pub enum CheckpointKind {
 pub enum CheckpointOutcome {
     /// It is complete: a restart would find it.
     Completed,
-    /// It was given up. One that was cut off by the end of its execution may turn out to be complete nevertheless.
+    /// It was abandoned. One that was cut off by the end of its execution may turn out to be complete
+    /// nevertheless.
     Abandoned {
         /// Why.
         reason: String,

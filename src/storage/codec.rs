@@ -1,10 +1,10 @@
-//! How a value becomes bytes and comes back: a codec that writes values alone, and one that writes the names of fields
-//! too. An id in every part of a checkpoint says which of them it was.
+//! Codecs between values and bytes: one that writes values alone, and one that writes the names of fields
+//! too. An id in every part of a checkpoint says which one was used.
 //!
-//! An event log has its own loop around the same configuration, [`FIXED`], since it encodes one small event after the other into
-//! memory that is there: see `log/codec`.
+//! An event log has its own loop around the same configuration, [`FIXED`], since it encodes one small event
+//! after the other into existing memory: see `log/codec`.
 //!
-//! Never opens files and never checks checksums: whoever reads bytes back verifies them first and decodes them after.
+//! Never opens files and never checks checksums: the caller verifies bytes before they are decoded.
 
 use std::{any::type_name, error::Error, fmt, io::Write};
 
@@ -61,13 +61,13 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
 
 /// A way to write values as bytes. Called off the hot path, from any thread, and never twice at once for one value.
 ///
-/// What `encode` made, `decode` of the same codec must give back equal, in every later version of this library: a change
-/// of the bytes is a new codec with a new id.
+/// `decode` must restore an equal value from the bytes of `encode` of the same codec, in every later version
+/// of this library: a change of the bytes is a new codec with a new id.
 pub trait Codec {
     /// The number that stands for this codec in file headers.
     const ID: CodecId;
 
-    /// Turns a value into bytes.
+    /// Encodes a value.
     ///
     /// # Errors
     ///
@@ -77,14 +77,14 @@ pub trait Codec {
         Self::encode_into(value, &mut bytes).map(|()| bytes)
     }
 
-    /// As [`encode`](Codec::encode), handing on the bytes as they come, a few at a time.
+    /// As [`encode`](Codec::encode), but writes the bytes as they come, a few at a time.
     ///
     /// # Errors
     ///
     /// [`CodecError::Encode`] if the value cannot be expressed, or `to` does not take the bytes.
     fn encode_into<T: Serialize, W: Write>(value: &T, to: &mut W) -> Result<(), CodecError>;
 
-    /// Turns bytes into a value, with memory bounded by the length of `bytes`, consuming all of them.
+    /// Decodes a value, with memory bounded by the length of `bytes`, and consumes all of them.
     ///
     /// # Errors
     ///
@@ -112,11 +112,11 @@ pub struct CodecId(pub u8);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bincode;
 
-/// MessagePack, with the names of fields and variants: for types whose `Deserialize` needs to be told what comes next
-/// (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`), and for types that will change.
+/// MessagePack, with the names of fields and variants: for types whose `Deserialize` needs self-describing
+/// data (`untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`), and for types that will change.
 ///
-/// What is more than 256 values deep is not decoded. `Some(None)` is written as `None` is, and `Some(())` too: a state with such a
-/// value is refused as soon as it is stored.
+/// Values nested more than 256 deep are not decoded. `Some(None)` and `Some(())` are written as `None` is: a
+/// state with such a value is refused as soon as it is stored.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ pub struct Bincode;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessagePack;
 
-/// A value that could not be turned into bytes, or bytes that are not the value asked for.
+/// A value could not be encoded, or bytes could not be decoded as the requested type.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -137,18 +137,18 @@ pub enum CodecError {
     Encode {
         /// The Rust type of the value.
         type_name: &'static str,
-        /// What the codec says.
+        /// The error of the codec.
         source: Box<dyn Error + Send + Sync>,
     },
     /// The bytes are not such a value.
     #[error("cannot decode a {type_name}: {source}")]
     Decode {
-        /// The Rust type that was asked for.
+        /// The requested Rust type.
         type_name: &'static str,
-        /// What the codec says.
+        /// The error of the codec.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The value was encoded, and its bytes do not give it back.
+    /// The value was encoded, but cannot be restored from its bytes.
     #[error(
         "a {type_name} cannot be stored, since its bytes do not give it back: {source}; choose another codec for it \
          (`state_codec`), keep it as text, or in plain fields"
@@ -165,10 +165,10 @@ pub enum CodecError {
         /// The codec.
         codec: CodecId,
     },
-    /// The bytes begin with such a value but go on after it, so they are something else.
+    /// The bytes begin with such a value but do not end after it, so they are something else.
     #[error("a {type_name} is followed by bytes that do not belong to it")]
     TrailingBytes {
-        /// The Rust type that was asked for.
+        /// The requested Rust type.
         type_name: &'static str,
     },
 }
@@ -225,7 +225,7 @@ impl Codec for MessagePack {
     }
 }
 
-/// Values inside each other that are read; what lies deeper is refused before it exhausts the stack.
+/// The nesting depth up to which values are read; deeper ones are refused before they exhaust the stack.
 const DEPTH_MAX: usize = 256;
 
 impl fmt::Display for CodecId {
@@ -234,7 +234,7 @@ impl fmt::Display for CodecId {
     }
 }
 
-/// What [`Bincode`] stands for, wherever it is written down: in a checkpoint as in a record of an event log.
+/// The number of [`Bincode`] in all files: in checkpoints and in event logs.
 pub(crate) const FIXED: Configuration<LittleEndian, Fixint> =
     bincode::config::standard().with_little_endian().with_fixed_int_encoding();
 

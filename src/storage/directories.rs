@@ -1,18 +1,18 @@
-//! Directories and names: what takes several operations of a disk.
+//! Directories and names: work that takes several operations of a disk.
 //!
-//! Owns which names have to be made durable so that what lies under them can be found after a loss of power.
+//! Owns which names have to be made durable so that the files under them can be found after a power failure.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::disk::Disk;
 
-/// Creates a directory and those above it, as far as they are missing, each durably. What is there already is made durable
-/// too: the process that created it may have died before it was.
+/// Creates a directory and its missing parents, each durably. Existing ones are made durable too: the process that created
+/// them may have been killed before it did so.
 ///
 /// # Errors
 ///
-/// What the disk says.
+/// An error of the disk.
 pub(crate) fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent().map(or_here) else {
         return Ok(());
@@ -36,7 +36,7 @@ pub(crate) fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()>
     }
 }
 
-/// Creates a directory and those above it, as far as they are missing. Their names are not durable yet.
+/// Creates a directory and its missing parents. Their names are not durable yet.
 ///
 /// # Errors
 ///
@@ -81,7 +81,8 @@ fn sync_above(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         .try_for_each(|above| unless_not_ours(disk.sync_dir(above)))
 }
 
-/// Who may not synchronize a directory, or on what cannot be synchronized, did not create anything in it either.
+/// A process without permission to synchronize a directory, or a file system without that operation, did not create the
+/// directory's content either.
 pub(crate) fn unless_not_ours(synced: io::Result<()>) -> io::Result<()> {
     match synced.as_ref().map_err(io::Error::kind) {
         Err(

@@ -1,5 +1,5 @@
-//! The one narrow place through which the crate reaches a disk, so that tests can make every step of it fail and simulations
-//! can take the power away.
+//! The only interface through which the crate reaches a disk, so that tests can make every operation fail and simulations can
+//! cut the power.
 //!
 //! Holds no protocol and no retry: each method is one operation of the operating system, and its error is passed on.
 
@@ -9,7 +9,7 @@ use std::{
 
 use super::unique;
 
-/// The operations on files that checkpoints, event logs and files of output are made of.
+/// The operations on files that checkpoints, event logs and output files need.
 ///
 /// Nothing but [`DiskFile::sync`] makes content durable, and nothing but [`sync_dir`](Disk::sync_dir) makes a name in a
 /// directory durable: its creation, renaming, linking or removal. An implementation for tests may lose everything else, as
@@ -21,38 +21,38 @@ pub trait Disk: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AlreadyExists`] if something of that name exists, or what the disk says.
+    /// [`io::ErrorKind::AlreadyExists`] if something of that name exists, or another error of the disk.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Creates an empty file, open for reading and writing. Cuts the old one to nothing if there is one.
+    /// Creates an empty file, open for reading and writing. An existing file is truncated.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// Opens a file that exists for reading. It stays readable when its name is removed or given to another file.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or another error of the disk.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// Opens a file that exists for reading and writing, and changes nothing.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or another error of the disk.
     fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// The whole content of a file.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or another error of the disk.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// What a file holds within a range of bytes: less than was asked for, or nothing, where the file ends before.
+    /// The content of a file within a range of bytes. It is shorter than requested, or empty, if the file ends before.
     ///
     /// The default opens the file, asks for its length and reads.
     ///
@@ -70,7 +70,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or another error of the disk.
     fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
         let file = self.open(path)?;
         // Asked first: a range that was read from a damaged file may end where no memory does.
@@ -84,21 +84,21 @@ pub trait Disk: Send + Sync + fmt::Debug {
         Ok(content)
     }
 
-    /// What lies in a directory, in any order.
+    /// The entries of a directory, in any order.
     ///
     /// # Errors
     ///
-    /// What the disk says; never a part of the entries.
+    /// An error of the disk; never a part of the entries.
     fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>>;
 
-    /// The names of what lies in a directory, in any order.
+    /// The names of the entries of a directory, in any order.
     ///
     /// The default calls [`list`](Disk::list). A disk that knows names without looking at what they stand for saves a reader
     /// of a log of many segments that much.
     ///
     /// # Errors
     ///
-    /// What the disk says; never a part of the names.
+    /// An error of the disk; never a part of the names.
     fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
         Ok(self.list(path)?.into_iter().map(|entry| entry.name.into()).collect())
     }
@@ -108,7 +108,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives a file one more name. It replaces nothing: of several that give one name at the same time, one succeeds.
@@ -131,28 +131,28 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// [`io::ErrorKind::AlreadyExists`] if something of the new name exists, [`io::ErrorKind::NotFound`] if there is no
-    /// such file, or what the disk says.
+    /// such file, or another error of the disk.
     fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
 
     /// Removes a file's name; the file goes with its last one.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] only if there is no such file, or what the disk says.
+    /// [`io::ErrorKind::NotFound`] only if there is no such file, or another error of the disk.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
     /// Removes an empty directory.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] only if there is no such directory, or what the disk says.
+    /// [`io::ErrorKind::NotFound`] only if there is no such directory, or another error of the disk.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Takes a lock that ends with the value returned, and with the process however it ends; `None` if another has it. A disk
@@ -160,14 +160,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
 
     /// A number that no other call gives, here or on another machine, and never zero: milliseconds since the Unix epoch above
     /// 64 bits that are drawn. So numbers drawn later are greater, as far as the clock goes forward.
     ///
-    /// It is asked for identities and names of what is stored. A disk of a simulation gives numbers that are the same in
-    /// every run; others leave this as it is.
+    /// It is used for identities and names of stored things. A simulated disk overrides it with numbers that
+    /// are the same in every run.
     fn draw_id(&self) -> u128 {
         unique::draw()
     }
@@ -178,12 +178,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
 /// All methods take it by reference, so that one thread can write while another one synchronizes. Two writes at once are
 /// not asked for.
 pub trait DiskFile: Send + Sync + fmt::Debug {
-    /// Reads what the file holds from a place on, until `into` is full or the file ends; how many bytes that were. Nothing
-    /// at or behind the file's end, which is no error.
+    /// Reads from an offset on, until `into` is full or the file ends, and returns the number of bytes. At or
+    /// beyond the end of the file that is 0, and no error.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes` at a place. A gap between the file's end and that place is filled with zeros. After an error any
@@ -191,7 +191,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Writes at the end. After an error any part of `bytes` may be in the file.
@@ -200,35 +200,37 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.write_at(self.length()?, bytes)
     }
 
-    /// Cuts the file to so many bytes. One that is shorter is filled up with zeros.
+    /// Cuts the file to this many bytes. A shorter file is filled up with zeros.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 
     /// How many bytes the file has.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn length(&self) -> io::Result<u64>;
 
-    /// Makes content and length durable. After an error nothing is known about them, also not after a later success.
+    /// Makes content and length durable. After an error it is unknown what is durable, even if a later call
+    /// succeeds.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// An error of the disk.
     fn sync(&self) -> io::Result<()>;
 
-    /// Begins what [`sync`](DiskFile::sync) does, so that the next one has less to wait for; `None` if that cannot be done now,
-    /// and then nothing was begun. It promises nothing by itself: only after `sync` has returned is anything durable. An error
-    /// that it meets may be told to nobody else, so whoever starts it has to look how it went.
+    /// Begins what [`sync`](DiskFile::sync) does, so that the next `sync` has less to wait for; `None` if
+    /// that cannot be done now, and then nothing was begun. It promises nothing by itself: only after `sync`
+    /// has returned is anything durable. An error of this synchronization may not be reported anywhere else,
+    /// so the caller must check its result.
     ///
     /// The default synchronizes before it returns.
     fn start_sync(self: Arc<Self>) -> Option<StartedSync> {
@@ -247,7 +249,7 @@ enum Stage {
 }
 
 impl StartedSync {
-    /// One that has ended already, so.
+    /// One that has already ended, with this result.
     #[must_use]
     pub fn ended(how: io::Result<()>) -> Self {
         Self(Stage::Ended(how))
@@ -272,7 +274,7 @@ impl StartedSync {
     ///
     /// # Errors
     ///
-    /// What the disk said.
+    /// An error of the disk.
     pub fn wait(self) -> io::Result<()> {
         let panicked = |_| Err(io::Error::other("the thread that synchronizes has panicked"));
         match self.0 {

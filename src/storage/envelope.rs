@@ -1,4 +1,4 @@
-//! How a file proves itself before anything in it is believed: every file of a checkpoint does it so.
+//! How a file is verified before its content is used. Every file of a checkpoint has this envelope.
 //!
 //! ```text
 //! offset  0       8          10       11                19          19 + length
@@ -13,23 +13,23 @@ use std::array::TryFromSliceError;
 
 use super::codec::{Bincode, Codec, CodecError, CodecId, MessagePack};
 
-/// Why bytes that were read are not the file they should be.
+/// Why bytes that were read are not the expected file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The file ends before its time, or goes on after its end.
+    /// The file is too short or too long.
     #[error("{what} has not the length it says")]
     Length {
         /// What the file should be.
         what: &'static str,
     },
-    /// The file begins with other bytes than such files do.
+    /// The file does not begin with the bytes of its kind.
     #[error("not a {what}")]
     Magic {
         /// What the file should be.
         what: &'static str,
     },
-    /// Some byte is not what was written.
+    /// A byte differs from what was written.
     #[error("checksum of the {what} does not match")]
     Checksum {
         /// What the file should be.
@@ -69,18 +69,18 @@ pub enum FormatError {
         /// The number of the field.
         field: u16,
     },
-    /// The file is whole, but says that it is another one.
+    /// The file is whole, but its identity is that of another one.
     #[error("found {found} in the place of {expected}")]
     Misplaced {
-        /// What belongs here.
+        /// What was expected here.
         expected: String,
-        /// What lies here.
+        /// What was found here.
         found: String,
     },
-    /// What the manifest names is not there.
+    /// A file that the manifest names does not exist.
     #[error("{expected} is missing")]
     Missing {
-        /// What belongs here.
+        /// What was expected here.
         expected: String,
     },
     /// The checksum is right but the content cannot be decoded.
@@ -89,7 +89,8 @@ pub enum FormatError {
 }
 
 impl FormatError {
-    /// Whether the file is whole but made by another version of the library: nothing to set aside, something to upgrade.
+    /// Whether the file is whole but made by another version of the library: then do not set it aside, but
+    /// upgrade.
     ///
     /// ```
     /// use streamwork::checkpoint::Manifest;
@@ -115,7 +116,7 @@ pub(crate) struct Kind {
     pub(crate) version: u16,
     /// The oldest that is read.
     pub(crate) oldest: u16,
-    /// What its content may be made with; the first is written where nothing else is said.
+    /// The codecs that its content may have; the first one is the default for writing.
     pub(crate) codecs: &'static [CodecId],
 }
 
@@ -131,7 +132,7 @@ pub(crate) fn seal(kind: &Kind, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What stands before a body of `body_bytes`; for bodies too large to be copied.
+/// The envelope's bytes before a body of `body_bytes`; for bodies too large to be copied.
 pub(crate) fn head(kind: &Kind, codec: CodecId, body_bytes: u64) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     head[..8].copy_from_slice(&kind.magic);
@@ -154,7 +155,7 @@ pub(crate) fn version(bytes: &[u8]) -> u16 {
     bytes.get(8..10).map_or(0, |version| number(version, u16::from_le_bytes))
 }
 
-/// What made the content of a file that [`open`] opens.
+/// The codec of the content of a file that [`open`] opens.
 pub(crate) fn codec(bytes: &[u8]) -> CodecId {
     CodecId(bytes.get(10).copied().unwrap_or_default())
 }
@@ -179,7 +180,7 @@ pub(crate) fn open_first<'a>(
     if crc32fast::hash(&bytes[..HEAD_BYTES + body.len()]) != u32::from_le_bytes(*checksum) {
         return Err(FormatError::Checksum { what });
     }
-    // Only now, when the bytes are known to be as written, can an unknown number mean a later version and not damage.
+    // Only after the checksum is verified can an unknown number mean a later version and not damage.
     known(kind, head)?;
     Ok((body, after))
 }
@@ -204,9 +205,9 @@ where
     from(bytes.try_into().expect("the caller cuts as many bytes as the number has"))
 }
 
-/// Files that hold no state of a user's.
+/// Files without state of a user.
 pub(crate) const OURS: &[CodecId] = &[Bincode::ID];
-/// Files that hold a state.
+/// Files with state.
 pub(crate) const STATES: &[CodecId] = &[Bincode::ID, MessagePack::ID];
 
 const HEAD_BYTES: usize = 19;

@@ -12,11 +12,11 @@
 //!       └──────▶ codec ◀───────┘                 one configuration, one number for it
 //! ```
 //!
-//! Reading order: what a disk can do (`disk`), the one of the machine (`real_disk`), what is done with several of its
-//! operations (`directories`), numbers that never come twice (`unique`), how values become bytes (`codec`), and how a file
-//! proves itself (`envelope`).
+//! Reading order: the operations of a disk (`disk`), the machine's disk (`real_disk`), work that takes several operations
+//! (`directories`), unique numbers (`unique`), how values become bytes (`codec`), and how a file is verified (`envelope`).
 //!
-//! Never knows what a checkpoint or a record is, and keeps no protocol: what has to be durable before what is decided above.
+//! It does not know what a checkpoint or a record is, and has no protocol: the floors above decide what must be durable before
+//! what.
 
 mod directories;
 mod disk;

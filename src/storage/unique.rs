@@ -1,4 +1,4 @@
-//! Numbers that nobody else draws: identities of logs and writers, and names of files that must never come again.
+//! Unique numbers: identities of logs and writers, and names of files that must never be used twice.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::process;

@@ -1,4 +1,4 @@
-//! [`Collected`]: a sink that remembers what it was given, for a test to look at.
+//! [`Collected`]: a sink that keeps its events, for a test to read.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::api::event::Event;
 use crate::api::sink::Sink;
 use crate::error::BoxError;
 
-/// Remembers events, across instances and restarts. Clones share what they remember.
+/// A sink that keeps its events, across instances and restarts. Clones share the events.
 ///
 /// ```
 /// use streamwork::testkit::Collected;
@@ -39,28 +39,28 @@ impl<T> Default for Collected<T> {
 }
 
 impl<T: Event> Collected<T> {
-    /// Remembers nothing yet.
+    /// A sink without events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What to give to [`Stream::sink`](crate::Stream::sink).
+    /// The factory for [`Stream::sink`](crate::Stream::sink).
     pub fn factory(&self) -> impl Fn() -> Self + Send + Sync + 'static {
         let shared = self.clone();
         move || shared.clone()
     }
 
-    /// What it was given, in the order in which it came.
+    /// The events, in the order in which they were written.
     pub fn events(&self) -> Vec<T> {
         self.events.lock().clone()
     }
 
-    /// How many events it was given.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.events.lock().len()
     }
 
-    /// Whether it was given none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -8,14 +8,14 @@ use crate::api::waker::Waker;
 use crate::error::BoxError;
 use crate::id::{ExecutionId, InstanceName};
 
-/// Writes the events once, then again: whole, and from every place in the middle, as a job that has
-/// gone back does. What an outside reader sees (`observe`) must not change.
+/// Writes the events once, then again: all of them, and from every event on, as a job does after a
+/// rollback. What a reader of the output sees (`observe`) must not change.
 ///
 /// # Errors
-/// What the sink's own callbacks said.
+/// An error of a callback of the sink.
 ///
 /// # Panics
-/// If what is seen changes.
+/// If the observed output changes.
 ///
 /// ```
 /// use std::cell::RefCell;

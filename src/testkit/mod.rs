@@ -1,5 +1,5 @@
-//! Floor 7: for tests of jobs, ours and yours: a seeded simulation of everything that may go wrong,
-//! a disk that loses what was not synchronized, sinks that remember, and promises that can be checked.
+//! Floor 7: for tests of jobs, ours and yours: a seeded simulation with faults and crashes, a disk
+//! that loses what was not synchronized, sinks that keep their events, and checks of single components.
 
 pub mod collected;
 pub mod harness;

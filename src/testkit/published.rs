@@ -1,4 +1,4 @@
-//! [`Published`]: a transactional sink into memory, which stands for a database outside.
+//! [`Published`]: a transactional sink into memory, which stands for an external database.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::api::instance::Instance;
 use crate::api::sink::{Transaction, TransactionalSink};
 use crate::error::BoxError;
 
-/// Shows events when their transaction is committed. What was prepared outlives the sink, as in a
-/// database; clones share it.
+/// A sink whose events are visible when their transaction is committed. Prepared transactions outlive
+/// the sink, as in a database; clones share them.
 ///
 /// ```
 /// use streamwork::testkit::{Published, explore};
@@ -57,18 +57,18 @@ impl<T> Default for Published<T> {
 }
 
 impl<T: Event> Published<T> {
-    /// Shows nothing yet.
+    /// A sink without events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What to give to [`Stream::transactional_sink`](crate::Stream::transactional_sink).
+    /// The factory for [`Stream::transactional_sink`](crate::Stream::transactional_sink).
     pub fn factory(&self) -> impl Fn() -> Self + Send + Sync + 'static {
         let database = Arc::clone(&self.database);
         move || Self { database: Arc::clone(&database), instance: 0, newest: 0, open: Vec::new() }
     }
 
-    /// What is shown, in the order in which it was committed.
+    /// The visible events, in the order in which they were committed.
     pub fn events(&self) -> Vec<T> {
         let database = self.database.lock();
         database.committed.iter().flat_map(|(_, events)| events).cloned().collect()

@@ -1,4 +1,4 @@
-//! [`EventTime`]: when an event happened, by its own account.
+//! [`EventTime`]: when an event happened, as the event itself says.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// When an event happened, in milliseconds since the beginning of 1970 (UTC), negative before. Which
-/// moment that is only the event knows: no clock of the machine is read for it.
+/// When an event happened, in milliseconds since the beginning of 1970 (UTC), negative before. The time
+/// comes from the event: no clock of the machine is read for it.
 ///
-/// Sums with a [`Duration`] stay within the range of `i64`: what would leave it becomes
-/// [`EventTime::MIN`] or [`EventTime::MAX`]. Fractions of a millisecond are cut off.
+/// Sums with a [`Duration`] saturate: beyond the range of `i64` they become [`EventTime::MIN`] or
+/// [`EventTime::MAX`]. Fractions of a millisecond are cut off.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,12 +27,12 @@ use serde::{Deserialize, Serialize};
 pub struct EventTime(i64);
 
 impl EventTime {
-    /// The earliest moment there is.
+    /// The earliest time.
     pub const MIN: Self = Self(i64::MIN);
-    /// The latest moment there is.
+    /// The latest time.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// So many milliseconds after the beginning of 1970.
+    /// The time this many milliseconds after the beginning of 1970.
     pub const fn from_unix_ms(unix_ms: i64) -> Self {
         Self(unix_ms)
     }

@@ -1,6 +1,6 @@
-//! Floor 0: when events happened, and when something is to happen. [`EventTime`] is a moment that an event
-//! carries, [`watermarks`] says how far event time has come on the inputs of an instance, [`timers`] what is
-//! due. Processing time is the [`clock`](crate)'s.
+//! Floor 0: event time and timers. [`EventTime`] is the time that an event carries, [`watermarks`] has the
+//! watermarks of the inputs of an instance, [`timers`] says what is due. Processing time is read from the
+//! [`clock`](crate).
 
 pub(crate) mod event_time;
 pub(crate) mod timers;

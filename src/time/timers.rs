@@ -1,13 +1,13 @@
-//! [`Timers`]: what is to happen when, with or without a key, in processing time or in event time. A
-//! value: it reads no clock and hears no watermark, it is asked what is due.
+//! [`Timers`]: the timers that are set, with or without a key, in processing time or in event time. A value:
+//! it reads no clock and no watermark; its owner asks which timers are due.
 //!
-//! A timer is known by its identity and its moment. The identity is whatever tells timers apart: the tag
-//! that an operator gave, and before it the key and its hash where timers belong to keys. Timers are kept
-//! by moment and by identity, so that those of a range of identities are found without looking at others.
+//! A timer is identified by its identity and its time. The identity is the tag that an operator gave; where
+//! timers belong to keys, the key and its hash come before it. Timers are stored by time and by identity, so
+//! that the timers of a range of identities are found without looking at others.
 //!
-//! Source of the rules: Flink's timer service (set twice they fire once; those of one moment have an
-//! order), but for those that are set while others fire: they come after those that are due, so that what
-//! is due fires before what it causes.
+//! Source of the rules: Flink's timer service (set twice they fire once; those of one time have an order).
+//! One rule differs: timers that are set while others fire come after all that are due, so that a due timer
+//! fires before those that it causes.
 //!
 //! With `n` timers, setting, clearing and firing one take `O(log n)` steps, clearing those of a range of
 //! identities as many for each of them.
@@ -18,7 +18,7 @@ use std::collections::btree_map::Entry;
 use crate::clock::Timestamp;
 use crate::time::EventTime;
 
-/// A moment of processing time or of event time.
+/// A point in processing time or in event time.
 pub(crate) trait Moment: Copy + Ord {
     /// No moment is before this one.
     const FIRST: Self;
@@ -32,7 +32,7 @@ impl Moment for EventTime {
     const FIRST: Self = Self::MIN;
 }
 
-/// Where a timer stands among the others: the moment at which it can fire, and when it was set.
+/// The position of a timer in the order: the time at which it can fire, and when it was set.
 type Place<At> = (At, u64);
 
 /// The timers that have been set and have neither fired nor been cleared.
@@ -40,11 +40,11 @@ type Place<At> = (At, u64);
 pub(crate) struct Timers<At, Id> {
     /// In the order in which they fire.
     due: BTreeMap<Place<At>, (At, Id)>,
-    /// Where each stands.
+    /// The position of each.
     places: BTreeMap<(Id, At), Place<At>>,
     /// How many have been set so far.
     set: u64,
-    /// While timers fire: up to which moment.
+    /// While timers fire: up to which time.
     firing: Option<At>,
 }
 
@@ -57,7 +57,7 @@ impl<At, Id> Default for Timers<At, Id> {
 impl<At: Moment, Id: Clone + Ord> Timers<At, Id> {
     /// Sets a timer. If it is set already it stays where it is.
     pub(crate) fn set(&mut self, at: At, id: Id) {
-        // What becomes due while others fire has to wait for those that are.
+        // A timer that becomes due while others fire has to wait for those that are due already.
         let place = (self.firing.map_or(at, |until| until.max(at)), self.set);
         if let Entry::Vacant(free) = self.places.entry((id.clone(), at)) {
             free.insert(place);
@@ -66,14 +66,14 @@ impl<At: Moment, Id: Clone + Ord> Timers<At, Id> {
         }
     }
 
-    /// Takes a timer back. If it is not set nothing happens.
+    /// Cancels a timer. If it is not set nothing happens.
     pub(crate) fn clear(&mut self, at: At, id: &Id) {
         if let Some(place) = self.places.remove(&(id.clone(), at)) {
             self.due.remove(&place);
         }
     }
 
-    /// Takes back all timers whose identities lie between these two, which are included.
+    /// Cancels all timers whose identities lie between these two, which are included.
     pub(crate) fn clear_all(&mut self, first: &Id, last: &Id) {
         while let Some((id, at)) = self.first_of(first, last) {
             self.clear(at, &id);
@@ -85,11 +85,11 @@ impl<At: Moment, Id: Clone + Ord> Timers<At, Id> {
         (id <= last).then(|| (id.clone(), *at))
     }
 
-    /// Takes out the next timer that is not after this moment. Those that are taken until there is none
-    /// are one round: what is set meanwhile and is due as well belongs to it, and comes last.
+    /// Takes out the next timer that is not after this time. Timers taken until there is none are one round:
+    /// a timer that is set meanwhile and is due as well belongs to the round, and comes last.
     ///
-    /// A watermark says that nothing older follows, so an event-time timer is due once the watermark has
-    /// passed it: the moment to ask for is the last one before the watermark.
+    /// A watermark says that no older event follows, so an event-time timer is due once the watermark has
+    /// passed it: call this with the last time before the watermark.
     pub(crate) fn pop_due(&mut self, until: At) -> Option<Id> {
         let next = self.due.first_entry().filter(|next| next.key().0 <= until);
         self.firing = next.as_ref().map(|_| until);
@@ -98,13 +98,13 @@ impl<At: Moment, Id: Clone + Ord> Timers<At, Id> {
         Some(id)
     }
 
-    /// The moment at which the next one can fire.
+    /// The time at which the next one can fire.
     pub(crate) fn next_due(&self) -> Option<At> {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// All of them with their moments, in the order in which they fire. Set again in this order, in one
-    /// piece or in several by identity, they fire in it.
+    /// All timers with their times, in the order in which they fire. If they are set again in this order, all
+    /// together or in groups by identity, they fire in it again.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (At, &Id)> {
         self.due.values().map(|(at, id)| (*at, id))
     }

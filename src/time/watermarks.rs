@@ -1,15 +1,14 @@
-//! [`Watermarks`]: how far event time has come on all inputs of an instance together, and
-//! [`OutputWatermark`], how far behind one component. Values: what the inputs say goes in, what is said to
-//! those after it comes out.
+//! [`Watermarks`]: the watermark of all inputs of an instance together, and [`OutputWatermark`], that of the
+//! output of one component. Values: the watermarks of the inputs go in, those for the readers come out.
 //!
 //! Source of the rules: the watermarks of the Dataflow model (Akidau et al., "The Dataflow Model", VLDB
 //! 2015, section 2.3), with idle inputs as in Flink's `StatusWatermarkValve` and Jet's
-//! `WatermarkCoalescer`. Where those two differ, an input that is back from being idle follows Jet: it
-//! counts as standing where the instance stands, and holds the others from then on.
+//! `WatermarkCoalescer`. The two differ for an input that is no longer idle. Here it follows Jet: it counts
+//! as having the watermark of the instance, and holds the others back from then on.
 
 use crate::time::EventTime;
 
-/// What one input has said.
+/// The state of one input.
 #[derive(Clone, Copy, Debug)]
 struct Lane {
     watermark: Option<EventTime>,
@@ -19,9 +18,9 @@ struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
     Active,
-    /// It holds nobody back until it speaks again.
+    /// It holds no other input back until its next event or watermark.
     Idle,
-    /// It has ended and will be resumed: it goes on holding the others where it stands.
+    /// It has ended and will be resumed: its watermark still holds the others back.
     Suspended,
     /// It has ended for good.
     Finished,
@@ -31,12 +30,12 @@ enum Stand {
 #[derive(Debug)]
 pub(crate) struct Watermarks {
     lanes: Vec<Lane>,
-    /// What was said last. It never falls.
+    /// The last watermark that was passed on. It never falls.
     said: Option<EventTime>,
     idle: bool,
 }
 
-/// What is to be said, in this order: that the stream is active again, the watermark, that it is idle.
+/// What is to be passed on, in this order: that the stream is active again, the watermark, that it is idle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) active: bool,
@@ -50,7 +49,7 @@ impl Watermarks {
         Self { lanes: vec![lane; lanes], said: None, idle: false }
     }
 
-    /// No event of this input is older than that from here on.
+    /// No event of this input is older than this from now on.
     pub(crate) fn advance(&mut self, lane: usize, to: EventTime) -> Change {
         let active = self.wake(lane);
         let known = &mut self.lanes[lane].watermark;
@@ -59,7 +58,7 @@ impl Watermarks {
         Change { active: active || change.active, ..change }
     }
 
-    /// An idle input goes on.
+    /// An idle input is active again.
     pub(crate) fn resume(&mut self, lane: usize) -> Change {
         Change { active: self.wake(lane), ..Change::default() }
     }
@@ -78,7 +77,8 @@ impl Watermarks {
         self.change()
     }
 
-    /// This input is over and will be resumed. It holds the others, or what it still has would be late.
+    /// This input is over and will be resumed. It holds the others back, or its remaining events would be
+    /// late.
     pub(crate) fn suspend(&mut self, lane: usize) -> Change {
         self.lanes[lane].stand = Stand::Suspended;
         self.change()
@@ -102,11 +102,11 @@ impl Watermarks {
         Change { watermark: self.rise(least), ..Change::default() }
     }
 
-    /// No input holds: they are idle or over.
+    /// No input holds the others back: all are idle or over.
     fn rest_of_all(&mut self) -> Change {
         let idle = self.lanes.iter().filter(|lane| lane.stand == Stand::Idle);
         let Some(largest) = idle.map(|lane| lane.watermark).max() else {
-            // All are over: the end of time is no number.
+            // All are over. The end of time is not a watermark.
             return Change::default();
         };
         let watermark = self.rise(largest);
@@ -120,25 +120,25 @@ impl Watermarks {
     }
 }
 
-/// How far event time has come behind one component: what it says to those after it. It goes on from
-/// where the last checkpoint had it, and says so first (state T14).
+/// The watermark of one component's output, which it passes to its readers. It continues from the watermark
+/// of the last checkpoint, and passes that on first (state T14).
 ///
-/// By default it is no part of checkpoints.
+/// By default it is not part of checkpoints.
 #[derive(Debug, Default)]
 pub(crate) struct OutputWatermark {
     at: Option<EventTime>,
-    /// It has risen, and those after the component do not know.
+    /// It has risen, and the readers have not been told.
     untold: bool,
     is_saved: bool,
 }
 
 impl OutputWatermark {
-    /// As a checkpoint has it, and part of the next ones.
+    /// Restored from a checkpoint, and part of the next ones.
     pub(crate) fn restored(at: Option<EventTime>) -> Self {
         Self { at, untold: at.is_some(), is_saved: true }
     }
 
-    /// Event time has come so far; whether that is further than ever.
+    /// Raises the watermark to this time; returns whether it is higher than before.
     pub(crate) fn rise(&mut self, to: EventTime) -> bool {
         let risen = Some(to) > self.at;
         if risen {
@@ -152,19 +152,19 @@ impl OutputWatermark {
         self.untold
     }
 
-    /// What those after the component have to be told, who know it from here on.
+    /// The watermark to pass on, if the readers have not been told.
     pub(crate) fn tell(&mut self) -> Option<EventTime> {
         std::mem::take(&mut self.untold).then_some(self.at).flatten()
     }
 
-    /// What a checkpoint has to keep of it.
+    /// The watermark to save in a checkpoint.
     pub(crate) fn saved(&self) -> Option<EventTime> {
         self.at.filter(|_| self.is_saved)
     }
 }
 
-/// What a component starts from that takes up what several others had left: the least of what they had
-/// said, and nothing if one had said nothing.
+/// The watermark of an instance that takes over parts of several instances: the lowest of theirs, and none if
+/// one had none.
 pub(crate) fn floor_of(said: impl IntoIterator<Item = Option<EventTime>>) -> Option<EventTime> {
     said.into_iter().min().flatten()
 }

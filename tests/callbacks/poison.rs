@@ -33,7 +33,7 @@ struct Failing {
 const ALWAYS: u8 = 255;
 
 impl Failing {
-    /// Lets `of_a_million` of a million events fail so many times, dealt out by a seed.
+    /// Lets `of_a_million` of a million events fail this many times, chosen by a seed.
     fn new(events: u64, of_a_million: u64, times: u8, seed: u64) -> Self {
         let strikes = |event: u64| Random(seed ^ event << 20).next() % 1_000_000 < of_a_million;
         let left = (0..events).map(|event| AtomicU8::new(if strikes(event) { times } else { 0 }));

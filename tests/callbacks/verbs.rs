@@ -8,7 +8,7 @@ use crate::world::silence_booms;
 
 const EVENTS: u64 = 20_000;
 
-/// Every so many-th number is too much for this verb.
+/// This verb panics at every n-th number.
 fn touch(verb: &str, number: u64) -> u64 {
     let every = match verb {
         "map" => 97,

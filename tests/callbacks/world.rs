@@ -149,7 +149,7 @@ pub(crate) struct Table {
     pub(crate) shown: Vec<u64>,
 }
 
-/// The runs under way, for `Deserialize`, which is given nothing.
+/// The current runs, for `Deserialize`, which is given nothing.
 static WORLDS: LazyLock<Mutex<HashMap<u64, Arc<World>>>> = LazyLock::new(Mutex::default);
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 

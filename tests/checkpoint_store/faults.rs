@@ -91,7 +91,7 @@ fn take_checkpoint(
     }
 }
 
-/// What is found is what was told, or something later that was under way; and it is whole.
+/// The checkpoint found is the one that was reported, or a later one that was being written; and it is complete.
 fn assert_holds(store: &DirectoryStore, found: Option<Manifest>, told: &Told) {
     let possible = told.perhaps.iter().map(Some).chain([told.committed.as_ref()]);
     let matches = possible.into_iter().any(|manifest| manifest == found.as_ref());

@@ -257,7 +257,7 @@ mod lockless {
 }
 
 /// fault F30: a child that is being started holds a copy of every open file until it runs its own program, and with it the
-/// lock of a store that was let go meanwhile.
+/// lock of a store that was released meanwhile.
 #[test]
 fn a_store_that_was_let_go_is_free_while_other_threads_start_processes() {
     let directory = tempfile::tempdir().unwrap();

@@ -142,7 +142,7 @@ fn run(what: &str, job: &Job, guarantee: Guarantee, events: u64, sink: &str) {
     println!("{what}: {events} MiB in {:?}", report.elapsed);
 }
 
-/// The input again and again, by so many sources as are needed.
+/// The input again and again, by as many sources as are needed.
 fn merged<T: Event>(read: impl Fn(String) -> Stream<T>) -> Stream<T> {
     let sources = mebibytes().div_ceil(EVENTS);
     let first = read("source 0".to_owned());

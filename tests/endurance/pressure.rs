@@ -113,7 +113,7 @@ fn slow_and_still(guarantee: Guarantee, kept_events: u64) {
     assert!(slow.max(still) < limit, "{name}: {slow} and {still} KiB, {limit} allowed");
     let emitted = handle.metrics().sum("endless", |m| m.emitted);
     assert!(emitted < delivered() + 4 * QUEUE_EVENTS + kept_events, "{name}: {emitted} emitted");
-    // What is on its way would take its time.
+    // Events in flight would take their time.
     let _ = handle.stop_within(Duration::from_millis(1));
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn alone(path: &str, body: impl FnOnce()) {
     start(Command::new(test_binary()), path, body);
 }
 
-/// As [`alone`], in a process that may use so many kilobytes of addresses.
+/// As [`alone`], in a process that may use this many kilobytes of address space.
 ///
 /// # Panics
 /// If the body did.

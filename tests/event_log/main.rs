@@ -59,7 +59,7 @@ fn append(log: &mut EventLog<String>, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// A closed log of one partition with so many records in segments of at least `segment_bytes`.
+/// A closed log of one partition with this many records in segments of at least `segment_bytes`.
 fn closed_log(records: u64, segment_bytes: u64) -> TempDir {
     let dir = tempdir().expect("a temporary directory");
     let mut log = open(dir.path(), LogOptions { segment_bytes, ..one_partition() });

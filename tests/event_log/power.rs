@@ -33,11 +33,11 @@ impl Random {
 struct Known {
     /// All that was ever handed to the log and may be there.
     appended: Vec<u64>,
-    /// So many of them are durable, ...
+    /// The number of durable records, ...
     durable: usize,
-    /// ... so many survive the end of the process, ...
+    /// ... of those that survive the end of the process, ...
     written: usize,
-    /// ... and so many a reader has seen.
+    /// ... and of those that a reader has seen.
     seen: usize,
 }
 

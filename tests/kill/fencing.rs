@@ -15,7 +15,7 @@ use crate::moments::Random;
 use crate::oracle::Seen;
 use crate::tier;
 
-/// So many that a process takes a fifth of a second for them, and is met at work.
+/// Enough that a process needs a fifth of a second for them, so that it is stopped while it works.
 const EVENTS: u64 = 12_000;
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -79,7 +79,7 @@ fn second_is_refused(random: &mut Random) -> bool {
     child::expect_end(first, Duration::from_secs(60), "the first process");
     Seen::read(&path.join("out"), EVENTS).assert_kept("exactly-once", "two processes");
     let errors = [while_it_runs, while_it_stands_still];
-    // One that ran to its end was let in by a first that had let go, as its own good end shows.
+    // If the second ran to its end, the first had released the store, as the good end of the first shows.
     if errors.iter().any(String::is_empty) {
         return false;
     }
@@ -99,7 +99,7 @@ fn take_over(semantics: &str, random: &mut Random, goes_on_later: bool) -> bool 
     if !stop(&first) {
         return false;
     }
-    // As on a file system that has forgotten its locks.
+    // As on a file system that has lost its locks.
     std::fs::remove_file(path.join("checkpoints/LOCK")).expect("the lock is a file");
     let second = child::spawn(semantics, path, EVENTS);
     wait_until("the second is at work", || flowing(&second, path));

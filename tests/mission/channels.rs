@@ -78,7 +78,6 @@ fn senders_learn_that_a_job_has_failed_while_it_still_exists_also_those_that_wai
         panic!("for good");
     });
     let handle = job.start(AtMostOnce::new().restarts(Restarts::never())).unwrap();
-    // The sink is built anew after a panic; that its factory is gone, too, ends the job.
     let waiting = sender.clone();
     let blocked = std::thread::spawn(move || {
         loop {

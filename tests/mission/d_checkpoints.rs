@@ -1,4 +1,4 @@
-//! [D1]–[D10]: barriers, durable state, going back, sinks that commit.
+//! [D1]–[D10]: barriers, durable state, rollback, sinks that commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -313,7 +313,7 @@ fn an_event_is_acknowledged_when_all_that_read_its_dead_letter_have_handled_it()
     assert!(all_done.spent());
     let bad: Vec<u64> = (0..EVENTS).filter(|n| fails(*n)).collect();
     assert_eq!(events_of(&letters), bad);
-    // The two whose letters failed came again, and failed again on their way.
+    // The two whose dead letters failed were replayed, and failed again.
     assert_eq!(metrics.sum("numbers", |m| m.replayed), 2);
     assert_eq!(copies.len(), bad.len() + 2);
     metrics.accounts.iter().for_each(|account| account.check().unwrap());

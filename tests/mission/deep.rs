@@ -93,7 +93,7 @@ fn run_chain(verb: Verb, depth: usize, guarantee: Guarantee) {
     assert_eq!(seen.events(), (0..EVENTS).collect::<Vec<_>>());
 }
 
-/// So many readers of one stream, each with its own sink or all merged into one.
+/// This many readers of one stream, each with its own sink or all merged into one.
 fn run_fan(width: usize, merged: bool, own_thread: bool) {
     let seen = Collected::new();
     let job = Job::new("wide");

@@ -209,7 +209,7 @@ fn a_source_that_retention_has_overtaken_says_so_or_goes_on_as_its_policy_says()
     }
 }
 
-/// After a loss of power the end mark may be behind what readers have seen, until a writer opens the log.
+/// After a power failure the end mark may be behind records that readers have seen, until a writer opens the log.
 #[test]
 fn a_position_behind_a_mark_that_a_power_loss_has_put_back_is_not_lost() {
     for number in 0..4 {

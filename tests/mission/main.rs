@@ -1,4 +1,4 @@
-//! What the mission promises, item by item: each test's name is the promise, `tests/README.md` maps
+//! What the mission promises, item by item: each test's name is the promise, `docs/TESTS.md` maps
 //! the numbers to the names.
 
 mod process;

@@ -195,7 +195,7 @@ struct Lost {
     right: u64,
 }
 
-/// A job of two endless sources into a sink that stands still until the lock is let go.
+/// A job of two endless sources into a sink that stands still until the lock is released.
 fn held(
     merged: impl Fn(&Stream<u64>, &Stream<u64>) -> Stream<u64>,
     run: impl FnOnce(&JobHandle),

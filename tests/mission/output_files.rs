@@ -121,7 +121,7 @@ fn a_consumer_may_take_committed_files_away_between_runs_under_every_guarantee()
     }
 }
 
-/// fault F2: where nothing is stored a name must not come again either, in this process or in the next.
+/// fault F2: without a store a name must not be used twice either, in this process or in the next.
 #[test]
 fn names_are_given_once_where_nothing_is_stored() {
     for guarantee in [Guarantee::from(AtLeastOnce::new()), AtMostOnce::new().into()] {
@@ -135,7 +135,7 @@ fn names_are_given_once_where_nothing_is_stored() {
     }
 }
 
-/// fault F2, its kin: an instance that is built anew within an execution begins no numbering anew.
+/// fault F2, its kin: an instance that is rebuilt within an execution continues its numbering.
 #[test]
 fn a_sink_that_is_built_anew_after_a_panic_replaces_no_file() {
     let out = tempfile::tempdir().unwrap();

@@ -237,7 +237,7 @@ fn states_of_checkpoints_that_were_given_up_are_neither_kept_nor_written() {
         // It hangs in the commit, which is waited for without a limit: nobody knows what comes of it.
     };
     wait_until("many are given up", || handle.metrics().checkpoints_failed >= hung + 30);
-    // The operator's own and its factory's; one being written, one being taken, one on its way.
+    // The operator's own and its factory's; one being written, one being taken, one in the queue.
     assert!(alive.load(Ordering::SeqCst) <= 5, "{} are kept", alive.load(Ordering::SeqCst));
     let (complete, hung) = (handle.metrics().checkpoints, handle.metrics().checkpoints_failed);
     drop(shut);

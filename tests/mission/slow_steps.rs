@@ -37,7 +37,7 @@ fn is_prompt(shape: impl Fn(&Stream<u64>) -> Stream<u64> + Sync) {
     is_prompt_with(1, shape);
 }
 
-/// As [`is_prompt`], with so many sources merged.
+/// As [`is_prompt`], with this many sources merged.
 fn is_prompt_with(sources: usize, shape: impl Fn(&Stream<u64>) -> Stream<u64> + Sync) {
     let late = Mutex::new(Vec::new());
     scope(|scope| {

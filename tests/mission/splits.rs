@@ -1,4 +1,4 @@
-//! Sources with splits: positions belong to splits, which are dealt out to any number of instances, and to those that run.
+//! Sources with splits: positions belong to splits, which are distributed over any number of instances, also over running ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,7 @@ use streamwork::{
 
 use crate::support::{Faults, wait_until};
 
-/// What lies outside: splits, each with so many numbers.
+/// The outside world: splits, each with this many numbers.
 #[derive(Clone, Default)]
 struct Outside(Arc<Mutex<World>>);
 
@@ -297,7 +297,7 @@ fn a_split_that_comes_back_is_new_and_does_not_begin_where_an_old_checkpoint_has
     }
 }
 
-/// Else `latest` would be settled anew, or a split that was there would count as one that has appeared.
+/// Otherwise `latest` would be resolved again, or an old split would count as one that has appeared.
 #[test]
 fn under_at_most_once_a_position_is_durable_before_the_first_event_of_its_split() {
     let (directory, outside) = (tempfile::tempdir().unwrap(), Outside::with([("a", 0), ("b", 0)]));
@@ -442,7 +442,7 @@ fn a_source_that_had_no_splits_is_refused_by_name_and_not_begun_anew() {
     assert!(reason.contains("\"numbers\" was a source and is a split source now"), "{reason}");
 }
 
-/// Else what was settled at the start (`latest`, a time) would be settled anew after a crash.
+/// Otherwise a start that was resolved (`latest`, a time) would be resolved again after a crash.
 #[test]
 fn the_first_checkpoint_of_every_run_holds_where_each_split_begins_also_before_the_first_event() {
     for (name, guarantee) in STORED.into_iter().filter(|(name, _)| *name != "at-most-once") {

@@ -218,7 +218,7 @@ enum Untagged {
     Number(u64),
 }
 
-/// All guarantees that store states, which are turned into bytes with this.
+/// All guarantees that store states, with this codec.
 fn stored(codec: StateCodec) -> [(tempfile::TempDir, Guarantee); 3] {
     [0, 1, 2].map(|number| {
         let directory = tempfile::tempdir().unwrap();

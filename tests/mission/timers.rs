@@ -91,7 +91,7 @@ impl StatefulOperator for Alarms {
     fn state(&self) {}
 }
 
-/// A job that gives so many of the orders, and what fires in it.
+/// A job that gives this many of the orders, and the timers that fire in it.
 fn alarms(orders: &'static [Order], until: usize, delay_ms: u64) -> (Job, Collected<u64>) {
     failing_alarms(orders, until, delay_ms, usize::MAX)
 }

@@ -298,7 +298,7 @@ impl Chain {
         Self { job, until, fails, of_source, with_state, of_state }
     }
 
-    /// Lets the source emit so many, and waits until all have heard this.
+    /// Lets the source emit this many, and waits until all have received this watermark.
     fn run_to(&self, until: i64, heard: &str) {
         self.until.store(until, Ordering::SeqCst);
         let have_heard = || self.heard().iter().all(|all| all.ends_with(heard));
@@ -401,7 +401,7 @@ impl SplitSource for Halves {
     }
 }
 
-/// What is heard of the splits in their nth run, with so many instances.
+/// The watermarks of the splits in their nth run, with this many instances.
 fn heard_of_halves(run: i64, instances: usize, directory: &Path) -> String {
     let journal = Journal::default();
     let (noted, never) = (journal.clone(), Arc::<AtomicBool>::default());

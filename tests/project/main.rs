@@ -5,7 +5,7 @@
 mod floors;
 mod names;
 mod outside;
-mod table;
+mod promises;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Who may know what: names of guarantees, roots and forgotten types stay in the files that are about them.
+//! Which files may use what: names of guarantees, roots and erased types stay in the files that are about them.
 
 use crate::{lines_of_code, read, rust_files};
 
@@ -45,7 +45,7 @@ const SPEAK_OF_ROOTS: [(&str, &str); 20] = [
     ("src/schedules.rs", "drives the acknowledger"),
 ];
 
-/// The files in which an event type is forgotten and found again, with the reason.
+/// The files in which an event type is erased and recovered, with the reason.
 const SPEAK_OF_ANY: [(&str, &str); 10] = [
     (
         "src/api/side_output.rs",

@@ -47,9 +47,9 @@ enum Grouping {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Emits so many numbers.
+    /// Emits this many numbers.
     Source(u64),
-    /// The same, in so many splits, of which the last one appears while the job runs.
+    /// The same, in this many splits, of which the last one appears while the job runs.
     Splits(u64, u64),
     Map,
     Filter,
@@ -392,7 +392,7 @@ impl StatefulOperator for Count {
     }
 
     fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
-        // What is said is forgotten: the state that is saved after this must not say it again.
+        // What was emitted is dropped: the state that is saved after this must not emit it again.
         for (key, count) in std::mem::take(&mut self.counts).into_iter().filter(|_| self.says) {
             out.emit(said(self.salt, key, count));
         }

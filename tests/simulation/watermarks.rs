@@ -127,7 +127,7 @@ fn watermarks_go_on_where_they_were_and_aligned_checkpoints_make_no_event_late_i
         let fallen = wrong.fallen.lock();
         assert!(fallen.is_empty(), "{name}, {fallen:?}: {history}");
         let behind = wrong.late.lock();
-        // Without alignment events come again that the state has.
+        // Without alignment, events are replayed that are already in the state.
         let may_be_late = name == "at-least-once-checkpoint";
         assert!(may_be_late || behind.is_empty(), "{name}, {behind:?}: {history}");
         late.set(late.get() + behind.len());

@@ -1,7 +1,8 @@
-//! Who may write: the lock that shuts out other processes, and the execution id that shuts out dead executions.
+//! Who may write: the lock keeps out other processes, and the execution id fences old executions.
 //!
-//! The lock goes away with the process, however it ends. Where a lock is lost without its owner knowing, the id on the disk
-//! still fences the old owner at the points that matter: commit, abandon, retain, positions, and the next execution.
+//! The lock is released with the process, however it ends. If a lock is lost without its owner knowing, the
+//! id on the disk still fences the old owner at the points that matter: commit, abandon, retain, positions,
+//! and the next execution.
 
 use super::{
     super::store_error::StoreError,
@@ -23,7 +24,8 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Takes the lock, unless it is held already, and makes the next execution id durable. On failure lets go of the lock.
+    /// Takes the lock, unless it is held already, and makes the next execution id durable. On failure it
+    /// releases the lock.
     pub(super) fn begin(&mut self, files: &Files) -> Result<ExecutionId, StoreError> {
         let before = self.execution.take();
         self.committed = None;
@@ -88,7 +90,7 @@ fn take_lock(files: &Files) -> Result<Box<dyn DiskLock>, StoreError> {
     }
 }
 
-/// A lock that was lost without its owner knowing must not let the owner take the store back from whoever has it now.
+/// An owner that lost its lock without knowing must not take the store back from its new owner.
 fn still_ours(files: &Files, before: Option<ExecutionId>) -> Result<(), StoreError> {
     match (before, read_execution(files)?) {
         (Some(execution), Some(newest)) if newest != execution => {
@@ -98,7 +100,8 @@ fn still_ours(files: &Files, before: Option<ExecutionId>) -> Result<(), StoreErr
     }
 }
 
-/// One more than any id ever seen here: the checkpoints count too, should the file have been removed by hand.
+/// One more than any id in this store: the ids of checkpoints count too, in case the file was removed by
+/// hand.
 fn next_execution(files: &Files) -> Result<ExecutionId, StoreError> {
     let noted = read_execution(files)?.unwrap_or_default();
     let newest = files

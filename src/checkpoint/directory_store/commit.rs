@@ -11,8 +11,8 @@ use super::{
     part,
 };
 
-/// Makes a checkpoint complete. `fence` says whether the execution still has the store, and is asked again when everything else
-/// is done: what happens between the answer and the commit point cannot be fenced.
+/// Makes a checkpoint complete. `fence` says whether the execution still has the store. It is called again
+/// when everything else is done: a takeover between that answer and the commit point cannot be noticed.
 pub(super) fn commit(
     files: &Files,
     manifest: &Manifest,
@@ -60,8 +60,8 @@ fn check_parts_written(
     Ok(())
 }
 
-/// Leaves a mark beside the parts of earlier checkpoints that the manifest refers to, before it does: whoever removes those
-/// must know all manifests.
+/// Puts a mark beside the parts of earlier checkpoints before a manifest refers to them: they may be removed
+/// only by an owner that can read all manifests.
 fn mark_referenced(files: &Files, attempt: Attempt, manifest: &Manifest) -> Result<(), StoreError> {
     let of = manifest.parts.iter().map(|part| Attempt::of_location(&part.at));
     let earlier: BTreeSet<Attempt> = of.filter(|of| *of != attempt).collect();
@@ -75,8 +75,8 @@ fn mark_referenced(files: &Files, attempt: Attempt, manifest: &Manifest) -> Resu
     Ok(())
 }
 
-/// After a failure at the commit point: takes the manifest away again, durably, so that "it failed" is true. If that fails
-/// too, nobody knows.
+/// After a failure at the commit point: removes the manifest again, durably, so that the commit has certainly
+/// failed. If that fails too, the outcome is unknown.
 fn undo(files: &Files, directory: &Path, manifest: &Manifest, error: StoreError) -> StoreError {
     let undone = files
         .remove_file(&directory.join(layout::MANIFEST))

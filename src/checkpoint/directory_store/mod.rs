@@ -11,8 +11,8 @@
 //! positions/counter-9a3b…-0.pos               write-ahead positions of a source instance
 //! ```
 //!
-//! This file decides who may write (`admission`) and hands over to a file per concern. Nothing here retries, and nothing
-//! is deleted outside `retain` and `abandon`.
+//! This file decides who may write (`admission`), and there is a file per concern for the rest. Nothing here
+//! retries, and only `retain` and `abandon` delete files.
 
 mod admission;
 mod commit;
@@ -49,8 +49,9 @@ use crate::storage::{Disk, RealDisk};
 
 /// Checkpoints in a directory on a local disk.
 ///
-/// One store that has begun an execution owns the directory; others can look at it (`latest`, `list`, `read_part`) without
-/// changing anything. The owner is told by an advisory file lock, so the directory must be on a file system that has them.
+/// One store that has begun an execution owns the directory; others can read it (`latest`, `list`,
+/// `read_part`) without changing anything. The owner holds an advisory file lock, so the directory must be on
+/// a file system that has such locks.
 ///
 /// ```
 /// use streamwork::checkpoint::{CheckpointStore, DirectoryStore, StoreError};
@@ -68,15 +69,15 @@ use crate::storage::{Disk, RealDisk};
 #[derive(Debug)]
 pub struct DirectoryStore {
     files: Files,
-    /// Read by those who write parts and positions, written by those who decide: a new execution waits until the old one's
-    /// calls are over, and then shuts them out.
+    /// Locked for reading by calls that write parts and positions, and for writing by calls that decide: a
+    /// new execution waits until the calls of the old one are over, and then fences it.
     admission: RwLock<Admission>,
     positions: Positions,
 }
 
 impl DirectoryStore {
-    /// Opens the directory, creating it and its parents if need be. Takes no lock yet. A relative path counts from the working
-    /// directory of this moment.
+    /// Opens the directory, and creates it and its parents if necessary. Takes no lock yet. A relative path
+    /// is resolved now, against the current working directory.
     ///
     /// # Errors
     ///
@@ -85,7 +86,7 @@ impl DirectoryStore {
         Self::open_on(Arc::new(RealDisk), dir)
     }
 
-    /// Opens a directory on a disk of the caller's, for tests that let it fail.
+    /// Opens a directory on the caller's disk, for tests that let it fail.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -145,12 +146,14 @@ impl DirectoryStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`] if something cannot be read. What is damaged or of another version is in the survey instead.
+    /// [`StoreError::Io`] if a file cannot be read. Damage and files of another version are in the survey
+    /// instead.
     pub fn survey(&self) -> Result<Survey, StoreError> {
         survey::survey(&self.files)
     }
 
-    /// Lets a writer of `execution` in, and keeps the next execution from beginning until the guard is dropped.
+    /// Admits a writer of `execution`, and keeps the next execution from beginning until the guard is
+    /// dropped.
     fn admit(&self, execution: ExecutionId) -> Result<RwLockReadGuard<'_, Admission>, StoreError> {
         let admission = self.admission.read();
         admission.admit(execution)?;
@@ -162,7 +165,7 @@ impl DirectoryStore {
     }
 }
 
-/// A part that is being written, until which no next execution begins.
+/// A part that is being written. No next execution begins before it is finished or dropped.
 #[derive(Debug)]
 struct Admitted<'a> {
     part: part::Begun<'a>,

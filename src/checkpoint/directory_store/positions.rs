@@ -5,9 +5,10 @@
 //!                     marker (4)  length (u64)  execution (u64)  codec (u8)  position  CRC-32 of all before
 //! ```
 //!
-//! The first record of every execution, the first after a failure, and the first that would make the file too long goes
-//! into a new file, which replaces the old one by rename. So nothing is ever appended behind a damaged record, and the
-//! first record of a file was whole when the file got its name: only a *later* last one can have been cut short by a crash.
+//! The first record of every execution, the first after a failure, and the first that would make the file too
+//! long go into a new file, which replaces the old one by rename. So no record is ever appended after a
+//! damaged one, and the first record of a file was complete when the file got its name: only a *later* last
+//! record can have been cut short by a crash.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -54,7 +55,8 @@ impl Positions {
         let record = record(execution, position);
         let slot = self.slot(name);
         let mut slot = slot.lock();
-        // Whatever fails below leaves the slot empty: the file is not trusted again, the next record begins a new one.
+        // Any failure below leaves the slot empty: the file is not used again, and the next record begins a
+        // new one.
         let log = match slot.take() {
             Some(log) if log.bytes + record.len() <= BYTES_MAX => append(files, log, name, &record),
             _ => begin(files, name, &record),
@@ -63,7 +65,7 @@ impl Positions {
         Ok(())
     }
 
-    /// Forgets the open files: an execution has ended.
+    /// Drops the open files: an execution has ended.
     pub(super) fn close(&self) {
         self.open.lock().clear();
     }
@@ -106,7 +108,7 @@ fn path(files: &Files, name: &PartName) -> std::path::PathBuf {
     files.root().join(layout::POSITIONS).join(layout::position_file(name))
 }
 
-/// Whose file it is and the newest position in it, by what it says itself.
+/// The owner of the file and the newest position in it, as recorded in the file.
 pub(super) fn newest_of_any(file: &[u8]) -> Result<(PartName, EncodedState), FormatError> {
     let (body, _) = envelope::open_first(&KIND, file)?;
     let name = name_in(file, body)?;
@@ -138,8 +140,8 @@ fn newest(name: &PartName, file: &[u8]) -> Result<EncodedState, FormatError> {
         newest = position;
         rest = after;
     }
-    // What is left is a record cut short, unless a whole one follows somewhere: then it was damaged later, and the whole
-    // one's events have been emitted.
+    // The rest is a record that was cut short, unless a complete one follows somewhere: then it was damaged
+    // later, and the events of the complete one have been emitted.
     if holds_a_record(rest) {
         return Err(damaged());
     }
@@ -191,10 +193,10 @@ const KIND: Kind = Kind {
     codecs: envelope::OURS,
 };
 
-/// A new file is begun rather than this one getting longer.
+/// The maximum length of the file; beyond it a new one is begun.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// What begins every record, so that one can be found behind a damaged one.
+/// The first bytes of every record, by which a record is found after a damaged one.
 const MARKER: [u8; 4] = *b"POS\n";
 
 const RECORD_OVERHEAD_BYTES: usize = 25;

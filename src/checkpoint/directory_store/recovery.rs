@@ -1,7 +1,7 @@
 //! How the newest complete checkpoint is found again.
 //!
-//! Three answers are never mixed up: *there is none* (`None`), *it is damaged* (set aside, the one before is taken), and *it
-//! cannot be read* (an error, for the disk may be back tomorrow).
+//! Three answers are never confused: *there is none* (`None`), *it is damaged* (it is set aside, and the one
+//! before is used), and *it cannot be read* (an error, since the disk may work again later).
 
 use std::{io::ErrorKind, path::Path};
 
@@ -17,12 +17,13 @@ use super::{
 };
 use crate::storage::envelope::FormatError;
 
-/// The newest checkpoint that verifies, for the owner: damaged ones are renamed, and what is given out is durable.
+/// The newest checkpoint that verifies, for the owner: damaged ones are renamed, and the checkpoint returned
+/// is durable.
 pub(super) fn latest_for_owner(files: &Files) -> Result<Option<Recovered>, StoreError> {
     let recovered = latest(files)?;
     if let Some(recovered) = &recovered {
-        // Its commit may have been cut off before the name of the manifest was durable. What a new execution builds upon
-        // must not go away with a power failure.
+        // Its commit may have been cut off before the name of the manifest was durable. The checkpoint that a
+        // new execution restores must survive a power failure.
         files.sync_dir(&Attempt::of(&recovered.manifest).path(files.root()))?;
         set_aside(files, &recovered.set_aside)?;
     }
@@ -43,11 +44,11 @@ pub(super) fn latest(files: &Files) -> Result<Option<Recovered>, StoreError> {
                 }
             }
         }
-        // Who only looks may have been overtaken by the owner, who removes old checkpoints when newer ones are complete.
+        // The owner may have overtaken this reader: it removes old checkpoints when newer ones are complete.
         if attempts(files)? != listed {
             continue;
         }
-        // Those set aside before count as well: with them, an empty store is not a new one.
+        // Checkpoints that were set aside before count as well: a store with them is not a new one.
         damaged.extend(set_aside_before(files)?);
         let none = damaged.is_empty();
         return if none { Ok(None) } else { Err(StoreError::NoneUsable { reasons: damaged }) };
@@ -65,7 +66,8 @@ pub(super) fn list(files: &Files) -> Result<Vec<Manifest>, StoreError> {
     Ok(manifests)
 }
 
-/// All attempts, newest first, complete or not. A name is enough: what has it and is no directory is not nothing.
+/// All attempts, newest first, complete or not. The name is enough: an entry with such a name is never
+/// treated as absent, even if it is no directory.
 pub(super) fn attempts(files: &Files) -> Result<Vec<Attempt>, StoreError> {
     let mut attempts: Vec<Attempt> =
         files.list(files.root())?.iter().filter_map(|entry| Attempt::parse(&entry.name)).collect();
@@ -73,8 +75,8 @@ pub(super) fn attempts(files: &Files) -> Result<Vec<Attempt>, StoreError> {
     Ok(attempts)
 }
 
-/// The manifest of an attempt: `None` if it is not complete, the inner error if it is damaged, the outer one if nobody
-/// can tell.
+/// The manifest of an attempt: `None` if it is not complete, the inner error if it is damaged, the outer one
+/// if it cannot be read.
 pub(super) fn read_manifest(
     files: &Files,
     attempt: Attempt,
@@ -101,7 +103,7 @@ fn read_manifest_in(
     known(&path, manifest).map(Some)
 }
 
-/// Whether an attempt has a manifest, of whatever state.
+/// Whether an attempt has a manifest, in any condition.
 pub(super) fn is_complete(files: &Files, attempt: Attempt) -> Result<bool, StoreError> {
     let entries = files.list_if_any(&attempt.path(files.root()))?;
     Ok(entries.iter().any(|entry| entry.name == layout::MANIFEST))
@@ -128,7 +130,7 @@ pub(super) fn verify_in(
     for record in &manifest.parts {
         let path = beside.path(record);
         if let Err(reason) = known(&path, part::read(files, beside, record)?)? {
-            // The owner removes the manifest first, so a part that went with it is not missing.
+            // The owner removes a manifest before its parts. If it has done so meanwhile, no part is missing.
             let manifest = files.list_if_any(directory)?;
             let removed = !manifest.iter().any(|entry| entry.name == layout::MANIFEST);
             return Ok(Some(Err(reason)).filter(|_| !removed));
@@ -137,7 +139,8 @@ pub(super) fn verify_in(
     Ok(Some(Ok(manifest)))
 }
 
-/// A file of another version is whole: it must not be set aside for a newer library's checkpoint to be forgotten.
+/// A file of another version is not damaged: if it were set aside, a newer library's checkpoint would be
+/// lost.
 fn known<T>(
     path: &Path,
     result: Result<T, FormatError>,

@@ -1,6 +1,6 @@
-//! What is deleted, and in which order: first what makes a checkpoint complete, then the rest. A crash in between leaves an
-//! orphan, never a complete checkpoint with parts missing. A file stays as long as a manifest refers to it, whichever
-//! checkpoint it was written for.
+//! What is deleted, and in which order: first the manifest, which makes a checkpoint complete, then the rest.
+//! A crash in between leaves an orphan, never a complete checkpoint with missing parts. A file stays as long
+//! as a manifest refers to it, whichever checkpoint it was written for.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ pub(super) fn retain(
     let references =
         References { unread, ..References::of(kept.into_iter().map(|(_, manifest)| manifest)) };
     let mut deleted = Vec::new();
-    // One that cannot be removed is no reason to keep the others.
+    // If one cannot be removed, the others are removed nevertheless.
     let mut failed = Ok(());
     for orphan in orphans.iter().filter(|orphan| **orphan < newest) {
         failed = failed.and(remove(files, *orphan, &references).map(drop));
@@ -53,11 +53,11 @@ pub(super) fn retain(
     failed.map(|()| deleted)
 }
 
-/// The files that manifests refer to beside those of their own checkpoint.
+/// The files of other checkpoints that manifests refer to.
 #[derive(Debug, Default)]
 pub(super) struct References {
     files: BTreeSet<(Attempt, String)>,
-    /// The newest whose manifest is there and cannot be read, so that nobody knows what it refers to.
+    /// The newest checkpoint whose manifest exists but cannot be read, so that its references are unknown.
     unread: Option<Attempt>,
 }
 
@@ -83,11 +83,12 @@ impl References {
     }
 }
 
-/// What there is, newest first. Damaged ones are in neither list.
+/// The checkpoints of the store, newest first. Damaged ones are in neither list.
 struct Census {
     complete: Vec<Manifest>,
     orphans: Vec<Attempt>,
-    /// The newest whose manifest is there and cannot be read: the disk does not give it, or it is of a later version.
+    /// The newest checkpoint whose manifest exists but cannot be read: because of the disk, or of a later
+    /// version.
     unread: Option<Attempt>,
 }
 
@@ -111,11 +112,11 @@ fn census(files: &Files) -> Result<Census, StoreError> {
     Ok(census)
 }
 
-/// What became of what was to be removed.
+/// The result of a removal.
 enum Removal {
-    /// It is gone, but for files that others refer to.
+    /// It was removed, except for files that other manifests refer to.
     Done,
-    /// Nothing was touched: a checkpoint may refer to it whose manifest cannot be read today.
+    /// Nothing was removed: a checkpoint whose manifest cannot be read now may refer to it.
     Unsafe,
 }
 
@@ -134,14 +135,14 @@ fn remove(files: &Files, attempt: Attempt, references: &References) -> Result<Re
     };
     let (needed, ours): (Vec<&DiskEntry>, Vec<&DiskEntry>) = ours.into_iter().partition(stays);
     if ours.is_empty() {
-        // What others have put there was told of when the checkpoint was removed.
+        // Foreign entries were reported when the checkpoint was removed.
         if foreign.is_empty() && needed.is_empty() {
             files.remove_dir(&directory)?;
         }
         return Ok(Removal::Done);
     }
-    // Durably, also if it is gone already: the process that removed it may have died before the removal was safe, and a
-    // power failure must not bring it back alone.
+    // Durably, also if it is gone already: the process that removed it may have been killed before the
+    // removal was durable, and a power failure must not bring the manifest back without its parts.
     files.remove_file(&directory.join(layout::MANIFEST))?;
     files.sync_dir(&directory)?;
     for entry in ours.iter().filter(|e| e.name != layout::MANIFEST) {
@@ -157,5 +158,5 @@ fn remove(files: &Files, attempt: Attempt, references: &References) -> Result<Re
     Ok(Removal::Done)
 }
 
-/// One to use, and one to fall back to when that one is damaged.
+/// One to restore, and one to fall back to if that one is damaged.
 const KEPT_AT_LEAST: usize = 2;

@@ -1,7 +1,8 @@
-//! Looks at everything in the directory, for a person. Never takes the lock, never changes anything.
+//! Reads everything in the directory, for a person. Never takes the lock, never changes anything.
 //!
-//! The owner may be at work meanwhile. What has gone since it was listed is left out, and where nothing usable is left then,
-//! the list is made anew: the owner removes a checkpoint only when newer ones are complete.
+//! The owner may be working meanwhile. Entries that were removed since they were listed are left out. If
+//! nothing usable is left then, the directory is listed again: the owner removes a checkpoint only when newer
+//! ones are complete.
 
 use std::{
     cmp::Reverse,
@@ -22,7 +23,7 @@ use super::{
 use crate::storage::DiskEntry;
 use crate::storage::envelope::FormatError;
 
-/// Everything there is.
+/// The content of the store.
 pub(super) fn survey(files: &Files) -> Result<Survey, StoreError> {
     let execution = match admission::read_execution(files) {
         Err(error @ StoreError::Io { .. }) => return Err(error),
@@ -33,7 +34,8 @@ pub(super) fn survey(files: &Files) -> Result<Survey, StoreError> {
     Ok(Survey { execution, checkpoints, positions, foreign })
 }
 
-/// What lies in the directory, in those of checkpoints and in that of positions, under names that the store does not give.
+/// Entries of the directory, of those of checkpoints and of that of positions, with names that the store does
+/// not give.
 fn foreign(files: &Files, checkpoints: &[SurveyedCheckpoint]) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     let mut look = |directory: PathBuf, is_ours: &dyn Fn(&DiskEntry) -> bool| {
@@ -46,7 +48,7 @@ fn foreign(files: &Files, checkpoints: &[SurveyedCheckpoint]) -> Result<Vec<Path
     for one in checkpoints {
         let is_ours = |entry: &DiskEntry| !entry.is_dir && layout::is_of_a_checkpoint(&entry.name);
         match look(files.root().join(&one.directory), &is_ours) {
-            // It is told of as a checkpoint that cannot be used.
+            // It is reported as a checkpoint that cannot be used.
             Err(StoreError::Io { .. }) => {}
             looked => looked?,
         }
@@ -125,7 +127,7 @@ fn look(
     if !is_there(files, name)? {
         return Ok(None);
     }
-    // What is no directory, or cannot be read, is as good as empty.
+    // An entry that is no directory or cannot be read has no content to list.
     let bytes = files.bytes_below(&directory).unwrap_or_default();
     let Attempt { execution, checkpoint } = attempt;
     let directory = name.to_owned();

@@ -38,7 +38,7 @@ pub(super) struct LogInstance<T> {
 /// One partition of this instance.
 struct Lane {
     position: Position,
-    /// Where it is over, if it ever is.
+    /// Where it ends, if it does.
     end: Option<Offset>,
 }
 
@@ -68,7 +68,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         }
     }
 
-    /// Events that may be emitted now, and when to ask again if there are none.
+    /// The number of events that may be emitted now, and when to ask again if it is 0.
     fn allowance(&self, room: usize) -> (usize, Duration) {
         let Some(per_second) = self.source.per_second_max else { return (room, PACE) };
         let due = (self.started.elapsed().as_secs_f64() * per_second) as u64;
@@ -76,7 +76,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         (room.min(allowed), Duration::from_secs_f64(1.0 / per_second).max(PACE))
     }
 
-    /// Opens the log. Where partitions are being read they are read on from where they stopped, if they can.
+    /// Opens the log. Partitions that are being read continue where they stopped, if possible.
     fn open(&mut self) -> Result<(), BoxError> {
         let mut reader = LogReader::open_on(Arc::clone(&self.source.disk), &self.source.directory)?;
         for number in 0..self.lanes.len() {
@@ -87,7 +87,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         Ok(())
     }
 
-    /// A partition from where it stopped, or from the start.
+    /// A partition from its position, or from the start.
     fn lane(
         &self,
         reader: &mut LogReader<T>,
@@ -118,7 +118,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         self.reader.as_mut().ok_or_else(|| "the event log is not open".into())
     }
 
-    /// Emits what one partition has, at most this many; how many it were.
+    /// Emits records of one partition, at most this many, and returns their number.
     fn read(
         &mut self,
         lane: usize,
@@ -134,7 +134,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
             match reader.read_some(partition, next, most, &mut self.records) {
                 Ok((next, bytes)) => {
                     lane.position.next = next;
-                    // What it holds when decoded is about what it is encoded.
+                    // A decoded event takes about as many bytes as its encoded form.
                     out.weigh(bytes);
                 }
                 Err(LogError::OffsetGone { earliest, .. }) => {
@@ -161,7 +161,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         Ok(found)
     }
 
-    /// Lets a record that cannot be decoded take the course of a bad record.
+    /// Treats a record that cannot be decoded as a bad record.
     fn reject(&self, error: LogError, out: &mut SourceOutput<T>) {
         match (self.source.on_bad_record, &error) {
             (OnBadRecord::Skip, _) => out.skip(error),
@@ -174,7 +174,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         }
     }
 
-    /// What partitions have, in turn; whether the last look at each of them found nothing.
+    /// Emits records of the partitions, in turn. Returns whether the last read of each of them found nothing.
     fn read_in_turn(
         &mut self,
         mut room: usize,
@@ -191,7 +191,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
         Ok(empty_handed > 0)
     }
 
-    /// The log that was read is no longer there: nothing more will come from the files that are open.
+    /// The log that was read no longer exists: no more records will come from the open files.
     fn reopen(&mut self, loss: Loss) -> Result<(), BoxError> {
         if self.source.on_lost_position == OnLostPosition::Fail {
             let first = self.lanes.first().map(|lane| lane.position);
@@ -200,7 +200,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
             return Err(Permanent::new(lost).into());
         }
         match self.open() {
-            // It may be on its way: the one who removed it has not yet created the next.
+            // A new one may follow: the process that removed it may not have created the next one yet.
             Err(error) if error.downcast_ref().is_some_and(is_not_a_log) => Ok(()),
             opened => opened,
         }
@@ -208,7 +208,7 @@ impl<T: Event + DeserializeOwned> LogInstance<T> {
 }
 
 impl<T> EventLogSource<T> {
-    /// Where to go on instead, as the user has chosen.
+    /// Where to continue instead, as the user has chosen.
     fn elsewhere(
         &self,
         reader: &mut LogReader<T>,
@@ -292,7 +292,7 @@ impl<T: Event + DeserializeOwned> SplitSource for LogInstance<T> {
     }
 }
 
-/// What a partition is called as a split.
+/// The name of a partition as a split.
 fn split_of(partition: u32) -> String {
     // So that the order of names is that of numbers.
     format!("{partition:05}")
@@ -302,7 +302,7 @@ fn partition_of(split: &str) -> Result<u32, BoxError> {
     split.parse().map_err(|_| format!("\"{split}\" is no partition of an event log").into())
 }
 
-/// What an error says about the log as a whole; any other error comes back.
+/// The loss that an error of the whole log means; any other error is returned.
 fn replaced(error: BoxError) -> Result<Loss, BoxError> {
     match error.downcast_ref() {
         Some(LogError::NotALog { dir }) => Ok(Loss::Removed { log: dir.clone() }),

@@ -1,24 +1,24 @@
-//! Where a source of an event log stopped, and whether that place can be found again.
+//! The position of a source of an event log, and whether it is still valid.
 
 use serde::{Deserialize, Serialize};
 
 use crate::connectors::lost_position::Loss;
 use crate::log::{LogError, LogId, LogReader, Offset};
 
-/// The place in one partition.
+/// The position in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
-    /// The log in which it is.
+    /// The identity of the log.
     pub(super) log: LogId,
     pub(super) partition: u32,
-    /// The record to go on with.
+    /// The next record.
     pub(super) next: Offset,
-    /// The checksum of the record before it; none if nothing was read yet. A log that was put back from an older copy and
-    /// then written on has the same identity and other records.
+    /// The checksum of the record before it; none if nothing was read yet. A log that was restored from an
+    /// older copy and then written on has the same identity and other records.
     pub(super) before: Option<u32>,
 }
 
-/// What has become of a position in the log that is there, or `None` if it is good.
+/// Why a position is lost in the log that exists now, or `None` if it is valid.
 pub(super) fn loss<T>(
     reader: &mut LogReader<T>,
     position: &Position,
@@ -39,7 +39,7 @@ pub(super) fn loss<T>(
         Ok(None) => Some(Loss::Shorter { end: reader.end(partition)?.get() }),
         Ok(Some(found)) if before.is_some_and(|before| before != found) => Some(Loss::Changed),
         Ok(Some(_)) => None,
-        // Retention has been here since it was asked.
+        // Retention has removed the record since the check above.
         Err(LogError::OffsetGone { earliest, .. }) => {
             (next < earliest).then_some(Loss::Retained { earliest })
         }

@@ -14,7 +14,7 @@ pub enum LinesError {
         /// How many it has.
         parallelism: usize,
     },
-    /// A file of the directory has a name by which its position cannot be kept.
+    /// The name of a file in the directory is not UTF-8, so its position cannot be stored.
     #[error("cannot read {}: the name of the file is not UTF-8", path.display())]
     FileName {
         /// The file.
@@ -37,7 +37,7 @@ pub enum LinesError {
         path: PathBuf,
         /// Where the line begins.
         offset: u64,
-        /// What is allowed.
+        /// The maximum.
         bytes_max: usize,
     },
     /// A line is not UTF-8.
@@ -47,21 +47,21 @@ pub enum LinesError {
         path: PathBuf,
         /// Where the line begins.
         offset: u64,
-        /// Its first bytes, those that are no text as `\\xNN`.
+        /// Its first bytes; those that are not text as `\\xNN`.
         bytes: String,
-        /// Where it goes wrong.
+        /// The first byte that is not UTF-8.
         source: Utf8Error,
     },
 }
 
 impl LinesError {
-    /// What the operating system's reason becomes when this was tried.
+    /// Makes this error out of the operating system's reason.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
 
-    /// Whether the file or directory is not there.
+    /// Whether the file or directory does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

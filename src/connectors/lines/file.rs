@@ -1,4 +1,5 @@
-//! [`LinesFile`]: one file of a source of lines, and where it has been read to. It is open only while it is being read.
+//! [`LinesFile`]: one file of a source of lines, and the position up to which it was read. It is open only
+//! while it is being read.
 
 use std::fs::{self, File, Metadata};
 use std::io::{BufReader, Seek, SeekFrom};
@@ -21,15 +22,15 @@ pub(super) struct LinesFile {
     /// The last line had no end. It was the last of the file, so nothing is read any more.
     pub(super) in_a_line: bool,
     pub(super) reader: Option<BufReader<File>>,
-    /// Turns that it has had since it was opened.
+    /// How many turns it has had since it was opened.
     pub(super) turns: u32,
-    /// What the file was when its last line had no end and was left for later.
+    /// The look of the file when its last line had no end and was left for later.
     pub(super) held_back: Option<Look>,
-    /// What the file was when it had been read to its end; `None` while there may be more to read.
+    /// The look of the file when it had been read to its end; `None` while there may be more to read.
     at_end: Option<Look>,
 }
 
-/// What tells that a file has changed, without reading it.
+/// Length and time of a file, by which a change is noticed without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     bytes: u64,
@@ -37,7 +38,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// That of a file which is not there.
+    /// The look of a file that does not exist.
     const NOTHING: Self = Self { bytes: 0, modified: None };
 
     fn of(metadata: &Metadata) -> Self {
@@ -46,7 +47,7 @@ impl Look {
 }
 
 impl LinesFile {
-    /// A file of which nothing has been read.
+    /// A file that has not been read yet.
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -59,12 +60,12 @@ impl LinesFile {
         }
     }
 
-    /// Opens the file to look whether it can be.
+    /// Opens the file to check that this is possible.
     pub(super) fn try_open(&self) -> Result<File, LinesError> {
         File::open(&self.path).map_err(LinesError::io("open", &self.path))
     }
 
-    /// Goes on where the file had been read to; whether there is more of it by now.
+    /// Continues where reading ended; returns whether the file has more lines now.
     pub(super) fn resume(
         &mut self,
         position: &Position,
@@ -89,7 +90,7 @@ impl LinesFile {
             Err(error) => return Err(missing(error, source)),
         };
         if self.trail.offset() > 0 {
-            // Another one may have taken its place since.
+            // It may have been replaced by another file since.
             self.find(&mut file, &self.position(), source)?;
         }
         let place = SeekFrom::Start(self.trail.offset());
@@ -99,12 +100,12 @@ impl LinesFile {
         Ok(true)
     }
 
-    /// Lets go of the file, of which there will be more turns.
+    /// Closes the file, which will have more turns.
     pub(super) fn pause(&mut self) {
         self.reader = None;
     }
 
-    /// Lets go of the file, which has been read to its end.
+    /// Closes the file, which has been read to its end.
     pub(super) fn finish(&mut self) -> Result<(), LinesError> {
         if let Some(reader) = self.reader.take() {
             self.at_end = Some(self.look(reader.get_ref())?);
@@ -112,7 +113,7 @@ impl LinesFile {
         Ok(())
     }
 
-    /// Whether a file that had been read to its end has something to read now. One that is gone has nothing.
+    /// Whether a file that had been read to its end has more to read now. A removed file has nothing.
     pub(super) fn has_changed(&mut self) -> Result<bool, LinesError> {
         let Some(at_end) = self.at_end else { return Ok(false) };
         let found = fs::metadata(&self.path).map_err(LinesError::io("look at", &self.path));
@@ -121,7 +122,7 @@ impl LinesFile {
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error),
         };
-        // It may have grown before it was looked at, but after its last line was read.
+        // It may have grown after its last line was read and before this look.
         let is_read = at_end == now && now.bytes == self.trail.offset();
         let has_changed = !is_read || self.held_back.is_some();
         if has_changed {
@@ -139,7 +140,7 @@ impl LinesFile {
         Ok(Look::of(&metadata))
     }
 
-    /// Finds the place in a file that had been read before.
+    /// Finds the position in a file that was read before.
     fn find(
         &mut self,
         file: &mut File,
@@ -170,7 +171,7 @@ impl LinesFile {
     }
 }
 
-/// A file that was named and is not there will not be there at the next attempt.
+/// A named file that does not exist: another attempt would not cure that.
 pub(super) fn missing(error: LinesError, source: &LinesSource) -> BoxError {
     match error.is_not_found() && !source.input.is_directory() {
         true => Permanent::new(error).into(),

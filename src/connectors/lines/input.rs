@@ -1,4 +1,4 @@
-//! Which files a source of lines reads, what each of them is called as a split, and where it lies.
+//! Which files a source of lines reads, the name of each as a split, and its path.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::LinesError;
 
-/// What a file that is the only one is called: its position is good in a copy at any other path.
+/// The name of the split of a single file: its position is valid in a copy at any other path.
 const ONLY: &str = "file";
 
 /// Ends of the names of files that are still being written.
@@ -18,11 +18,11 @@ const UNFINISHED: [&str; 2] = [".tmp", ".part"];
 /// The files.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
-    /// One, wherever it lies.
+    /// One file, at any path.
     File(PathBuf),
-    /// Those that were named, by the path that was given, each with where it lies.
+    /// Named files, by the path that was given, each with its resolved path.
     Files(BTreeMap<String, PathBuf>),
-    /// Those of a directory, by their names in it.
+    /// The files of a directory, by their names in it.
     Directory(Directory),
 }
 
@@ -55,7 +55,7 @@ impl Input {
         Self::File(absolute(path))
     }
 
-    /// These files, each known by its path as it is given.
+    /// These files, each identified by its path as it is given.
     ///
     /// # Errors
     /// What is wrong with one of them.
@@ -88,7 +88,7 @@ impl Input {
         }
     }
 
-    /// The files that were named, and have to be there.
+    /// The named files, which must exist.
     pub(super) fn named(&self) -> Box<dyn Iterator<Item = &PathBuf> + '_> {
         match self {
             Self::File(path) => Box::new(std::iter::once(path)),
@@ -97,12 +97,12 @@ impl Input {
         }
     }
 
-    /// Whether a file may go without being missed.
+    /// Whether a file may be removed without an error.
     pub(super) fn is_directory(&self) -> bool {
         matches!(self, Self::Directory(_))
     }
 
-    /// How often to look what there is, if more than once.
+    /// How often to list the files, if more than once.
     pub(super) fn discover_every(&self) -> Option<Duration> {
         match self {
             Self::Directory(directory) => directory.discover_every,
@@ -110,7 +110,7 @@ impl Input {
         }
     }
 
-    /// What all files are called.
+    /// The names of all files.
     pub(super) fn names(&self) -> Result<Vec<String>, LinesError> {
         match self {
             Self::File(_) => Ok(vec![ONLY.to_owned()]),
@@ -119,7 +119,7 @@ impl Input {
         }
     }
 
-    /// Where the file of this name lies.
+    /// The path of the file with this name.
     pub(super) fn path_of(&self, name: &str) -> Option<PathBuf> {
         match self {
             Self::File(path) => (name == ONLY).then(|| path.clone()),
@@ -157,7 +157,7 @@ impl Directory {
     }
 }
 
-/// Whether it is a file, or a link to one. What is gone by now is none.
+/// Whether it is a file, or a link to one. A removed entry is not.
 fn is_file(entry: &DirEntry) -> Result<bool, LinesError> {
     let path = entry.path();
     let kind = entry.file_type().and_then(|kind| match kind.is_symlink() {
@@ -171,7 +171,7 @@ fn is_file(entry: &DirEntry) -> Result<bool, LinesError> {
     }
 }
 
-/// Without a working directory a relative path leads nowhere, and `setup` says so.
+/// Without a working directory a relative path cannot be resolved; `setup` then fails with that error.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }

@@ -26,7 +26,7 @@ const OPEN_MAX: usize = 64;
 const LINES_PER_TURN: usize = 1024;
 /// Turns in one call, at most: files may be empty.
 const TURNS_PER_CALL: usize = 64;
-/// Turns of an open file, before it makes way for one that waits.
+/// Turns of an open file, before it is closed for one that waits.
 const TURNS_OPEN: u32 = 16;
 
 pub(super) struct LinesInstance {
@@ -38,7 +38,7 @@ pub(super) struct LinesInstance {
     waiting: VecDeque<String>,
     /// When files that had been read to their ends were last looked at.
     looked: Instant,
-    /// What a turn reads into.
+    /// The buffer of a turn.
     lines: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl LinesInstance {
         self.files.values().filter(|file| file.reader.is_some()).count()
     }
 
-    /// Lets files that have grown wait for their turns, if it is time to look for them.
+    /// Puts files that have grown among the waiting ones, if it is time to look for them.
     fn look(&mut self, every: Duration) -> Result<(), LinesError> {
         if self.looked.elapsed() < every {
             return Ok(());
@@ -80,7 +80,7 @@ impl LinesInstance {
         opened.or_else(|| self.open.pop_front())
     }
 
-    /// Emits what a file has, at most this many lines; how many it were.
+    /// Emits lines of a file, at most this many, and returns their number.
     fn take_turn(
         &mut self,
         name: String,
@@ -116,7 +116,7 @@ impl SplitSource for LinesInstance {
             return Err(Permanent::new(LinesError::Parallelism { parallelism }).into());
         }
         for path in self.source.input.named() {
-            // Whatever is wrong with one of them shows before a line of any is emitted.
+            // If a file cannot be read, that is reported before a line of any file is emitted.
             let opened = LinesFile::new(path.clone()).try_open();
             opened.map_err(|error| missing(error, &self.source))?;
         }

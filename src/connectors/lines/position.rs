@@ -1,4 +1,4 @@
-//! Where a source of lines stopped, and how it finds that place again.
+//! The position of a source of lines, and how it is found again.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,12 +18,12 @@ pub(super) struct Position {
 
 /// The place of a position in a file.
 pub(super) enum Place {
-    /// Here it goes on. The file may already be beyond the end of the line that had none before.
+    /// Reading continues here: after the end of the last line, if it had no end before and has one now.
     Found(Trail),
     Lost(Loss),
 }
 
-/// Looks whether the file holds what had been read, and stands so that the next line can follow.
+/// Checks that the file still holds what was read, and moves to where the next line begins.
 pub(super) fn find(file: &mut File, position: &Position) -> io::Result<Place> {
     let end = file.metadata()?.len();
     let offset = position.trail.offset;
@@ -43,7 +43,7 @@ pub(super) fn find(file: &mut File, position: &Position) -> io::Result<Place> {
     Ok(Place::Found(trail))
 }
 
-/// Whether what stands before this place is not the end of a line.
+/// Whether the bytes before this position are not the end of a line.
 pub(super) fn is_in_a_line(file: &mut File, offset: u64) -> io::Result<bool> {
     let Some(before) = offset.checked_sub(1) else { return Ok(false) };
     file.seek(SeekFrom::Start(before))?;
@@ -52,7 +52,7 @@ pub(super) fn is_in_a_line(file: &mut File, offset: u64) -> io::Result<bool> {
     Ok(found != *b"\n")
 }
 
-/// The end of a line that stands at this place, if one does.
+/// The end of a line at this position, if there is one.
 fn line_end(file: &mut File, offset: u64) -> io::Result<&'static [u8]> {
     file.seek(SeekFrom::Start(offset))?;
     let mut found = Vec::new();

@@ -10,7 +10,7 @@ use crate::api::source_output::SourceOutput;
 
 /// Bytes of a bad line that its dead letter and its error show.
 const SHOWN_BYTES: usize = 256;
-/// With so many bytes of lines the checksums are brought up to date.
+/// The number of bytes after which the checksums are brought up to date.
 const LINES_BYTES: usize = 1 << 16;
 
 /// One turn of a file that is open.
@@ -31,7 +31,7 @@ impl<'a> Turn<'a> {
         Self { file, source, lines }
     }
 
-    /// Emits at most this many lines; how many it were. Fewer are there only at the end of the file.
+    /// Emits at most this many lines, and returns their number. It is smaller only at the end of the file.
     pub(super) fn read(
         mut self,
         wanted: usize,
@@ -50,8 +50,8 @@ impl<'a> Turn<'a> {
         Ok(found)
     }
 
-    /// Reads a line with its end into `lines`, at most a byte more than it may have; where it begins there, or `None` at the end
-    /// of the file.
+    /// Reads a line with its end into `lines`, at most one byte more than its maximum. Returns where it
+    /// begins there, or `None` at the end of the file.
     fn read_line(&mut self) -> Result<Option<usize>, LinesError> {
         let bytes_max = self.source.line_bytes_max;
         let begin = self.lines.len();
@@ -71,7 +71,7 @@ impl<'a> Turn<'a> {
         Ok(Some(begin))
     }
 
-    /// Reads up to the end of the line, at most this many bytes; how many it were.
+    /// Reads up to the end of the line, at most this many bytes, and returns their number.
     fn read_until_end(&mut self, bytes_max: u64) -> Result<usize, LinesError> {
         let failed = LinesError::io("read", &self.file.path);
         let Some(reader) = &mut self.file.reader else {
@@ -80,7 +80,8 @@ impl<'a> Turn<'a> {
         reader.take(bytes_max).read_until(b'\n', self.lines).map_err(failed)
     }
 
-    /// Whether a last line without an end is left for later: where files are followed, its writer may be about to go on.
+    /// Whether a last line without an end is left for later: if files are followed, its writer may be about
+    /// to continue it.
     fn is_held_back(&mut self) -> Result<bool, LinesError> {
         let Some(reader) = &self.file.reader else { return Ok(false) };
         if self.source.input.discover_every().is_none() {
@@ -90,7 +91,7 @@ impl<'a> Turn<'a> {
         Ok(self.file.held_back.replace(now) != Some(now))
     }
 
-    /// Goes on behind a line of which only the beginning was read, a piece at a time.
+    /// Skips the rest of a line of which only the beginning was read, a piece at a time.
     fn pass_over_line(&mut self) -> Result<(), LinesError> {
         while !self.lines.ends_with(b"\n") {
             self.settle();
@@ -102,7 +103,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Emits a line, or lets it take the course of a bad record.
+    /// Emits a line, or treats it as a bad record.
     fn emit(&mut self, begin: usize, out: &mut SourceOutput<String>) -> Result<(), LinesError> {
         let error = match self.decode(begin) {
             Ok(event) => {
@@ -127,7 +128,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// A bad line: of one that is too long as many bytes as it may have.
+    /// A bad line; of a line that is too long, as many bytes as the maximum.
     fn raw_record(&self, begin: usize) -> RawRecord {
         let line = without_end(&self.lines[begin..]);
         RawRecord {
@@ -137,7 +138,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Where in the file a line lies that begins here in `lines`.
+    /// The position in the file of a line that begins here in `lines`.
     fn offset_of(&self, begin: usize) -> u64 {
         self.file.trail.offset() + begin as u64
     }
@@ -157,11 +158,11 @@ impl<'a> Turn<'a> {
         Ok(text.to_owned())
     }
 
-    /// Brings the trail to the end of what was read.
+    /// Brings the trail up to the end of what was read.
     fn settle(&mut self) {
         self.file.trail.extend(self.lines);
         self.lines.clear();
-        // One long line must not hold its memory for ever.
+        // The memory of one long line must not be kept for ever.
         self.lines.shrink_to(4 * LINES_BYTES);
     }
 }

@@ -89,7 +89,7 @@ fn one_history(seed: u64, clock: &Arc<MonotonicClock>) {
     let (answers, mut model) = (acknowledger.answers_of(0), Model::default());
     // Deliveries that are on their way, by node.
     let mut under_way: Vec<usize> = Vec::new();
-    // Events that failed and are to be emitted again.
+    // Events that failed and are to be replayed.
     let mut again: Vec<(usize, u64)> = Vec::new();
     let mut steps = 0;
     loop {

@@ -1,12 +1,12 @@
-//! [`Chunks`]: a queue of events, numbered from the first one on, that takes a whole batch with one copy
-//! and gives the memory of what has left to what comes next. A ring would walk through all of its
-//! memory again and again, and push everything else out of the cache.
+//! [`Chunks`]: a queue of events with consecutive numbers. It takes a whole batch with one copy, and uses the
+//! memory of removed events for new ones. A ring would walk through all of its memory again and again, and
+//! push everything else out of the cache.
 
 use std::collections::VecDeque;
 
 use crate::channel::frame::Batch;
 
-/// Emptied chunks that are kept for what comes next.
+/// How many emptied chunks are kept for new events.
 const SPARE: usize = 16;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl<T: Clone> Chunks<T> {
         self.end
     }
 
-    /// Events that it has.
+    /// The number of events.
     pub(crate) fn len(&self) -> usize {
         self.chunks.front().map_or(0, |chunk| (self.end - chunk.first) as usize)
     }

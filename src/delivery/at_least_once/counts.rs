@@ -1,11 +1,11 @@
 //! [`Counts`]: exact counts of outstanding deliveries for the first attempts of one source instance's
-//! events. The entry of an event in the replay buffer, its root, and its place here have one number,
-//! so a count is four bytes in a ring, and the *front* (the lowest event that is not done) is all that
-//! the source has to be told.
+//! events. One number is the entry of an event in the replay buffer, its root, and its index here, so a
+//! count is four bytes in a ring. The source is told one number, the *front*: the lowest sequence number
+//! still outstanding.
 //!
-//! A first attempt that failed leaves its place to the replays, which have roots of their own
-//! ([`Tracker`](super::tracker::Tracker)): the front waits for them, and reports for the first attempt
-//! that still come change nothing.
+//! After a failed first attempt replays follow, which have other roots
+//! ([`Tracker`](super::tracker::Tracker)). The front waits for them, and late reports for the first attempt
+//! change nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,12 +26,12 @@ pub(crate) struct Counts {
     slots: VecDeque<u32>,
     /// Events that are not done.
     unfinished: usize,
-    /// All outstanding deliveries together, and those of them that sit in tokens.
+    /// All outstanding deliveries together, and those of them that are held in tokens.
     outstanding: u64,
     held: i64,
     /// By event; only for events of which a delivery is or was in a token.
     held_by: BTreeMap<u64, i64>,
-    /// When each event was last heard of, if anybody asks.
+    /// The time of the last progress of each event, if a timeout is set.
     progress: Option<VecDeque<Timestamp>>,
 }
 
@@ -50,7 +50,7 @@ impl Counts {
         }
     }
 
-    /// Notes when each event was last heard of, for [`expire`](Self::expire).
+    /// Records the time of the last progress of each event, for [`expire`](Self::expire).
     pub(crate) fn keep_times(&mut self) {
         self.progress.get_or_insert_default();
     }
@@ -65,8 +65,8 @@ impl Counts {
         self.unfinished
     }
 
-    /// So many new events with this many deliveries each; the number of the first. Without deliveries
-    /// they are done at once.
+    /// Adds this many new events with this many deliveries each, and returns the number of the first. Without
+    /// deliveries they are done at once.
     pub(crate) fn open(&mut self, events: usize, copies: u32, now: Timestamp) -> u64 {
         assert!(copies < COMES_AGAIN, "more deliveries than a count can hold");
         let first = self.front + self.slots.len() as u64;
@@ -83,8 +83,8 @@ impl Counts {
         first
     }
 
-    /// One delivery under each of these roots is done, up to the first that is another source's; from that
-    /// one on they are given back. The most frequent call of all.
+    /// One delivery under each of these roots is done, up to the first root of another source. Returns the
+    /// roots from that one on. The most frequent call of all.
     pub(crate) fn finish<'a>(&mut self, roots: &'a [Root], now: Timestamp) -> &'a [Root] {
         let finished = if self.progress.is_some() || !self.held_by.is_empty() {
             let tracker = self.tracker;
@@ -97,13 +97,13 @@ impl Counts {
         &roots[finished..]
     }
 
-    /// Where nobody asks for times and tokens.
+    /// As [`finish`](Self::finish), if neither times nor tokens are recorded.
     fn finish_plain(&mut self, roots: &[Root]) -> usize {
         let (mut done, mut late, mut finished) = (0, 0, roots.len());
         let front = Root::new(self.tracker, self.front);
         let (head, tail) = self.slots.as_mut_slices();
         for (at, root) in roots.iter().enumerate() {
-            // One difference says whose it is and where its slot is.
+            // One difference gives both the owner of the root and its slot.
             let index = root.places_behind(front);
             let slot = match head.get_mut(index) {
                 None => tail.get_mut(index.wrapping_sub(head.len())),
@@ -126,8 +126,8 @@ impl Counts {
         finished
     }
 
-    /// The deliveries outstanding under these roots have changed by so many each, up to the first root that is
-    /// another source's; from that one on they are given back.
+    /// The deliveries outstanding under these roots have changed by this many each, up to the first root that
+    /// is another source's; from that one on they are given back.
     pub(crate) fn change_each<'a>(
         &mut self,
         changes: &'a [(Root, i64)],
@@ -140,8 +140,8 @@ impl Counts {
         others
     }
 
-    /// The deliveries outstanding under an event have changed by so many. [`advance`](Self::advance)
-    /// follows after many of these.
+    /// The deliveries outstanding under an event have changed by this many. Call [`advance`](Self::advance)
+    /// after many of these.
     pub(crate) fn change(&mut self, event: u64, delta: i64, now: Timestamp) {
         let Some(slot) = self.live_slot(event) else { return };
         let count = u32::try_from(i64::from(*slot) + delta).ok().filter(|n| *n != COMES_AGAIN);
@@ -158,7 +158,7 @@ impl Counts {
         }
     }
 
-    /// Moves the front behind all that is done.
+    /// Moves the front to the lowest event that is not done.
     pub(crate) fn advance(&mut self) {
         let done = self.slots.iter().position(|slot| *slot != DONE).unwrap_or(self.slots.len());
         self.slots.drain(..done);
@@ -177,7 +177,7 @@ impl Counts {
         true
     }
 
-    /// A replay of the event is done, or the event is given up.
+    /// A replay of the event is done, or the event became a dead letter.
     pub(crate) fn done_again(&mut self, event: u64) {
         let slot = self.slots.get_mut(index(event, self.front));
         if let Some(slot) = slot.filter(|slot| **slot == COMES_AGAIN) {
@@ -187,7 +187,7 @@ impl Counts {
         }
     }
 
-    /// Everything from the front on comes again, done or not.
+    /// Everything from the front on is replayed, done or not.
     pub(crate) fn rewind(&mut self) {
         self.slots.iter_mut().for_each(|slot| *slot = COMES_AGAIN);
         self.unfinished = self.slots.len();
@@ -209,12 +209,12 @@ impl Counts {
         }
     }
 
-    /// Whether every outstanding delivery sits in a token.
+    /// Whether every outstanding delivery is held in a token.
     pub(crate) fn all_held(&self) -> bool {
         self.held.unsigned_abs() == self.outstanding
     }
 
-    /// Ends the first attempts that were not heard of since `before`; which ones.
+    /// Ends the first attempts without progress since `before`, and returns them.
     pub(crate) fn expire(&mut self, before: Timestamp) -> Vec<u64> {
         let times = self.progress.iter().flatten();
         let stale = self.slots.iter().zip(times).enumerate();
@@ -231,14 +231,14 @@ impl Counts {
         self.held -= self.held_by.remove(&event).unwrap_or(0);
     }
 
-    /// The count of an event whose first attempt is under way.
+    /// The count of an event whose first attempt is not over.
     #[inline]
     fn live_slot(&mut self, event: u64) -> Option<&mut u32> {
         self.slots.get_mut(index(event, self.front)).filter(|slot| is_live(**slot))
     }
 }
 
-/// Where the slot of an event is; beyond all of them for an event below the front.
+/// The index of the slot of an event; beyond all slots for an event below the front.
 #[inline]
 fn index(event: u64, front: u64) -> usize {
     usize::try_from(event.wrapping_sub(front)).unwrap_or(usize::MAX)
@@ -275,7 +275,7 @@ mod tests {
             assert_eq!(counts.finish(&roots, NOW), [other, Root::new(7, 1)]);
             assert_eq!((counts.front(), counts.unfinished()), (1, 1));
             assert_eq!(counts.finish(&[Root::NONE], NOW), [Root::NONE]);
-            // Late ones are its own, wherever they are.
+            // Roots below the front and beyond the end belong to this source too.
             assert_eq!(counts.finish(&[Root::new(7, 0), Root::new(7, 9), other], NOW), [other]);
             assert_eq!((counts.front(), counts.unfinished()), (1, 1));
         }

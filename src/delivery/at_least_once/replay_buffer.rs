@@ -1,5 +1,5 @@
 //! [`ReplayBuffer`]: the events of one source instance that are not done, oldest first. A value: it
-//! knows entries and moments, not roots, threads or queues.
+//! knows entries and times, not roots, threads or queues.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -11,12 +11,12 @@ use crate::delivery::at_least_once::chunks::Chunks;
 use crate::delivery::options::{LONGEST_WAIT, SHORTEST_LIMIT, refuse};
 use crate::error::{Failure, Refused};
 
-/// In which order failed events come again.
+/// In which order events are replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplayOrder {
-    /// The failed one only, after the others.
+    /// Only the failed event, behind the others.
     FailedLast,
-    /// Everything from the lowest unfinished one.
+    /// Everything from the lowest unfinished event on.
     Ordered,
 }
 
@@ -73,16 +73,16 @@ pub(crate) struct ReplayBuffer<T> {
     /// The lowest entry that is not done.
     front: u64,
     events: Chunks<T>,
-    /// Events before those that are not done, where the others around them were let go.
+    /// Events before the chunks that are not done; the done events around them were dropped.
     stragglers: BTreeMap<u64, T>,
-    /// What events weigh, in bytes: the entry after a run of them, and all of them together.
+    /// The weights of runs of events, in bytes: the entry after each run, and the weight of the run.
     weights: VecDeque<(u64, usize)>,
-    /// In more bits than a weight has, since a source may say anything.
+    /// In more bits than a weight has, since a source may give any number.
     bytes: u128,
-    /// Attempts so far, of entries that have failed, and how the last one did.
+    /// For entries that have failed: the number of attempts, and the last failure.
     attempts: BTreeMap<u64, (u32, Failure)>,
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
-    /// While ordered replay waits to begin or runs: the next entry to emit again.
+    /// While ordered replay waits to begin or runs: the next entry to replay.
     rewound_to: Option<u64>,
     rewind_at: Timestamp,
 }
@@ -90,11 +90,11 @@ pub(crate) struct ReplayBuffer<T> {
 /// What a failure leads to.
 #[derive(Debug)]
 pub(crate) enum Consequence<T> {
-    /// The event comes again.
+    /// The event is replayed.
     Replay,
-    /// Everything from the front on comes again.
+    /// Everything from the front on is replayed.
     Rewind,
-    /// The event is given up.
+    /// The event becomes a dead letter.
     GiveUp(DeadLetter<T>),
 }
 
@@ -119,21 +119,21 @@ impl<T: Clone> ReplayBuffer<T> {
         if self.rewound_to.is_some() || self.is_heavy() {
             return 0;
         }
-        // Events that are done count until those before them are: the bound is on the whole range.
+        // Events that are done count until all events before them are: the bound is on the whole range.
         self.options.events_max.saturating_sub((self.end() - self.front) as usize)
     }
 
-    /// Whether events weigh as much as they may.
+    /// Whether the bound in bytes is reached.
     pub(crate) fn is_heavy(&self) -> bool {
         self.bytes >= self.options.bytes_max as u128
     }
 
-    /// Events that it has.
+    /// The number of kept events.
     pub(crate) fn len(&self) -> usize {
         self.stragglers.len() + self.events.len()
     }
 
-    /// Keeps events that weigh so much together.
+    /// Keeps these events, with their weight together.
     pub(crate) fn keep(&mut self, events: &[T], bytes: usize) {
         self.events.extend(events);
         self.bytes += bytes as u128;
@@ -145,7 +145,7 @@ impl<T: Clone> ReplayBuffer<T> {
         self.events.end()
     }
 
-    /// Lets go of all events below this entry: they are done.
+    /// Drops all events below this entry: they are done.
     pub(crate) fn release(&mut self, front: u64) {
         if front == self.front {
             return;
@@ -163,9 +163,9 @@ impl<T: Clone> ReplayBuffer<T> {
         }
     }
 
-    /// Lets go of all events that are done, also behind one that is not: so that one event that takes
-    /// long does not hold the weight of all that came after it. Where order is kept they stay, since
-    /// they may come again.
+    /// Drops all events that are done, also behind an outstanding one, so that one event that takes long
+    /// does not hold the weight of all events after it. With ordered replay they stay, since they may be
+    /// replayed.
     pub(crate) fn reclaim(&mut self, is_done: impl Fn(u64) -> bool, bytes_of: fn(&[T]) -> usize) {
         if self.options.order == ReplayOrder::Ordered {
             return;
@@ -179,18 +179,18 @@ impl<T: Clone> ReplayBuffer<T> {
         self.bytes = self.weights.iter().map(|(_, bytes)| *bytes as u128).sum();
     }
 
-    /// Whether anything waits to be emitted again.
+    /// Whether an event waits to be replayed.
     pub(crate) fn replay_pending(&self) -> bool {
         !self.due.is_empty() || self.rewound_to.is_some()
     }
 
-    /// Whether anything is to be emitted again by then.
+    /// Whether an event is to be replayed by this time.
     pub(crate) fn replay_due_by(&self, by: Timestamp) -> bool {
         self.deadline().is_some_and(|at| at <= by)
     }
 
-    /// Gives up what would be emitted again after that moment only; which entries. Where order is kept
-    /// nothing is, since all that came after it would have to be given up too.
+    /// Makes dead letters of events that would be replayed only after this time, and returns them. With
+    /// ordered replay it does nothing, since all later events would have to become dead letters too.
     pub(crate) fn give_up_after(&mut self, by: Timestamp) -> Vec<(u64, DeadLetter<T>)> {
         let (later, sooner): (Vec<_>, Vec<_>) =
             self.due.drain().partition(|Reverse((at, _))| *at > by);
@@ -232,7 +232,7 @@ impl<T: Clone> ReplayBuffer<T> {
         })
     }
 
-    /// Everything kept is emitted again.
+    /// Every kept event is replayed.
     pub(crate) fn rewind(&mut self) {
         self.rewound_to = Some(self.front);
     }
@@ -245,7 +245,7 @@ impl<T: Clone> ReplayBuffer<T> {
         }
     }
 
-    /// The next entry to emit again, with its event.
+    /// The next entry to replay, with its event.
     pub(crate) fn next_due(&mut self, now: Timestamp) -> Option<(u64, T)> {
         if self.rewound_to.is_some() {
             return self.next_rewound(now);

@@ -1,5 +1,5 @@
-//! [`TrackedSource`]: a source's side of at-least-once. Keeps what it emits, takes answers in, emits again
-//! what failed, and knows the position up to which all is done.
+//! [`TrackedSource`]: a source's side of at-least-once. It keeps emitted events, takes answers, replays
+//! events that failed, and knows the position up to which everything is acknowledged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct TrackedSource<T> {
     buffer: ReplayBuffer<T>,
     bytes_of: fn(&[T]) -> usize,
     answers: TakenAnswers,
-    /// Positions after an entry, oldest first: savable once the front has passed it.
+    /// Positions after an entry, oldest first. A position can be saved when the front has reached its entry.
     marks: VecDeque<(u64, Arc<[u8]>)>,
     settled: Option<Arc<[u8]>>,
     next_mark: Timestamp,
@@ -53,13 +53,15 @@ impl<T: Clone> TrackedSource<T> {
         }
     }
 
-    /// Fails what has made no progress for the time that the user set.
+    /// Fails events without progress for the time that the user set.
     fn expire(&mut self, now: Timestamp) {
         let Some(timeout) = self.options.timeout else { return };
         if self.next_expiry.is_some_and(|at| now < at) || self.answers.unfinished == 0 {
             return;
         }
+        // Looking at all events takes time. Four times per timeout is exact enough.
         self.next_expiry = Some(now.after(timeout / 4));
+        // The acknowledger's clock, since the times of progress are read from it.
         let clock = self.acknowledger.now();
         let before = Timestamp(clock.0.saturating_sub(Timestamp(0).after(timeout).0));
         let expired = self.acknowledger.outstanding(self.source).expire(before);
@@ -71,7 +73,8 @@ impl<T: Clone> TrackedSource<T> {
         self.answers.failed.extend(expired.into_iter().map(|entry| (entry, failure.clone())));
     }
 
-    /// Lets go of what is done.
+    /// Drops the events below the front, and settles the newest position that may be saved: the events before
+    /// it are all acknowledged.
     fn advance(&mut self) {
         self.buffer.release(self.answers.front);
         while self.marks.front().is_some_and(|(after, _)| *after <= self.answers.front) {
@@ -87,10 +90,11 @@ impl<T: Clone> TrackedSource<T> {
     fn rewind(&mut self) {
         let acknowledger = Arc::clone(&self.acknowledger);
         let mut outstanding = acknowledger.outstanding(self.source);
-        // What failed meanwhile comes again with all the others; it is not counted as an attempt.
+        // Events that failed meanwhile are replayed with all the others; it is not counted as an attempt.
         outstanding.take_answers(&mut self.answers);
         self.answers.failed.clear();
         outstanding.rewind();
+        // Under the same lock: the rewind has changed what is outstanding.
         outstanding.take_answers(&mut self.answers);
         drop(outstanding);
         self.advance();
@@ -110,12 +114,13 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
         }
         self.buffer.keep(&batch.events, (self.bytes_of)(&batch.events));
         let mut outstanding = self.acknowledger.outstanding(self.source);
+        // Counted before they are emitted: a report for an event without a count would change nothing.
         let first = outstanding.first.open(events, copies, self.acknowledger.now());
         outstanding.take_answers(&mut self.answers);
         drop(outstanding);
         self.advance();
         if copies == 0 {
-            // Nothing reads them: they are done, and go nowhere.
+            // Nothing reads them: they are done at once.
             batch.clear();
         } else {
             batch.roots.extend(Root::range(self.source, first, events));
@@ -125,6 +130,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
 
     fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool {
         let known = self.answers.front;
+        // Answers first: an event that has just been answered has not expired.
         self.take_answers();
         self.expire(now);
         let any_done = self.answers.front > known;
@@ -141,9 +147,10 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
             }
         }
         if any_failed {
-            // Of what was given up.
+            // The front may have passed the events that became dead letters.
             self.take_answers();
         }
+        // One event that takes long must not hold the memory of all that were acknowledged after it.
         if self.buffer.is_heavy() && self.buffer.len() > self.answers.unfinished {
             let outstanding = self.acknowledger.outstanding(self.source);
             self.buffer.reclaim(|entry| outstanding.first.is_done(entry), self.bytes_of);
@@ -172,6 +179,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
     fn mark(&mut self, state: Arc<[u8]>, now: Timestamp) {
         self.next_mark = now.after(MARK_EVERY);
         match self.marks.back_mut() {
+            // No event since the newest mark: the position moved over input that was no event.
             Some((after, newest)) if *after == self.buffer.end() => *newest = state,
             _ => self.marks.push_back((self.buffer.end(), state)),
         }
@@ -210,7 +218,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
     }
 
     fn await_answer(&mut self) -> bool {
-        // With half of what it has out done a source has work for a while.
+        // A full source is woken when half of its events are done: then it has work for a while.
         let out = self.buffer.end() - self.answers.front;
         let enough = if self.room() == 0 { out.div_ceil(2) } else { out };
         let front = self.answers.front + enough;

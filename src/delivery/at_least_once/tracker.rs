@@ -1,31 +1,31 @@
 //! [`Tracker`]: exact counts of outstanding deliveries, one per root, in a ring.
 //!
-//! Roots are dense: the next one has the next number, completion frees from the front, and a report
-//! for a root that is no longer there changes nothing. That is all that keeps a late report of an
-//! earlier attempt from doing harm. Counting instead of the XOR of random ids (Apache Storm): a
-//! count is never zero by chance.
+//! Roots are dense: the next one has the next number, completed roots are freed from the front, and a
+//! report for a root that is no longer there changes nothing. So a late report of an earlier attempt
+//! does no harm. Counts are used instead of the XOR of random ids (Apache Storm): a count is never zero
+//! by chance.
 //!
-//! The rule that lets a plain count suffice: an instance reports the deliveries it made before they
-//! become visible. So the count of a live root cannot touch zero while work is outstanding.
+//! A plain count suffices because an instance reports the deliveries that it made before they become
+//! visible. So the count of a live root cannot reach zero while a delivery is outstanding.
 
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 
-/// Counts for roots that each stand for a `K`: an event that is emitted again, or a group's members.
+/// Counts for roots that each stand for a `K`: an event that is replayed, or a group's members.
 #[derive(Debug)]
 pub(crate) struct Tracker<K> {
     base: u64,
     slots: VecDeque<Slot<K>>,
     live: usize,
-    /// Outstanding deliveries of all roots that are not done, and those of them in tokens.
+    /// Outstanding deliveries of all roots that are not done, and those of them that are held in tokens.
     outstanding: i64,
     held: i64,
 }
 
 #[derive(Debug)]
 struct Slot<K> {
-    /// `None` once done, failed or given up.
+    /// `None` once it is done, failed or retired.
     stands_for: Option<K>,
     outstanding: i64,
     held: i64,
@@ -39,7 +39,7 @@ impl<K> Default for Tracker<K> {
 }
 
 impl<K> Tracker<K> {
-    /// A new root with this many deliveries outstanding; at least one.
+    /// A new root with this many outstanding deliveries; at least one.
     pub(crate) fn open(&mut self, stands_for: K, copies: u32, now: Timestamp) -> u64 {
         assert!(copies > 0, "a root without deliveries is done before it is opened");
         let sequence = self.base + self.slots.len() as u64;
@@ -54,7 +54,7 @@ impl<K> Tracker<K> {
         sequence
     }
 
-    /// Changes a count; what the root stood for, if it is done by that.
+    /// Changes a count. Returns what the root stood for, if it is done now.
     pub(crate) fn change(&mut self, sequence: u64, delta: i64, now: Timestamp) -> Option<K> {
         let slot = self.live_slot(sequence)?;
         slot.outstanding += delta;
@@ -68,7 +68,7 @@ impl<K> Tracker<K> {
         if done { self.retire(sequence) } else { None }
     }
 
-    /// Ends a root before its count is zero: it failed, or its event is emitted anew.
+    /// Ends a root before its count is zero: it failed, or its event is replayed.
     pub(crate) fn retire(&mut self, sequence: u64) -> Option<K> {
         let slot = self.live_slot(sequence)?;
         let stood_for = slot.stands_for.take();
@@ -91,7 +91,7 @@ impl<K> Tracker<K> {
         }
     }
 
-    /// Ends all roots that there are.
+    /// Ends all roots.
     pub(crate) fn retire_all(&mut self) {
         let base = self.base + self.slots.len() as u64;
         *self = Self { base, ..Self::default() };
@@ -103,7 +103,7 @@ impl<K> Tracker<K> {
         self.live
     }
 
-    /// Whether every outstanding delivery sits in a token.
+    /// Whether every outstanding delivery is held in a token.
     pub(crate) fn all_held(&self) -> bool {
         self.outstanding == self.held
     }

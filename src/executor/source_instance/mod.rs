@@ -33,10 +33,10 @@ use crate::time::watermarks::OutputWatermark;
 mod position;
 mod rebuild;
 
-/// Where dead letters go.
+/// The function that writes a dead letter.
 pub(crate) type Letters<T> = Box<dyn FnMut(DeadLetter<T>) -> Result<(), BoxError>>;
 
-/// A sink made into a place for dead letters: written and flushed one by one.
+/// Writes dead letters into a sink, and flushes it after each one.
 pub(crate) fn letters_into<T: Event, S: Sink<In = DeadLetter<T>>>(mut sink: S) -> Letters<T> {
     Box::new(move |letter| {
         sink.write(letter)?;
@@ -44,7 +44,7 @@ pub(crate) fn letters_into<T: Event, S: Sink<In = DeadLetter<T>>>(mut sink: S) -
     })
 }
 
-/// Everything a source instance is made of, beside its component.
+/// Everything that a source instance consists of, except its component.
 pub(crate) struct SourceParts<T> {
     pub(crate) instance: Instance,
     pub(crate) counters: Arc<Counters>,
@@ -56,11 +56,11 @@ pub(crate) struct SourceParts<T> {
     pub(crate) cut: Cut,
     pub(crate) consequences: Consequences,
     pub(crate) injected: Injected,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub(crate) codec: CodecId,
 }
 
-/// Events that a source is asked for in one go at most, whatever the guarantee and those behind it take.
+/// The maximum number of events that a source is asked for in one step.
 const SOURCE_ROOM: usize = 16 * BATCH;
 
 pub(crate) struct SourceInstance<C: SourceComponent> {
@@ -68,32 +68,33 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
     parts: SourceParts<C::Out>,
     factory: Box<dyn Fn() -> C>,
     component: Option<C>,
-    /// The state before the running call, where it may be needed to build the source anew.
+    /// The state before the running call, if it may be needed to rebuild the source.
     before: Option<C::State>,
     poll_at: Option<Timestamp>,
-    /// A barrier that is to be sent when nothing waits.
+    /// A barrier that is to be sent when no event waits.
     barrier: Option<CheckpointId>,
     /// Events on their way into the stage.
     outgoing: Batch<C::Out>,
     /// An emptied buffer for the next poll.
     spare: Batch<C::Out>,
     since_flush: u32,
-    /// Events that are asked for in one call: a full batch at most, fewer where they would weigh too much together.
+    /// The number of events to ask for in one call: at most a full batch, fewer if they would weigh too much
+    /// together.
     room_in_bytes: usize,
     load: Load,
     unmarked: bool,
-    /// The state that is in the newest checkpoint, until that is complete: one is under way at a time.
+    /// The state in the running checkpoint, until that is complete. Only one checkpoint runs at a time.
     saved: Option<(CheckpointId, EncodedState)>,
-    /// Positions that the store has of the splits of this instance.
+    /// The positions of this instance's splits that are in the store.
     persisted: BTreeMap<PartName, EncodedState>,
     newest: CheckpointId,
     phase: Phase,
     drained: bool,
-    /// The job is to be stopped by then.
+    /// The deadline of a stop.
     stop_by: Option<Timestamp>,
     /// The highest watermark of the source.
     watermark: OutputWatermark,
-    /// Whether the source has said that it is idle, and those behind it know.
+    /// Whether the source is idle, and whether the stage has been told.
     idle: bool,
     idle_is_told: bool,
 }
@@ -101,11 +102,11 @@ pub(crate) struct SourceInstance<C: SourceComponent> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Polling,
-    /// The job stops; the source is polled for what it has accepted, until it has said that this is all.
+    /// The job stops; the source is polled for the events that it has accepted, until it returns `Next::End`.
     Emptying(End),
-    /// Nothing new is emitted; what is out is waited for.
+    /// Nothing new is emitted; outstanding events are waited for.
     Ending(End),
-    /// The end is on its way through the stage.
+    /// The stage has the end of the stream, and may still hold it back.
     Passing,
     Ended,
 }
@@ -114,7 +115,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Builds the source and sets it up.
     ///
     /// # Errors
-    /// What the factory or `setup` said.
+    /// The failure of the factory or of `setup`.
     pub(crate) fn start(
         base: Base,
         parts: SourceParts<C::Out>,
@@ -150,7 +151,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         };
         source.build()?;
         if C::HAS_SPLITS {
-            // Where splits begin has been settled just now, and belongs to the first checkpoint.
+            // `add` has just resolved where splits begin. This belongs to the first checkpoint, even if no
+            // event was emitted by then.
             let position = source.position()?;
             if source.parts.cut == Cut::Operators {
                 let written = source.write_position(&position);
@@ -170,12 +172,13 @@ impl<C: SourceComponent> SourceInstance<C> {
         match command {
             Command::Open => {
                 self.base.open = true;
-                // How far event time had come at the checkpoint precedes the first event.
+                // The watermark of the checkpoint goes before the first event.
                 self.emit();
             }
             Command::Inject(checkpoint) if self.phase != Phase::Ended => {
                 self.newest = self.newest.max(checkpoint);
                 match self.parts.cut {
+                    // Not at once: events that were polled and still wait belong before the barrier.
                     Cut::Barriers { .. } => self.barrier = Some(checkpoint),
                     Cut::Positions | Cut::Operators => self.save(checkpoint),
                 }
@@ -199,6 +202,7 @@ impl<C: SourceComponent> SourceInstance<C> {
                 self.asked_to_stop(end);
             }
             Command::Exit => self.base.over = true,
+            // It has ended: its last parts stand for this checkpoint too.
             Command::Inject(_) | Command::Snapshot(_) => {}
         }
     }
@@ -207,19 +211,20 @@ impl<C: SourceComponent> SourceInstance<C> {
         match self.phase {
             Phase::Polling => self.stop(end),
             Phase::Emptying(_) if end == End::Suspended => self.phase = Phase::Emptying(end),
-            // The input is over, but not all of it is done: a stop does not wait for that.
+            // The input is over, but some events are outstanding: a stop need not wait for them.
             Phase::Ending(_) if end == End::Suspended => self.phase = Phase::Ending(end),
             Phase::Emptying(_) | Phase::Ending(_) | Phase::Passing | Phase::Ended => {}
         }
     }
 
-    /// Asks the source for events, as many as the guarantee lets it have out.
+    /// Asks the source for as many events as the guarantee, the receivers and the stage have room for.
     fn poll(&mut self) -> Progress {
         let now = self.base.context.now;
         let mut room = self.parts.side.room().min(self.load.room()).min(self.parts.stage.room());
         let mut bytes = 0;
         let mut next = Next::Now;
         let mut persist = false;
+        // One call, unless positions are written ahead: then several calls share one durable write.
         while next == Next::Now && room > self.outgoing.len() && bytes < BYTES_MAX {
             let most = (room - self.outgoing.len()).min(self.room_in_bytes);
             self.parts.output.ask(self.parts.injected.piece(most));
@@ -251,14 +256,16 @@ impl<C: SourceComponent> SourceInstance<C> {
                 }
             }
         }
+        // Before `emit`: under at-most-once a position is durable before the events that it covers are seen.
         self.note_position(persist);
         if self.base.context.slice.is_doubtful() {
-            // The time that a source takes to read does not tell how much may be under way.
+            // The time that a source takes to read says nothing about its receivers, so it must not reduce
+            // the number of events in flight.
             let context = &mut self.base.context;
             context.slice.look(context.clock.now(), context.slice.paused());
         }
         self.poll_at = match next {
-            // It is down, and is built anew when its pause is over.
+            // It has failed in this call, and is rebuilt when its pause is over.
             Next::Now | Next::After(_) | Next::WhenWoken if self.component.is_none() => {
                 self.poll_at
             }
@@ -278,7 +285,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         Progress::Moved
     }
 
-    /// What the source has said of event time, once its events are to be emitted.
+    /// Takes over the watermark that the source has reported, when the events before it are to be emitted.
     pub(super) fn take_watermark(&mut self) {
         if let Some(watermark) = self.parts.output.watermark.take() {
             self.watermark.rise(watermark);
@@ -288,6 +295,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     fn get_events(&mut self) -> Result<Next, Failure> {
         let Some(component) = &mut self.component else { return Ok(Next::Now) };
         let (output, now) = (&mut self.parts.output, self.base.context.now);
+        // If a failure rolls the job back, the state comes from the checkpoint.
         let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::GoBack;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let name = &self.parts.instance.name;
@@ -299,6 +307,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         match polled {
             Ok(Ok((next, state))) => {
                 self.before = state;
+                // Only events show that it works again: otherwise a source that always fails at the same
+                // record would be rebuilt for ever.
                 if !self.parts.output.events.is_empty() {
                     self.parts.consequences.rebuild.recovered();
                 }
@@ -312,8 +322,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// Lets the guarantee keep what was emitted. What it calls of the user's (`Clone` of the events,
-    /// `event_bytes`) leaves it in no state to go on if it panics.
+    /// Gives the events to the guarantee, which may keep copies. A panic in the user's code that it calls
+    /// (`Clone` of the events, `event_bytes`) fails the execution: the counts may be incomplete then.
     pub(super) fn admit(&mut self, batch: &mut Batch<C::Out>) -> Admission {
         let (copies, now) = (self.parts.stage.copies(), self.base.context.now);
         let admitted = catch_unwind(AssertUnwindSafe(|| self.parts.side.admit(batch, copies, now)));
@@ -324,8 +334,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         })
     }
 
-    /// What these weigh, which says how many the source is asked for the next time. What owns no memory weighs
-    /// too little to be asked.
+    /// The weight of these events, from which the size of the next call follows. Events that own no memory
+    /// weigh too little to be weighed.
     fn weigh(&mut self, events: &[C::Out]) -> usize {
         let said = self.parts.output.bytes;
         if !std::mem::needs_drop::<C::Out>() || events.is_empty() {
@@ -338,13 +348,13 @@ impl<C: SourceComponent> SourceInstance<C> {
             0
         }));
         let each = bytes / events.len();
-        // Twice as many at most: one light event does not say that the next are so.
+        // At most twice as many: after one light event the next may be heavy.
         let most = self.room_in_bytes.saturating_mul(2).min(Batch::<C::Out>::FULL);
         self.room_in_bytes = (BYTES_MAX / each.max(1)).clamp(1, most);
         bytes
     }
 
-    /// Takes what the source emitted in the last call.
+    /// Takes the events that the source emitted in the last call.
     fn collected(&mut self, now: Timestamp) -> Batch<C::Out> {
         let mut batch = std::mem::take(&mut self.spare);
         std::mem::swap(&mut batch.events, &mut self.parts.output.events);
@@ -359,6 +369,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     /// Pushes outgoing events, a batch at a time, as long as the stage takes them.
     fn emit(&mut self) {
         let speaks = !self.outgoing.is_empty() || self.watermark.is_untold();
+        // Before the events, so that readers wait for this stream's watermark again.
         if speaks && std::mem::take(&mut self.idle_is_told) {
             self.parts.stage.control(Control::Active, &mut self.base.context);
         }
@@ -379,6 +390,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             batch.clear();
             self.spare = batch;
         }
+        // Behind all events of the call in which it was reported: events before the watermark may be older.
         if self.outgoing.is_empty()
             && let Some(watermark) = self.watermark.tell()
         {
@@ -388,13 +400,14 @@ impl<C: SourceComponent> SourceInstance<C> {
         {
             self.parts.stage.control(Control::Idle, &mut self.base.context);
         }
+        // Otherwise a receiver that gets few of the events would wait long for its batch to fill.
         if self.since_flush >= 16 {
             self.since_flush = 0;
             self.parts.stage.flush(&mut self.base.context);
         }
     }
 
-    /// Emits what is due again; `true` if there was anything.
+    /// Replays the events that are due; `true` if there were any.
     fn replay(&mut self) -> bool {
         let copies = self.parts.stage.copies();
         let now = self.base.context.now;
@@ -405,6 +418,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
         self.outgoing.born = now;
         self.parts.counters.replayed.add(self.outgoing.len() as u64);
+        // Operators may hold these events back: they are told to finish once more.
         self.drained = false;
         self.emit();
         true
@@ -436,7 +450,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         self.base.context.fail(failure);
     }
 
-    /// Lets records that are no events take the course of events that failed.
+    /// Treats rejected records as events that failed.
     fn reject(&mut self) {
         for rejected in std::mem::take(&mut self.parts.output.rejected) {
             self.parts.counters.emitted.add(1);
@@ -462,7 +476,7 @@ impl<C: SourceComponent> SourceInstance<C> {
                     _,
                     Rejected::Event(_, cause) | Rejected::Record(cause) | Rejected::Raw(.., cause),
                 ) => {
-                    // It would be read again as it is.
+                    // A restart would read the same record again.
                     let failure = self.failure(name, Cause::error(Permanent::new(cause)));
                     self.base.context.fail(failure);
                     continue;
@@ -474,25 +488,27 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// Nothing new is emitted: waits until what is out is done, then ends the stream.
+    /// Nothing new is emitted: waits until outstanding events are done, then ends the stream.
     fn end(&mut self, end: End) -> Progress {
         let held = match end {
             End::Finished => OpenTokens::Wait,
             End::Suspended => OpenTokens::Leave,
         };
         if let Some(by) = self.stop_by.filter(|_| end == End::Finished) {
-            // What would be tried again after the deadline only would keep the job from ending.
+            // Events whose next attempt is due only after the deadline would keep the job from ending.
             let mut letters = Vec::new();
             self.parts.side.give_up_after(by, &mut letters);
             letters.into_iter().for_each(|letter| self.give_up(letter));
         }
         if self.parts.side.at_rest(held, self.stop_by) {
+            // The last checkpoint is to hold the final position, also if no event came since the last mark.
             self.unmarked = true;
             self.note_position(false);
             self.parts.stage.control(Control::End(end), &mut self.base.context);
             self.phase = Phase::Passing;
             return Progress::Moved;
         }
+        // Events that operators hold may be the ones that are waited for. A stop that suspends leaves them.
         if !std::mem::replace(&mut self.drained, true) && end == End::Finished {
             self.parts.stage.control(Control::Drain, &mut self.base.context);
             return Progress::Moved;
@@ -502,7 +518,9 @@ impl<C: SourceComponent> SourceInstance<C> {
 
     fn ended(&mut self) {
         let context = &mut self.base.context;
+        // What the stage has done is acknowledged before the position is taken, which otherwise lags behind.
         context.ledger.send();
+        // For every checkpoint from the next one on.
         let after = CheckpointId(self.newest.0 + 1);
         self.parts.stage.call_instance(InstanceCall::LastSnapshot(after), context);
         self.settle();
@@ -536,6 +554,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         Progress::Idle(earlier(due, self.poll_at))
     }
 
+    /// One piece of work. The order matters: events that were polled leave before a barrier, so that both are
+    /// on the right side of it, and replays go before new events, which would take their room.
     fn work(&mut self) -> Progress {
         let now = self.base.context.now;
         if self.parts.stage.blocked() {
@@ -566,6 +586,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         if let Phase::Ending(end) = self.phase {
             return self.end(end);
         }
+        // A source that is down cannot be woken out of the pause of the restart policy.
         if self.component.is_some() && self.parts.instance.waker.take_signal() {
             self.poll_at = Some(now);
         }
@@ -599,11 +620,12 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
             return Progress::Idle(None);
         }
         self.parts.stage.tick(&mut self.base.context);
+        // Answers before new input: they make room in the replay buffer.
         self.settle();
         let progress =
             if self.base.context.fatal.is_some() { Progress::Moved } else { self.work() };
         if self.base.context.slice.is_over() {
-            // Those behind see what there is, however long the next event takes.
+            // The receivers get the outputs so far, however long the next event takes.
             self.parts.stage.flush(&mut self.base.context);
         }
         self.parts.counters.unacknowledged.set(self.parts.side.kept() as u64);

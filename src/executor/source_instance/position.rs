@@ -1,4 +1,4 @@
-//! Where the source is: handed over for a checkpoint, noted as a mark, made durable ahead.
+//! The position of the source: saved in a checkpoint, marked for the guarantee, or written ahead.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,17 +13,18 @@ use crate::executor::source_instance::SourceInstance;
 use crate::id::CheckpointId;
 
 impl<C: SourceComponent> SourceInstance<C> {
-    /// Hands over the position up to which all is done, and then the state of what is fused to this
-    /// source.
+    /// Saves the position up to which everything is done, and then the state of the components that are fused
+    /// to this source.
     pub(super) fn save(&mut self, checkpoint: CheckpointId) {
         let since = self.base.context.clock.now();
+        // The position first: every event before it is in a state that is taken later.
         self.save_position(checkpoint);
         self.parts.stage.call_instance(InstanceCall::Snapshot(checkpoint), &mut self.base.context);
         self.base.report_saved(checkpoint, since);
     }
 
-    /// Hands over the state as it is and sends the barrier after what has been emitted. Only while
-    /// nothing waits: events that are polled and not yet pushed would be on the wrong side.
+    /// Saves the current state and sends the barrier behind the emitted events. Only while no event waits:
+    /// events that were polled and not yet pushed would be on the wrong side.
     pub(super) fn inject(&mut self, checkpoint: CheckpointId) {
         let since = self.base.context.clock.now();
         self.save_position(checkpoint);
@@ -51,13 +52,14 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// The state as it is. A source that is down then has failed its execution.
+    /// The current state. A source that is down has none: under checkpoints its execution has failed already, and
+    /// under at-most-once its position was written ahead.
     fn current_parts(&mut self, checkpoint: CheckpointId) -> Result<Vec<Part>, Failure> {
         let Some(component) = &self.component else { return Ok(Vec::new()) };
         let (name, codec) = (&self.parts.instance.name, self.parts.codec);
         let taken = catch_unwind(AssertUnwindSafe(|| {
             let state = component.state();
-            // For `checkpointed`; whether it can be encoded the writer finds out.
+            // A copy for `checkpointed`. If the state cannot be encoded, the writer reports that.
             let copy = EncodedState::of(&state, codec).ok();
             (copy, C::parts(state, name, codec))
         }));
@@ -112,7 +114,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// Makes the position durable or notes it, where the guarantee asks for either.
+    /// Writes the position ahead or marks it, if the guarantee asks for either.
     pub(super) fn note_position(&mut self, persist: bool) {
         let mark = self.unmarked && self.parts.side.wants_mark(self.base.context.now);
         if !C::REWINDABLE || !(persist || mark) || self.base.context.fatal.is_some() {
@@ -128,7 +130,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// Where the source is after the events that it has emitted; if it is down, where it will go on.
+    /// The position after the events that the source has emitted; if it is down, where it will continue.
     pub(super) fn position(&self) -> Result<EncodedState, Failure> {
         let encoded = catch_unwind(AssertUnwindSafe(|| match (&self.component, &self.before) {
             (Some(component), _) => Ok(EncodedState::of(&component.state(), self.parts.codec)?),
@@ -141,12 +143,12 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// Writes a position ahead: of splits, those that are not where the store has them.
+    /// Writes a position ahead; of splits, only those whose position differs from the stored one.
     pub(super) fn persist(&mut self, position: &EncodedState) {
         if let Err(cause) = self.write_position(position) {
             let failure = self.failure("position", cause);
             self.base.context.fail(failure);
-            // Not durable: they must not be seen.
+            // Their position is not durable: if they were emitted, the next process would repeat them.
             self.outgoing.clear();
             return;
         }
@@ -167,6 +169,8 @@ impl<C: SourceComponent> SourceInstance<C> {
         for Part { name, state, .. } in C::parts(state, &instance.name, codec) {
             let position = state.encode().map_err(Cause::error)?;
             let known = match before.remove(&name) {
+                // A split that is new to this instance may have a position from another one or an earlier
+                // run.
                 None => store.read_position(&name).map_err(Cause::error)?,
                 known => known,
             };

@@ -1,4 +1,4 @@
-//! The life of the user's source inside its instance: built, broken, built anew from where it was.
+//! The life of the user's source inside its instance: built, failed, rebuilt at its last position.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,6 +19,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut component = factory();
             injected.call(&instance.name, "setup", || component.setup(instance, state))?;
+            // Where it begins, in case its first call fails.
             let state = named(C::STATE, || Ok(component.state()))?;
             Ok::<_, BoxError>((component, state))
         }));
@@ -40,16 +41,15 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
     }
 
-    /// The source is broken: it is built anew, from where it was before the call, or the job goes
-    /// back.
+    /// The source has failed: it is rebuilt at its position before the call, or the job rolls back.
     pub(super) fn source_failed(&mut self, failure: Failure) {
         self.parts.counters.failed_calls.add(1);
         let now = self.base.context.now;
         if C::REWINDABLE {
-            // It will say all of it again. A watermark that was kept would make those events late.
+            // It will emit these events again. If the watermark were kept, they would be late.
             self.parts.output.discard();
         } else {
-            // What cannot be read again has been emitted.
+            // It cannot read these events again, so they count as emitted.
             self.take_watermark();
             self.reject();
             let mut batch = self.collected(now);
@@ -61,6 +61,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         }
         tracing::warn!(%failure, "source is built anew");
         let old = self.component.take();
+        // The value may be broken, so its destructor may panic as well. That adds nothing to the failure.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
         self.down(failure);
     }
@@ -85,23 +86,23 @@ impl<C: SourceComponent> SourceInstance<C> {
         if let Err(failure) = self.build() {
             self.before = kept.and_then(|state| quietly(|| state.decode().ok()));
             if had_state && self.before.is_none() {
-                // Where it was is lost; from the beginning it would emit everything again.
+                // Its position is lost. Rebuilt without one, it would emit everything again.
                 return self.base.context.fail(failure);
             }
             self.down(failure);
         } else {
             self.poll_at = Some(self.base.context.now);
             if let Phase::Emptying(end) = self.phase {
-                // It does not know yet that the job stops.
+                // The new value does not know yet that the job stops.
                 self.stop(end);
             }
         }
     }
 
-    /// The job stops: nothing more is emitted, but for what the source has accepted.
+    /// The job stops: nothing more is emitted, except events that the source has accepted.
     pub(super) fn stop(&mut self, end: End) {
         let Some(component) = &mut self.component else {
-            // It is down. What can be read again need not be built for that.
+            // It is down. A rewindable source need not be rebuilt for a stop: its input can be read again.
             self.phase = if C::REWINDABLE { Phase::Ending(end) } else { Phase::Emptying(end) };
             return;
         };
@@ -119,18 +120,19 @@ impl<C: SourceComponent> SourceInstance<C> {
     }
 }
 
-/// Whether a state can be stored so that it is given back.
+/// Checks that a state can be restored from its stored form.
 fn gives_back<S: State>(state: &S, codec: CodecId) -> Result<(), Cause> {
     match catch_unwind(AssertUnwindSafe(|| read_back(state, codec))) {
         Ok(Err(error @ CodecError::NotGivenBack { .. })) => {
             Err(Cause::error(Permanent::new(error)))
         }
-        // What cannot be encoded now may be so later; whoever needs it will say so.
+        // A state that cannot be encoded now may be encodable later; where it is needed, the error is
+        // reported.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// A value of the user's coding, or none if that panics.
+/// The value of the user's code, or none if it panics.
 fn quietly<T>(code: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(code)).ok().flatten()
 }

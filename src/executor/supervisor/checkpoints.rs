@@ -1,4 +1,4 @@
-//! What the supervisor does about checkpoints: tells the coordinator what happened, and does what it says.
+//! The supervisor's part in checkpoints: it gives events to the coordinator, and performs its actions.
 
 use crate::checkpoint::coordinator::{Action, Cut, Event};
 use crate::executor::checkpoint_writer::Written;
@@ -9,7 +9,7 @@ use crate::executor::writer_queue::Task;
 use crate::metrics::{CheckpointKind, CheckpointOutcome};
 
 impl<H: Host> Supervisor<H> {
-    /// Adds up what the writer has measured.
+    /// Adds the writer's measurements to the statistics.
     pub(super) fn measure(&mut self, written: &Written) {
         match written {
             Written::Parts { checkpoint, instance, taken, work } => {
@@ -23,13 +23,13 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// The running checkpoint, if there is one, has ended so.
+    /// The running checkpoint, if there is one, has ended with this outcome.
     pub(super) fn ended(&mut self, outcome: CheckpointOutcome) {
         let ended = self.statistics.end(outcome, self.clock.now());
         ended.into_iter().for_each(|stats| self.registry.recent_checkpoints.add(stats));
     }
 
-    /// Lets the coordinator know what happened, what time it is, and who has asked for a checkpoint.
+    /// Tells the coordinator what happened, what time it is, and who has asked for a checkpoint.
     pub(super) fn look_after_checkpoints(&mut self, event: Option<Event>) {
         if let Some(event) = event {
             self.coordinate(event);
@@ -44,7 +44,9 @@ impl<H: Host> Supervisor<H> {
             return;
         }
         let Some(execution) = &mut self.execution else { return };
-        let (tickets, next) = self.questions.since(execution.told_tickets);
+        // Each execution has a new coordinator: it learns of the requests that its predecessor did not
+        // answer.
+        let (tickets, next) = self.checkpoint_requests.since(execution.told_tickets);
         execution.told_tickets = next;
         for ticket in tickets {
             self.coordinate(Event::Asked { ticket });
@@ -52,6 +54,8 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn coordinate(&mut self, event: Event) {
+        // The writer may still answer while the execution is shut down; its checkpoints are abandoned by
+        // then.
         if !self.lifecycle.takes_checkpoints() {
             return;
         }
@@ -69,6 +73,7 @@ impl<H: Host> Supervisor<H> {
                 Action::Inject(checkpoint) | Action::Snapshot { checkpoint, .. } => {
                     self.statistics.begin(*checkpoint, kind, now);
                 }
+                // The last checkpoint has no barrier and no snapshots of its own: it begins with its commit.
                 Action::Commit { checkpoint, last: true } => {
                     self.statistics.begin(*checkpoint, CheckpointKind::Last, now);
                 }
@@ -98,19 +103,21 @@ impl<H: Host> Supervisor<H> {
                 execution.tell(Command::Complete { checkpoint, last }, |_| true);
                 execution.settle(checkpoint);
                 execution.write(Task::Retain { keep: self.guarantee.options.keep });
+                // Counted before it is answered: a caller that gets its number also finds it in the metrics.
                 self.registry.checkpoints.add(1);
                 self.ended(CheckpointOutcome::Completed);
-                self.questions.answer(&tickets, &Ok(checkpoint));
+                self.checkpoint_requests.answer(&tickets, &Ok(checkpoint));
+                // Last: it may end the execution.
                 self.on(lifecycle::Event::CheckpointComplete { last });
             }
             Action::Abandon { checkpoint, reason, tickets } => {
                 tracing::warn!(%checkpoint, reason, "checkpoint abandoned");
-                // Before the writer cleans up: what an instance hands in from now on would stay.
+                // Before the writer cleans up: parts that an instance hands in later would stay on the disk.
                 execution.settle(checkpoint);
                 execution.write(Task::Abandon { checkpoint });
                 self.registry.checkpoints_failed.add(1);
                 self.ended(CheckpointOutcome::Abandoned { reason: reason.clone() });
-                self.questions.answer(&tickets, &Err(reason));
+                self.checkpoint_requests.answer(&tickets, &Err(reason));
             }
             Action::GiveUp { failures, reason } => {
                 self.on(lifecycle::Event::CheckpointsFailed { failures, reason });

@@ -378,7 +378,7 @@ impl Scene {
         self.requests.send(stop).expect("the supervisor listens");
     }
 
-    /// Runs the job until so many checkpoints have ended.
+    /// Runs the job until this many checkpoints have ended.
     fn until(&mut self, checkpoints: usize) {
         while self.registry.snapshot().recent_checkpoints.len() < checkpoints {
             assert!(self.supervisor.end.is_none(), "{:?}", self.supervisor.end);

@@ -1,5 +1,5 @@
-//! [`RunningExecution`]: what the supervisor holds of one execution: the lines to its instances and its writer,
-//! its account, its coordinator. What became of the instances the lifecycle knows.
+//! [`RunningExecution`]: what the supervisor holds of one execution: the mailboxes of its instances, the
+//! queue of its writer, its account, its coordinator. The lifecycle knows which instances have ended.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::metrics::Registry;
 
 /// One execution, from the start of its instances until the last one is gone or left behind.
 pub(crate) struct RunningExecution {
-    /// Where instances look for commands, by number.
+    /// The mailboxes for commands, by instance number.
     pub(super) commands: Vec<Arc<Mailbox>>,
-    /// Keeps the line of reports open when nobody is left to report.
+    /// Keeps the channel of reports open when no instance is left. A closed channel would always be ready.
     _reports: Sender<(usize, Report)>,
     account: Account,
     /// With a store.
     pub(super) writer: Option<WriterQueue>,
     /// With a store.
     pub(super) coordinator: Option<Coordinator>,
-    /// Questions for a checkpoint before this one are known to the coordinator.
+    /// The coordinator knows all requests for a checkpoint below this ticket.
     pub(super) told_tickets: u64,
     /// When to look for stalled instances again.
     stall_check: Timestamp,
@@ -77,21 +77,21 @@ impl RunningExecution {
         }
     }
 
-    /// This checkpoint and those before it are complete or given up: parts that the writer has not come to
-    /// it need not write.
+    /// This checkpoint and those before it are complete or abandoned: the writer need not write their parts
+    /// that are still in its queue.
     pub(super) fn settle(&self, checkpoint: CheckpointId) {
         if let Some(writer) = &self.writer {
             writer.settle(checkpoint);
         }
     }
 
-    /// Answers that still come mean nothing.
+    /// Answers that still come have no effect.
     pub(super) fn close_account(&self) {
         self.account.close();
     }
 
-    /// Ends all instances. The writer ends when it has done what it was told to, but for what nobody
-    /// needs any more.
+    /// Ends all instances. The writer ends when it has done its tasks, except those that are no longer
+    /// needed.
     pub(super) fn cancel_all(&self) {
         self.commands.iter().for_each(|mailbox| mailbox.cancel());
         if let Some(writer) = &self.writer {
@@ -99,7 +99,7 @@ impl RunningExecution {
         }
     }
 
-    /// When the coordinator wants to hear of time again.
+    /// When the coordinator needs its next tick.
     pub(super) fn checkpoint_deadline(&self) -> Option<Timestamp> {
         self.coordinator.as_ref().and_then(Coordinator::deadline)
     }
@@ -109,7 +109,7 @@ impl RunningExecution {
         self.stall_check
     }
 
-    /// Reports callbacks that have not returned for so long, once each.
+    /// Reports callbacks that have not returned for longer than `stalled_after`, once each.
     pub(super) fn look_for_stalls(
         &mut self,
         blueprint: &Blueprint,

@@ -1,5 +1,5 @@
 //! [`Lifecycle`]: the states that a job goes through, from its first execution to its end. A value: events
-//! in, actions out; no channel, no clock, no host. The supervisor owns those and does what it says.
+//! in, actions out; no channel, no clock, no host. The supervisor owns those and performs the actions.
 //!
 //! ```text
 //!              all up            stop asked            last checkpoint complete
@@ -24,7 +24,7 @@ use crate::id::InstanceName;
 /// What happened. Instances are numbered by the plan.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Time passed; there may be messages that nobody has read yet.
+    /// Time passed; there may be unread messages.
     Tick,
     /// Time passed, and every message has been read.
     Quiet,
@@ -34,26 +34,26 @@ pub(crate) enum Event {
     Ended { instance: usize },
     /// An instance, or the checkpoint writer, cannot go on.
     Failed(Failure),
-    /// An instance will never be heard of again.
+    /// An instance has sent its last message.
     Gone { instance: usize },
-    /// The checkpoint writer will never be heard of again.
+    /// The checkpoint writer has sent its last message.
     WriterGone,
-    /// An execution could not be started; so many of its instances were, and perhaps its writer.
+    /// An execution could not be started. This many of its instances were started, and perhaps its writer.
     NotStarted { refused: Refused, instances: usize, writer: bool },
-    /// A checkpoint is complete. After the last one only the sinks have something to do.
+    /// A checkpoint is complete. After the last one only the commits of the sinks are left.
     CheckpointComplete { last: bool },
     /// Too many checkpoints have failed in a row.
     CheckpointsFailed { failures: u32, reason: String },
     /// The owner of the job asks for its end.
     StopAsked { end: End, within: Duration },
-    /// Nobody is left who could ask for anything.
+    /// All handles of the job were dropped.
     Orphaned,
 }
 
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Find where to start, and start all instances.
+    /// Find the checkpoint to restore, and start all instances.
     StartExecution,
     /// Let events flow.
     OpenAll,
@@ -61,18 +61,18 @@ pub(crate) enum Action {
     TellStop { end: End, by: Timestamp },
     /// Tell all instances that they are over.
     TellExit,
-    /// Answers of this execution mean nothing from now on.
+    /// Answers of this execution have no effect from now on.
     CloseAccount,
-    /// End all instances at their next look, and the writer when it has done what it was told.
+    /// End all instances at their next step, and the writer when it has done its tasks.
     CancelAll,
-    /// Let go of the execution: wait for the threads of those that are gone, leave the others behind.
-    LetGo { gone: BTreeSet<usize>, writer_gone: bool },
-    /// Account for what an execution that failed had under way.
+    /// Drop the execution: wait for the threads of those that are gone, leave the others behind.
+    DropExecution { gone: BTreeSet<usize>, writer_gone: bool },
+    /// Account for the events that a failed execution had in flight.
     Settle(Failure),
-    /// Tell people that the job pauses and starts over.
+    /// Log that the job pauses and restarts.
     Rest { failure: Failure, pause: Duration },
-    /// Account for what is still held in tokens.
-    GiveUpHeld,
+    /// Account for events that are still held in tokens.
+    DropHeld,
     /// The job is over.
     ReportEnd(RunEnd),
 }
@@ -80,7 +80,7 @@ pub(crate) enum Action {
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum RunEnd {
-    /// Well: in the way that was asked for, or because the sources ended.
+    /// Without a failure: in the way that was asked for, or because the sources ended.
     Ended {
         asked: Option<End>,
     },
@@ -89,14 +89,14 @@ pub(crate) enum RunEnd {
     Refused(Refused),
 }
 
-/// What a life depends on.
+/// What the lifecycle depends on.
 pub(crate) struct LifecycleOptions {
     /// The instances by number.
     pub(crate) instances: Vec<InstanceName>,
-    /// Whether there is a checkpoint store: then there is a writer, a failed job can start over, and a
+    /// Whether there is a checkpoint store: then there is a writer, a failed job can restart, and a
     /// stopped one can be resumed.
     pub(crate) stored: bool,
-    /// The time that a stop has if nobody says how long.
+    /// The timeout of a stop that was asked for without one.
     pub(crate) stop_within: Duration,
     pub(crate) restarts: Restarts,
 }
@@ -120,7 +120,7 @@ enum State {
     Stopping,
     /// The last checkpoint is complete, and sinks commit what it holds.
     Finishing,
-    /// Everybody has been told to leave. Whoever has not left by then is left behind.
+    /// All instances and the writer have been told to end. Those that have not ended by then are left behind.
     ShuttingDown {
         why: Why,
         by: Timestamp,
@@ -137,15 +137,15 @@ enum State {
 enum Why {
     Ended,
     Failed(Failure),
-    /// The job ends with this error, whoever leaves in time.
+    /// The job ends with this error, even if all instances end in time.
     GivenUp(JobError),
     NotStarted(Refused),
 }
 
-/// What is known of the instances of one execution.
+/// The state of the instances of one execution.
 #[derive(Debug, Default)]
 struct Execution {
-    /// How many a host has taken.
+    /// How many the host has started.
     started: usize,
     up: usize,
     /// Whether events have flowed.
@@ -155,7 +155,7 @@ struct Execution {
     writer_gone: bool,
 }
 
-/// A stop that was asked for: how, until when, and how long that was.
+/// A stop that was asked for: how the job ends, the deadline, and the timeout that it was computed from.
 #[derive(Clone, Copy, Debug)]
 struct Stop {
     end: End,
@@ -163,11 +163,12 @@ struct Stop {
     within: Duration,
 }
 
-/// Whoever asked for a stop has waited already: a moment for those who are on their way.
+/// The least time for a shutdown. When the deadline of a stop has passed, instances that are about to end
+/// still get this long, so that they are not reported as stuck.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 impl Lifecycle {
-    /// A life whose first execution is about to be started.
+    /// The lifecycle of a job whose first execution is about to be started.
     pub(crate) fn new(options: LifecycleOptions) -> Self {
         let restarts = Rebuild::new(options.restarts);
         let execution = Execution::of(&options);
@@ -175,7 +176,7 @@ impl Lifecycle {
         Self { options, restarts, restarted: 0, state, execution, stop }
     }
 
-    /// When it wants to hear of time again.
+    /// When it needs its next tick.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match &self.state {
             State::Starting | State::Running | State::Stopping | State::Finishing => {
@@ -192,7 +193,7 @@ impl Lifecycle {
         matches!(self.state, State::Running | State::Stopping)
     }
 
-    /// Whether instances are meant to work, so that one that does not is worth a word.
+    /// Whether instances are expected to work, so that a stalled one is reported.
     pub(crate) fn is_at_work(&self) -> bool {
         self.takes_checkpoints() || matches!(self.state, State::Starting | State::Finishing)
     }
@@ -202,14 +203,14 @@ impl Lifecycle {
         matches!(self.state, State::ShuttingDown { .. })
     }
 
-    /// How often the job has started over.
+    /// How often the job has restarted.
     pub(crate) fn restarted(&self) -> u64 {
         self.restarted
     }
 
     /// The one transition function.
     pub(crate) fn on(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
-        // Not after a message that was read late: the next one may say that somebody is gone.
+        // Nobody is called stuck while messages are unread: the next one may say that this instance is gone.
         let out_of_patience = matches!(event, Event::Quiet);
         let mut actions = match event {
             Event::Tick | Event::Quiet => Vec::new(),
@@ -226,13 +227,16 @@ impl Lifecycle {
             Event::Failed(failure) if self.is_at_work() => {
                 self.shut_down(Why::Failed(failure), now)
             }
-            // What fails on its way out is a consequence.
+            // A failure during a shutdown is a consequence of it; the cause of the shutdown is the one to
+            // report.
             Event::Failed(_) => Vec::new(),
             Event::NotStarted { refused, instances, writer } => {
                 (self.execution.started, self.execution.writer_gone) = (instances, !writer);
                 self.shut_down(Why::NotStarted(refused), now)
             }
             Event::CheckpointComplete { last } => {
+                // The next pause is short again, but the failures still count: otherwise one that comes back
+                // after every checkpoint would never end the job.
                 self.restarts.progressed();
                 if last && self.takes_checkpoints() {
                     self.state = State::Finishing;
@@ -261,11 +265,13 @@ impl Lifecycle {
         }
         (self.state, self.execution.opened) = (State::Running, true);
         let mut actions = vec![Action::OpenAll];
+        // A stop may have been asked for during the start.
         actions.extend(self.tell_stop());
         actions
     }
 
-    /// What the end of a stream leads to where no checkpoint follows it.
+    /// Without a store the end of the last stream is the end of the job. With a store it is not: the last
+    /// checkpoint and its commits follow.
     fn ended(&mut self, instance: usize, now: Timestamp) -> Vec<Action> {
         self.execution.ended.insert(instance);
         let all_ended = self.execution.ended.len() == self.options.instances.len();
@@ -277,7 +283,7 @@ impl Lifecycle {
         actions
     }
 
-    /// How the job ends is settled by who asks first, until when by who asks last.
+    /// The first request decides how the job ends, the last one by when.
     fn stop_asked(&mut self, end: End, within: Duration, now: Timestamp) -> Vec<Action> {
         let end = self.stop.map_or(end, |stop| stop.end);
         self.stop = Some(Stop { end, by: now.after(within), within });
@@ -293,16 +299,17 @@ impl Lifecycle {
         Some(Action::TellStop { end, by: stop.by })
     }
 
-    /// Goes on to the next state where nothing is left to wait for, or the time is over.
+    /// Enters the next state if nothing is left to wait for, or the time is over.
     fn look_around(&mut self, out_of_patience: bool, now: Timestamp) -> Vec<Action> {
         let over = self.deadline().is_some_and(|at| at <= now);
+        // In this order: a job that is complete has ended, even if its deadline has passed as well.
         match &self.state {
             State::Finishing if self.execution.instances_are_gone() => {
                 self.shut_down(Why::Ended, now)
             }
             _ if self.is_at_work() && over => self.stop_timed_out(now),
-            State::ShuttingDown { .. } if self.execution.is_gone() => self.let_go(now),
-            State::ShuttingDown { .. } if over && out_of_patience => self.let_go(now),
+            State::ShuttingDown { .. } if self.execution.is_gone() => self.drop_execution(now),
+            State::ShuttingDown { .. } if over && out_of_patience => self.drop_execution(now),
             State::Resting { .. } if over || self.stop.is_some() => vec![self.start_over()],
             _ => Vec::new(),
         }
@@ -311,7 +318,7 @@ impl Lifecycle {
     fn stop_timed_out(&mut self, now: Timestamp) -> Vec<Action> {
         let Some(Stop { within, .. }) = self.stop else { return Vec::new() };
         let stuck = match self.state {
-            // All streams have ended: whoever is still there commits.
+            // All streams have ended: the instances that are left commit.
             State::Finishing => self.still_here(),
             _ => self.names(|number| !self.execution.ended.contains(&number)),
         };
@@ -323,35 +330,41 @@ impl Lifecycle {
         let patience =
             self.stop.map_or(self.options.stop_within, |stop| stop.by.since(now).max(LAST_MOMENT));
         self.state = State::ShuttingDown { why, by: now.after(patience) };
+        // The account first: a cancelled instance drops its components with their tokens, and each of these
+        // would count as a failed event.
         let mut actions = vec![Action::CloseAccount, Action::CancelAll];
         if self.execution.is_gone() {
-            actions.extend(self.let_go(now));
+            actions.extend(self.drop_execution(now));
         }
         actions
     }
 
-    /// Everybody is gone, or their time is over: the execution ends here.
-    fn let_go(&mut self, now: Timestamp) -> Vec<Action> {
+    /// All have ended, or their time is over: the execution ends here.
+    fn drop_execution(&mut self, now: Timestamp) -> Vec<Action> {
         let mut stuck = self.still_here();
         if !self.execution.writer_gone {
             stuck.push(InstanceName::new("checkpoint writer", 0));
         }
         let gone = std::mem::take(&mut self.execution.gone);
-        let mut actions = vec![Action::LetGo { gone, writer_gone: self.execution.writer_gone }];
+        let mut actions =
+            vec![Action::DropExecution { gone, writer_gone: self.execution.writer_gone }];
         let state = std::mem::replace(&mut self.state, State::Over);
         let State::ShuttingDown { why, .. } = state else { return actions };
         let end = match why {
             Why::Ended => {
-                actions.push(Action::GiveUpHeld);
+                actions.push(Action::DropHeld);
                 RunEnd::Ended { asked: self.stop.map(|stop| stop.end) }
             }
             Why::GivenUp(error) => RunEnd::Failed(error),
             Why::NotStarted(refused) => RunEnd::Refused(refused),
             Why::Failed(failure) if !stuck.is_empty() => {
+                // No restart beside an instance that still runs: its sink may still write, and its source
+                // read.
                 let deadline = self.options.stop_within;
                 RunEnd::Failed(JobError::Stuck { failure, deadline, stuck })
             }
             Why::Failed(failure) => {
+                // Whether the job restarts or not, its events are accounted for.
                 actions.push(Action::Settle(failure.clone()));
                 match self.pause_after(&failure, now) {
                     Some(pause) => {
@@ -366,11 +379,12 @@ impl Lifecycle {
         actions
     }
 
-    /// How long to wait before the job starts over, if it may.
+    /// How long to wait before the job restarts, if it may.
     fn pause_after(&mut self, failure: &Failure, now: Timestamp) -> Option<Duration> {
-        // Without a store what has flowed is lost; an execution that was never opened has lost nothing.
+        // Without a store the events of this execution are lost; before it was opened there were none.
         let resumable = self.options.stored || !self.execution.opened;
         let may_restart = resumable && !failure.cause.is_permanent() && self.stop.is_none();
+        // Only then the policy is asked, since each answer counts as a restart.
         if may_restart { self.restarts.again(now) } else { None }
     }
 
@@ -383,8 +397,8 @@ impl Lifecycle {
         actions
     }
 
-    /// Also when a stop was asked for meanwhile: what the newest checkpoint does not hold is still to be
-    /// done, and the next execution is told to stop as soon as it is up.
+    /// Also if a stop was asked for meanwhile: events after the newest checkpoint must still be processed.
+    /// The next execution is told to stop as soon as it is up.
     fn start_over(&mut self) -> Action {
         self.restarted += 1;
         self.execution = Execution::of(&self.options);

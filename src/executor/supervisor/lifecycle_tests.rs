@@ -50,7 +50,7 @@ impl Play {
         self.goes("0 up |\n 0 up | open")
     }
 
-    /// When it wants to hear of time again, in milliseconds.
+    /// When it needs its next tick, in milliseconds.
     fn deadline(&self) -> Option<u64> {
         self.life.deadline().map(|at| at.0 / 1_000_000)
     }
@@ -102,11 +102,11 @@ fn told(action: &Action) -> String {
         Action::TellExit => "tell exit".to_owned(),
         Action::CloseAccount => "close account".to_owned(),
         Action::CancelAll => "cancel".to_owned(),
-        Action::LetGo { gone, writer_gone: true } => format!("let go {gone:?}"),
-        Action::LetGo { gone, writer_gone: false } => format!("let go {gone:?} not writer"),
+        Action::DropExecution { gone, writer_gone: true } => format!("let go {gone:?}"),
+        Action::DropExecution { gone, writer_gone: false } => format!("let go {gone:?} not writer"),
         Action::Settle(failure) => format!("settle {}", failure.instance),
         Action::Rest { pause, .. } => format!("rest {pause:?}"),
-        Action::GiveUpHeld => "give up held".to_owned(),
+        Action::DropHeld => "give up held".to_owned(),
         Action::ReportEnd(RunEnd::Ended { asked }) => {
             format!("end: {}", asked.map_or("by itself", end_word))
         }

@@ -29,16 +29,16 @@ use crate::executor::instance::{Command, Report};
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
 use crate::metrics::{CheckpointOutcome, Loss, Registry};
 
+use checkpoint_requests::CheckpointRequests;
 use execution::RunningExecution;
 use lifecycle::{Action, Event, Lifecycle, LifecycleOptions, RunEnd};
-use questions::Questions;
 use statistics::Statistics;
 
 mod lifecycle;
 
+mod checkpoint_requests;
 mod checkpoints;
 mod execution;
-mod questions;
 mod start;
 mod statistics;
 
@@ -72,8 +72,8 @@ pub(crate) struct Supervisor<H> {
     registry: Arc<Registry>,
     mailboxes: Mailboxes,
     lifecycle: Lifecycle,
-    /// Who waits for a checkpoint; a restart in between does not send them away.
-    questions: Questions,
+    /// The callers that wait for a checkpoint. They keep waiting over a restart.
+    checkpoint_requests: CheckpointRequests,
     statistics: Statistics,
     /// From the start of its instances to the end of the last one.
     execution: Option<RunningExecution>,
@@ -104,7 +104,7 @@ impl<H: Host> Supervisor<H> {
             registry,
             mailboxes: Mailboxes::to_owner(requests),
             lifecycle,
-            questions: Questions::default(),
+            checkpoint_requests: CheckpointRequests::default(),
             statistics,
             execution: None,
             first_execution: None,
@@ -114,17 +114,19 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Takes the store and starts all instances. If that fails, the store is let go.
+    /// Takes the store and starts all instances. If that fails, the store is released.
     ///
     /// # Errors
-    /// What the store said, a checkpoint that does not fit the job, or what the host could not take.
+    /// An error of the store, a checkpoint that does not fit the job, or a thread that could not be started.
     pub(crate) fn begin(&mut self) -> Result<(), Refused> {
         self.act(vec![Action::StartExecution]);
+        // If an instance could not be started, those before it are already running: they must end first.
         while self.lifecycle.is_shutting_down() {
             self.wait_and_handle();
         }
         match self.end.take() {
             Some(RunEnd::Refused(refused)) => {
+                // The job may be started again with the same store value, in this process or after it.
                 if let Some(store) = &self.store {
                     store.release();
                 }
@@ -132,6 +134,7 @@ impl<H: Host> Supervisor<H> {
             }
             other => {
                 self.end = other;
+                // Only now: a job that was refused has never run, and senders to it must not learn of an end.
                 self.job_run = Some(Run::begin(self.blueprint.surroundings.clone()));
                 Ok(())
             }
@@ -141,7 +144,7 @@ impl<H: Host> Supervisor<H> {
     /// Runs executions until one ends the job.
     ///
     /// # Errors
-    /// What ended it, if that was not its sources or its owner.
+    /// The failure that ended it, if neither its sources nor its owner did.
     pub(crate) fn run(mut self) -> Result<Ended, JobError> {
         let end = loop {
             match self.end.take() {
@@ -185,6 +188,7 @@ impl<H: Host> Supervisor<H> {
         match message {
             Message::Report(instance, report) => self.reported(instance, report),
             Message::Written(written) => {
+                // Before the coordinator hears of it: its answer may end the checkpoint and its statistics.
                 self.measure(&written);
                 match outcome(written) {
                     Ok(event) => checkpoint_event = Some(event),
@@ -192,6 +196,7 @@ impl<H: Host> Supervisor<H> {
                 }
             }
             Message::WriterGone => {
+                // A closed channel is always ready: it would be reported again at every wait.
                 self.mailboxes.written = never();
                 self.on(Event::WriterGone);
             }
@@ -199,7 +204,7 @@ impl<H: Host> Supervisor<H> {
                 self.on(Event::StopAsked { end, within });
             }
             Message::Request(Request::Checkpoint { reply }) if self.store.is_some() => {
-                self.questions.ask(reply);
+                self.checkpoint_requests.add(reply);
             }
             Message::Request(Request::Checkpoint { reply }) => {
                 let _ = reply.send(Err("nothing is stored under this guarantee".to_owned()));
@@ -213,7 +218,7 @@ impl<H: Host> Supervisor<H> {
             }
         }
         self.look_after_checkpoints(checkpoint_event);
-        // Last: what a message leads to comes before a deadline that is over by now.
+        // Last: a message that was read in time counts, even if the deadline has passed meanwhile.
         let due = self.lifecycle.deadline().is_some_and(|at| at <= self.clock.now());
         if due {
             self.on(if quiet { Event::Quiet } else { Event::Tick });
@@ -229,7 +234,7 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Lets the lifecycle know, and does what it says.
+    /// Gives the lifecycle an event, and performs the actions that it answers with.
     fn on(&mut self, event: Event) {
         let actions = self.lifecycle.on(event, self.clock.now());
         self.act(actions);
@@ -239,6 +244,7 @@ impl<H: Host> Supervisor<H> {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             if let Err(event) = self.perform(action) {
+                // Behind the actions that are left: the lifecycle put these in order before it knew of this.
                 actions.extend(self.lifecycle.on(event, self.clock.now()));
             }
         }
@@ -247,7 +253,7 @@ impl<H: Host> Supervisor<H> {
     /// Performs one action.
     ///
     /// # Errors
-    /// What the lifecycle has to know if it was not possible.
+    /// The event for the lifecycle if the action was not possible.
     fn perform(&mut self, action: Action) -> Result<(), Event> {
         match action {
             Action::StartExecution => return self.start_execution(),
@@ -266,16 +272,18 @@ impl<H: Host> Supervisor<H> {
                 let reason = "its execution ended before it was known to be complete";
                 self.ended(CheckpointOutcome::Abandoned { reason: reason.to_owned() });
             }
-            Action::LetGo { gone, writer_gone } => {
+            Action::DropExecution { gone, writer_gone } => {
                 self.host.clear(&|instance| gone.contains(&instance), writer_gone);
                 self.execution = None;
+                // New channels with the next execution: a late report of an instance that was left behind
+                // must not be taken for one of the next instance with its number.
                 self.mailboxes = Mailboxes::to_owner(self.mailboxes.requests.clone());
             }
             Action::Settle(failure) => self.settle(&failure),
             Action::Rest { failure, pause } => {
                 tracing::warn!(%failure, ?pause, "the job starts over");
             }
-            Action::GiveUpHeld => self.give_up_held(),
+            Action::DropHeld => self.drop_held(),
             Action::ReportEnd(end) => self.end = Some(self.with_holders(end)),
         }
         Ok(())
@@ -287,8 +295,8 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// An execution has failed and all its instances are gone: what it had on its way is dropped, or
-    /// comes again.
+    /// An execution has failed and all its instances have ended: the events that it had in flight are dropped
+    /// or replayed. Not earlier, since the counters of an instance change as long as it runs.
     fn settle(&self, failure: &Failure) {
         let terms = &self.guarantee.terms;
         match terms.on_failure {
@@ -310,13 +318,14 @@ impl<H: Host> Supervisor<H> {
         end
     }
 
-    /// The job has ended well: what still sits in tokens is given up where nothing brings it again.
-    fn give_up_held(&self) {
+    /// The job has ended without a failure: events that are still held in tokens are dropped if the guarantee
+    /// does not replay them.
+    fn drop_held(&self) {
         let terms = &self.guarantee.terms;
         if terms.on_failure != Verdict::Drop {
             return;
         }
-        for (instance, events) in self.registry.give_up_held() {
+        for (instance, events) in self.registry.drop_held() {
             let cause = Cause::error("token without an answer at the end of the job");
             let failure = Failure { instance, callback: "token", cause };
             tell(terms.on_drop.as_ref(), &failure, events);
@@ -332,10 +341,10 @@ impl<H: Host> Supervisor<H> {
     }
 }
 
-/// What the coordinator makes of the writer's answer.
+/// The event for the coordinator that the writer's answer is.
 ///
 /// # Errors
-/// The failure, where no checkpoint can be taken any more.
+/// The failure, if no checkpoint can be taken any more.
 fn outcome(written: Written) -> Result<coordinator::Event, Failure> {
     use coordinator::Event;
     Ok(match written {

@@ -1,5 +1,5 @@
-//! The start of an execution: where it goes on, decided from the store before any thread runs, and the
-//! instances that a host is given.
+//! The start of an execution: which checkpoint it restores, decided from the store before any thread runs,
+//! and the instances that the host gets.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use crate::id::{CheckpointId, ExecutionId};
 struct Prepared {
     execution: ExecutionId,
     restored: Option<Arc<Manifest>>,
-    /// Components that start anew.
+    /// Components that start without their state.
     anew: Arc<BTreeSet<String>>,
-    /// The highest number that the store knows a checkpoint by.
+    /// The highest number of a checkpoint in the store.
     newest: CheckpointId,
 }
 
@@ -36,7 +36,7 @@ impl<H: Host> Supervisor<H> {
     /// Starts an execution; no event flows yet.
     ///
     /// # Errors
-    /// What the lifecycle has to know: why not, and what has been started nevertheless.
+    /// The event for the lifecycle: the reason, and how many instances were started nevertheless.
     pub(super) fn start_execution(&mut self) -> Result<(), Event> {
         let restarted = self.lifecycle.restarted();
         self.registry.restarts.set(restarted);
@@ -60,6 +60,8 @@ impl<H: Host> Supervisor<H> {
                 newest: CheckpointId(0),
             });
         };
+        // First the new execution id, which fences the old owner: from here on it cannot complete a
+        // checkpoint that is newer than the one found below.
         let execution = store.begin_execution()?;
         let first = *self.first_execution.get_or_insert(execution);
         let found = store.latest()?;
@@ -69,7 +71,7 @@ impl<H: Host> Supervisor<H> {
         let aside = found.iter().flat_map(|found| &found.set_aside);
         let aside = aside.map(|aside| aside.checkpoint).max();
         let manifest = found.map(|found| Arc::new(found.manifest));
-        // What this run has stored itself is not left behind when it starts over.
+        // `anew` drops state of earlier runs. What this run has stored itself is restored when it restarts.
         let is_older = manifest.as_ref().is_some_and(|manifest| manifest.execution < first);
         let anew = match execution == first || is_older {
             true => Arc::clone(&self.guarantee.options.anew),
@@ -82,14 +84,14 @@ impl<H: Host> Supervisor<H> {
             let checkpoint = manifest.checkpoint.0;
             accepted.map_err(|reason| Refused::Incompatible { checkpoint, reason })?;
         }
-        // Numbers of damaged ones are not used again either.
+        // The numbers of damaged checkpoints are not used again either.
         let listed = store.list()?.into_iter().map(|manifest| manifest.checkpoint).max();
         let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let newest = listed.max(restored).max(aside).unwrap_or_default();
         Ok(Prepared { execution, restored: manifest, anew, newest })
     }
 
-    /// Refuses names of components that are nowhere.
+    /// Refuses names that are neither in the job nor in the checkpoint.
     fn check_anew(&self, manifest: Option<&Manifest>) -> Result<(), Refused> {
         let then = manifest.into_iter().flat_map(|manifest| &manifest.components);
         let known: BTreeSet<&str> = self
@@ -109,7 +111,7 @@ impl<H: Host> Supervisor<H> {
     }
 
     /// # Errors
-    /// What the host could not take.
+    /// The event for the lifecycle, if a thread could not be started.
     fn start_instances(&mut self, prepared: &Prepared) -> Result<(), Event> {
         let plan = self.blueprint.threads.len();
         let (reports_in, reports) = unbounded();
@@ -122,6 +124,7 @@ impl<H: Host> Supervisor<H> {
         let shared = self.shared(prepared, &commands, &reporters);
         let builds = (self.blueprint.wire)(&shared);
         let (done, written) = unbounded();
+        // Without a writer `written` has no sender: it would say at once that the writer is gone.
         self.mailboxes =
             Mailboxes { reports, written: never(), requests: self.mailboxes.requests.clone() };
         let mut execution = RunningExecution::new(commands, reports_in, shared.account);
@@ -137,6 +140,7 @@ impl<H: Host> Supervisor<H> {
         }
         let writer = execution.writer.is_some();
         let mailboxes = execution.commands.clone();
+        // Before the first instance: if a later one cannot be started, this is how the others are cancelled.
         self.execution = Some(execution);
         for (instances, (build, reporter)) in builds.into_iter().zip(reporters).enumerate() {
             let name = self.blueprint.threads[instances].name.clone();
@@ -166,6 +170,7 @@ impl<H: Host> Supervisor<H> {
         let alarm_to = reporters.first().map(|reporter| reporter.to.clone());
         let alarm = Arc::new(move |failure| {
             if let Some(to) = &alarm_to {
+                // Any number will do: a failure names its instance itself.
                 let _ = to.send((0, Report::Failed(failure)));
             }
         });

@@ -1,4 +1,4 @@
-//! [`Statistics`]: adds up what is measured of the running checkpoint. A value: it reads no clock.
+//! [`Statistics`]: adds up the measurements of the running checkpoint. A value: it reads no clock.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::executor::writer_queue::Taken;
 use crate::id::{CheckpointId, InstanceName};
 use crate::metrics::{CheckpointKind, CheckpointOutcome, CheckpointStats};
 
-/// What is known of the running checkpoint, if there is one.
+/// The measurements of the running checkpoint, if there is one.
 #[derive(Debug)]
 pub(crate) struct Statistics {
     job_began: Timestamp,
@@ -35,7 +35,8 @@ impl Statistics {
         }
     }
 
-    /// The writer has the parts of an instance, which come in the order in which they were handed in.
+    /// The writer has the parts of an instance. They come in the order in which they were handed in, so the
+    /// last one is of the instance that was last.
     pub(crate) fn stored(
         &mut self,
         checkpoint: CheckpointId,

@@ -1,5 +1,5 @@
-//! Checks of one component by itself, without a job: an operator that must not depend on how its
-//! input is cut, a source that must go on where it was, a sink whose transactions must be whole.
+//! Checks of a single component, without a job: an operator must not depend on how its input is
+//! split, a source must continue at its position, and a sink's transactions must be complete.
 
 use std::sync::Arc;
 
@@ -43,13 +43,13 @@ fn context(instance: &Instance, holder: Arc<dyn Holder>) -> InstanceContext {
     }
 }
 
-/// What a state is after it has been to the store and back.
+/// A state after it was encoded and decoded.
 fn through_the_store<S: crate::api::state::State>(state: &S) -> Result<S, CodecError> {
     let codec = StateCodec::Auto.settle(Shape::of::<S>().is_some());
     EncodedState::of(state, codec.unwrap_or(StateCodec::POSITIONAL))?.decode()
 }
 
-/// The end of a stage, which keeps what comes.
+/// The end of a stage, which keeps the events.
 struct Capture<T>(std::rc::Rc<std::cell::RefCell<Vec<T>>>);
 
 impl<T> Stage for Capture<T> {

@@ -1,5 +1,5 @@
-//! [`OperatorHarness`]: one operator, its input cut in every way, and put back from its state after
-//! every piece.
+//! [`OperatorHarness`]: one operator, with its input split in several ways, and restored from its
+//! state after every piece.
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
@@ -107,7 +107,7 @@ impl<In: Event, Out: Event + PartialEq + Debug> OperatorHarness<In, Out> {
         Self::around(move || Stateful(factory()))
     }
 
-    /// For an operator without: what it remembers from one event to the next shows up here.
+    /// For an operator without state: the check fails if it keeps something from one event to the next.
     pub fn stateless<O: Operator<In = In, Out = Out>>(factory: impl Fn() -> O + 'static) -> Self {
         Self::around(move || Stateless(factory()))
     }
@@ -144,14 +144,14 @@ impl<In: Event, Out: Event + PartialEq + Debug> OperatorHarness<In, Out> {
         self
     }
 
-    /// Feeds the input in every way, then ends it. What the operator emitted on its main output,
-    /// the same in all ways.
+    /// Feeds the input in every way, then ends it. Returns what the operator emitted on its main
+    /// output, which is the same in all ways.
     ///
     /// # Errors
-    /// What a callback returned.
+    /// An error of a callback.
     ///
     /// # Panics
-    /// If the ways differ, or a callback panics.
+    /// If the outputs differ, or a callback panics.
     pub fn check(&self) -> Result<Vec<Out>, BoxError> {
         let expected = (self.run)(&self.inputs, Way::AllAtOnce)?;
         for way in [Way::OneByOne, Way::Looked, Way::PutBack] {

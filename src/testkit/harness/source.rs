@@ -10,20 +10,20 @@ use crate::api::split_source::{SplitSource, SplitStart};
 use crate::error::BoxError;
 use crate::testkit::harness::{instance, through_the_store};
 
-/// Places from which a source is read again, at most.
+/// The maximum number of positions from which a source is read again.
 const PLACES_MAX: usize = 256;
 
-/// Instances that are checked, at most.
+/// The maximum number of instances that are checked.
 const INSTANCES_MAX: usize = 4096;
 
-/// Polls in a row without an event or an end after which a source is taken to have said all.
+/// Calls in a row without an event or an end after which a source counts as ended.
 const EMPTY_POLLS_MAX: u32 = 1000;
 
 /// Reads each of `instances` instances of a source to its end, with little and with much room, and
-/// then again in a new value from every place it has been. What follows a place must be the same
+/// then again in a new value from each of its positions. The events after a position must be the same
 /// each time.
 ///
-/// A source that waits to be woken counts as ended. What each instance emitted is returned.
+/// A source that waits to be woken counts as ended. Returns the events of each instance.
 ///
 /// ```
 /// use streamwork::testkit::check_source;
@@ -57,7 +57,7 @@ const EMPTY_POLLS_MAX: u32 = 1000;
 /// ```
 ///
 /// # Errors
-/// What a callback returned.
+/// An error of a callback.
 ///
 /// # Panics
 /// If a second reading differs from the first, or `instances` is 0 or more than 4,096.
@@ -74,8 +74,8 @@ where
     (0..instances).map(|index| check_instance(&factory, index, instances)).collect()
 }
 
-/// As [`check_source`], for a source with splits: all of them are read in one instance, and again from every place. What each
-/// split emitted is returned.
+/// As [`check_source`], for a source with splits: all of them are read in one instance, and again from every
+/// position. Returns the events of each split.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ where
 /// ```
 ///
 /// # Errors
-/// What a callback returned.
+/// An error of a callback.
 ///
 /// # Panics
 /// If a second reading differs from the first.

@@ -7,10 +7,9 @@ use crate::error::BoxError;
 use crate::id::{CheckpointId, ExecutionId};
 use crate::testkit::harness::{instance, through_the_store};
 
-/// Takes a sink through everything that the engine may do to it: transactions that overlap, crashes
-/// before and after each step (the value is dropped and a new one set up), commits that are
-/// repeated, transactions that nobody commits. `observe` looks from outside; what is seen at the end
-/// is returned.
+/// Does everything to a sink that the engine may do: transactions that overlap, crashes before and
+/// after each step (the value is dropped and a new one set up), repeated commits, transactions that
+/// are never committed. `observe` returns the visible output; the final output is returned.
 ///
 /// ```
 /// use streamwork::testkit::{Published, check_transactional_sink};
@@ -22,10 +21,10 @@ use crate::testkit::harness::{instance, through_the_store};
 /// ```
 ///
 /// # Errors
-/// What a callback returned.
+/// An error of a callback.
 ///
 /// # Panics
-/// If something is seen too early, not at all, or again; or there are fewer than two events.
+/// If an event is visible too early, not at all, or twice; or if there are fewer than two events.
 pub fn check_transactional_sink<S: TransactionalSink, V: PartialEq + Debug>(
     factory: impl Fn() -> S,
     events: &[S::In],

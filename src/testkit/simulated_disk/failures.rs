@@ -5,16 +5,18 @@ use super::Fate;
 /// How an operation of the disk fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
-    /// It is not done (of a write the first half is), and says that the disk is full.
+    /// It is not done (of a write the first half is), and returns the error that the disk is full.
     Refuse,
-    /// It is done, and says that it failed: a synchronization that reports an earlier error.
+    /// It is done, but returns an error: a synchronization that reports an earlier error.
     Deny,
-    /// It is not done (of a write the first half is), and nothing works any more: the process is gone and does not know, until
-    /// [`lose_process`](super::SimulatedDisk::lose_process) or [`lose_power`](super::SimulatedDisk::lose_power).
+    /// It is not done (of a write the first half is), and nothing works any more, as if the process had been
+    /// killed here, until [`lose_process`](super::SimulatedDisk::lose_process) or
+    /// [`lose_power`](super::SimulatedDisk::lose_power).
     Crash,
 }
 
-/// Which operations of a [`SimulatedDisk`](super::SimulatedDisk) fail. By default all from now on, as on a disk that is full.
+/// Which operations of a [`SimulatedDisk`](super::SimulatedDisk) fail. By default all from now on, as on a
+/// full disk.
 ///
 /// ```
 /// use std::path::Path;
@@ -32,9 +34,9 @@ pub enum DiskFault {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DiskFailures {
-    /// So many operations work first. Default none.
+    /// How many operations work before the first failure. Default none.
     pub after: u64,
-    /// So many fail then, and those behind them work again. Default all.
+    /// How many operations fail then; later ones work again. Default all.
     pub times: u64,
     /// How they fail. Default [`DiskFault::Refuse`].
     pub fault: DiskFault,
@@ -53,12 +55,13 @@ impl Default for DiskFailures {
     }
 }
 
-/// Which operations of a disk are meant.
+/// A set of disk operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskOperations {
-    /// All there are.
+    /// All operations.
     All,
-    /// Those that change what is on the disk or make it durable, and not those that open, read, list or lock.
+    /// Operations that change the content of the disk or make it durable; not those that open, read, list or
+    /// lock.
     Changes,
 }
 

@@ -1,5 +1,5 @@
-//! [`SimulatedDisk`]: a disk in memory that knows what was synchronized and what was not, and can
-//! lose, tear and reorder the latter.
+//! [`SimulatedDisk`]: a disk in memory that knows what was synchronized, and can lose, tear and
+//! reorder everything else.
 //!
 //! ```text
 //!   operation ─▶ failures, script: done, refused, denied, or the process is killed
@@ -130,7 +130,7 @@ impl SimulatedDisk {
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// The same content on a disk of its own: what happens to one does not happen to the other.
+    /// A separate disk with the same content.
     pub fn fork(&self) -> Self {
         let (nodes, ids_drawn) = {
             let inner = self.inner.lock();
@@ -144,12 +144,12 @@ impl SimulatedDisk {
         copy
     }
 
-    /// Lets operations fail from now on, and forgets what was to fail before.
+    /// Lets operations fail from now on. It replaces earlier failures.
     pub fn fail(&self, failures: DiskFailures) {
         self.inner.lock().failing = Failing::new(failures);
     }
 
-    /// Lets no operation fail any more that [`fail`](Self::fail) has named.
+    /// Ends the failures of [`fail`](Self::fail).
     pub fn heal(&self) {
         self.inner.lock().failing.end();
     }
@@ -159,7 +159,8 @@ impl SimulatedDisk {
         self.inner.lock().failing.failed
     }
 
-    /// Kills whoever uses the disk: open files and locks are gone, what was written is all there. It works again.
+    /// Simulates that the process using the disk is killed: open files and locks are gone, everything written
+    /// is kept. The disk works again.
     pub fn lose_process(&self) {
         let mut inner = self.inner.lock();
         inner.locks.clear();
@@ -169,8 +170,8 @@ impl SimulatedDisk {
         inner.on = true;
     }
 
-    /// Takes the power away and gives it back: as [`lose_process`](Self::lose_process), and of all
-    /// that was not synchronized any part may be gone; which, the seed decides.
+    /// Simulates a power failure: as [`lose_process`](Self::lose_process), and any part of the data that
+    /// was not synchronized may be lost; the seed decides which.
     pub fn lose_power(&self, seed: u64) {
         let torn_already = std::mem::take(&mut self.inner.lock().has_torn);
         self.lose_process();

@@ -1,5 +1,5 @@
-//! Files and directories as a process sees them, as they are safe, and all changes in between: what a loss of power does to
-//! each of those is decided here, and nowhere else.
+//! Files and directories as a process sees them, as they are safe, and all changes in between: what a power
+//! failure does to each of those is decided here, and nowhere else.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a loss of power does to each operation: everything that it may do comes up, and nothing else.
+//! What a power failure does to each operation: everything that it may do comes up, and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn with_file(content: &[u8]) -> SimulatedDisk {
     disk
 }
 
-/// All that is found after a loss of power, over many seeds.
+/// All that is found after a power failure, over many seeds.
 fn found<T: Ord>(disk: &SimulatedDisk, look: impl Fn(&SimulatedDisk) -> T) -> BTreeSet<T> {
     let after = (0..2_000).map(|seed| {
         let disk = disk.fork();

@@ -2,31 +2,30 @@
 
 use std::collections::BTreeSet;
 
-/// One kind of thing that may go wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A callback returns an error, with or without having done its work.
+    /// A callback returns an error, before or after its work.
     Error,
     /// A callback panics, before or after its work.
     Panic,
     /// An instance does nothing for up to some seconds.
     Stall,
-    /// The process is killed between any two steps or in any operation of the disk; what was
-    /// written is there.
+    /// The process is killed between any two steps or in any operation of the disk; everything that
+    /// was written is kept.
     Kill,
-    /// The same with the machine: what was not synchronized may be gone or torn.
+    /// The power of the machine fails: data that was not synchronized may be lost or torn.
     PowerFailure,
     /// An operation of the disk fails, once or for a while, done or not done.
     DiskError,
-    /// After a crash a bit of the newest checkpoint is wrong, where there is an older one to fall
-    /// back to.
+    /// After a crash a bit of the newest checkpoint is flipped, if there is an older one to fall back to.
     Damage,
-    /// The clock is suddenly up to a day ahead: the machine had been asleep.
+    /// The clock jumps up to a day ahead, as after the machine was suspended.
     ClockJump,
     /// The job is asked to stop and is started again; no fault, but it must lose nothing.
     Stop,
-    /// A checkpoint is asked for; no fault either.
+    /// A checkpoint is requested; no fault either.
     Checkpoint,
 }
 
@@ -50,8 +49,8 @@ impl Fault {
     }
 }
 
-/// What may go wrong in a history, and how often at most. The seed decides which of the kinds a
-/// history has, when, and where.
+/// The kinds of faults that a history may have, and how many at most. The seed decides which kinds
+/// occur, when, and where.
 ///
 /// ```
 /// use streamwork::testkit::{Fault, Faults};
@@ -78,7 +77,7 @@ impl Faults {
         Self { kinds: BTreeSet::from(Fault::ALL), at_most: 8 }
     }
 
-    /// Nothing but what the order of steps brings.
+    /// No faults: only the order of steps varies.
     pub fn none() -> Self {
         Self { kinds: BTreeSet::new(), at_most: 0 }
     }
@@ -88,13 +87,13 @@ impl Faults {
         Self { kinds: kinds.into_iter().collect(), at_most: 8 }
     }
 
-    /// All but this kind.
+    /// All except this kind.
     pub fn without(mut self, kind: Fault) -> Self {
         self.kinds.remove(&kind);
         self
     }
 
-    /// At most so many faults a history. Once they are used up a job must come to its end.
+    /// At most this many faults in a history. After the last one a job must reach its end.
     pub fn at_most(mut self, faults: u32) -> Self {
         self.at_most = faults;
         self

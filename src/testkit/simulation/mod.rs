@@ -1,5 +1,5 @@
 //! [`Simulation`]: runs a job on one thread, in an order drawn from a seed, on a disk in memory and
-//! a clock that is only counted, while things go wrong; and again after each crash, until it ends.
+//! with a counted clock, under faults; and again after each crash, until it ends.
 //!
 //! ```text
 //!              seed ──▶ world: what happens next
@@ -8,9 +8,9 @@
 //!              ▲                │
 //!              └── crash: what the disk really holds is where the next life begins
 //! ```
-//! Supervisor, instances, writer and store are those of production: only the `Host` differs, the
-//! clock and the disk. Such simulations are what FoundationDB is tested with (Zhou et al.,
-//! "FoundationDB: A Distributed Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
+//! Supervisor, instances, writer and store are those of production: only `Host`, clock and disk
+//! differ. FoundationDB is tested with such simulations (Zhou et al., "FoundationDB: A Distributed
+//! Unbundled Transactional Key Value Store", SIGMOD 2021, section 4).
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -51,12 +51,12 @@ const MANIFEST: &str = "MANIFEST";
 /// Lives after which a history has gone on for too long.
 const LIVES_MAX: u32 = 200;
 
-/// One seed, and what may go wrong.
+/// One seed, and the faults that may occur.
 ///
-/// The job runs on the calling thread, so its components must not wait for other threads, and
-/// should take time and chance from nowhere else: a source that reads a clock, or a map whose order
-/// differs from run to run, makes two runs of one seed differ. The values that its factories share
-/// stand for the world outside: they live on when the simulated process dies.
+/// The job runs on the calling thread, so its components must not wait for other threads. They should
+/// not depend on time or chance: a source that reads a clock, or a map whose order differs from run to
+/// run, makes two runs of one seed differ. Values that its factories share stand for the outside world:
+/// they survive when the simulated process is killed.
 ///
 /// ```
 /// use streamwork::testkit::{Collected, Ended, Simulation};
@@ -85,21 +85,21 @@ pub struct Simulation {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct History {
-    /// The seed that makes it happen again.
+    /// The seed that repeats it.
     pub seed: u64,
     /// How it ended.
     pub ended: Ended,
     /// How many processes it took.
     pub lives: u32,
-    /// What was made to go wrong, in order.
+    /// The faults, in order.
     pub injected: Vec<String>,
     /// Steps of instances, writer and supervisor, and waits between them.
     pub steps: u64,
     /// Time that passed on the simulated clock.
     pub simulated: Duration,
-    /// Stands for every choice that was made: the same for the same seed.
+    /// A hash of all choices: the same for the same seed.
     pub fingerprint: u64,
-    /// Stands for every byte that was written to the disk.
+    /// A hash of all bytes that were written to the disk.
     pub disk_fingerprint: u64,
 }
 
@@ -107,14 +107,14 @@ pub struct History {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Ended {
-    /// All sources ended by themselves; what the last process counted.
+    /// All sources ended by themselves; the counters of the last process.
     Finished(Metrics),
-    /// The process was killed, and nothing is stored from which another could go on.
+    /// The process was killed, and there is no store from which another could continue.
     Killed,
-    /// The job gave up, and no later process did better: nothing is stored, or it failed without
-    /// anything having been made to go wrong.
+    /// The job failed, and no later process could continue: there is no store, or it failed without a
+    /// fault.
     Failed(JobError),
-    /// The job was refused, without anything having been made to go wrong.
+    /// The job was refused, without a fault.
     Refused(Refused),
 }
 
@@ -145,13 +145,13 @@ enum Death {
 }
 
 impl Simulation {
-    /// A simulation in which everything may go wrong.
+    /// A simulation with all kinds of faults.
     pub fn new(seed: u64) -> Self {
         let (disk, runs) = (SimulatedDisk::new(), Rc::default());
         Self { seed, faults: Faults::default(), steps_max: 1_000_000, disk, runs }
     }
 
-    /// What may go wrong instead.
+    /// Sets the faults that may occur.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
@@ -172,25 +172,25 @@ impl Simulation {
         self.seed
     }
 
-    /// The disk that checkpoints go to, for components that write to it too, and for a look at it
+    /// The disk that checkpoints go to, for components that write to it too, and to inspect it
     /// afterwards.
     pub fn disk(&self) -> &SimulatedDisk {
         &self.disk
     }
 
-    /// Runs the job to its end, however many processes that takes. A guarantee that names a
-    /// directory has it on the simulated disk; a store of the user's own is used as it is.
+    /// Runs the job to its end, however many processes that takes. A directory that the guarantee names
+    /// is on the simulated disk; a store that the user provides is used as it is.
     ///
     /// # Panics
     /// If the job hangs: nothing moves any more, or it does not end. If the account of a component does
-    /// not add up ([`ComponentAccount::check`](crate::metrics::ComponentAccount::check)) when a process
-    /// has come to its end.
+    /// not add up ([`ComponentAccount::check`](crate::metrics::ComponentAccount::check)) at the end of a
+    /// process.
     pub fn run(&self, job: &Job, guarantee: impl Into<Guarantee>) -> History {
         self.history(|_| job, guarantee.into())
     }
 
-    /// As [`run`](Simulation::run), with a job for each process, counted from 1: a process that is stopped or lost may be
-    /// followed by one that has another parallelism.
+    /// As [`run`](Simulation::run), with a job for each process, counted from 1: after a process was stopped
+    /// or killed, the next one may have another parallelism.
     ///
     /// ```
     /// use streamwork::testkit::{Collected, Ended, Simulation};
