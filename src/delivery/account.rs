@@ -46,7 +46,7 @@ impl Terms {
                 options,
             },
             SourceTerms::Plain | SourceTerms::WriteAhead => Account::Untracked {
-                alarm: (self.on_failure == Verdict::GoBack).then_some(alarm),
+                alarm: (self.on_failure == Verdict::RollBack).then_some(alarm),
                 on_drop: self.on_drop.clone(),
                 closed: Arc::default(),
             },

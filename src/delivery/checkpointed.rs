@@ -92,7 +92,7 @@ impl From<Checkpointed> for Guarantee {
             name: if chosen.hold { "exactly-once" } else { "at-least-once-checkpoint" },
             demands: Demands { store: true, rewindable_sources: true, lossless_edges: true },
             cut: Cut::Barriers { hold: chosen.hold },
-            on_failure: Verdict::GoBack,
+            on_failure: Verdict::RollBack,
             commits: Commits::WithCheckpoint,
             sources: SourceTerms::Plain,
             on_drop: None,

@@ -282,7 +282,7 @@ macro_rules! shared_options {
             }
 
             /// The time that an operator may hold an event in a token. An event that is not answered within it
-            /// fails, by the name of the operator: it is dropped, replayed, or the job goes back, as for every
+            /// fails, by the name of the operator: it is dropped, replayed, or the job rolls back, as for every
             /// failure of this guarantee, and what its token says later means nothing. At least 1 millisecond.
             /// Without it, the default, events may be held for ever, and the end of the input waits for them.
             ///

@@ -98,7 +98,7 @@ pub(crate) enum Verdict {
     /// Its root fails.
     Fail,
     /// The job rolls back to its last checkpoint.
-    GoBack,
+    RollBack,
 }
 
 /// When transactional sinks commit.
@@ -174,11 +174,11 @@ impl Terms {
         match (self.on_failure, self.cut, sink) {
             (Verdict::Drop, ..) => OutputGuarantee::AtMostOnce,
             (
-                Verdict::GoBack,
+                Verdict::RollBack,
                 Cut::Barriers { hold: true },
                 SinkKind::Idempotent | SinkKind::Transactional,
             ) => OutputGuarantee::ExactlyOnce,
-            (Verdict::Fail | Verdict::GoBack, ..) => OutputGuarantee::AtLeastOnce,
+            (Verdict::Fail | Verdict::RollBack, ..) => OutputGuarantee::AtLeastOnce,
         }
     }
 }

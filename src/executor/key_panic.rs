@@ -36,7 +36,7 @@ impl OnKeyPanic for KeyPanic {
                 tracing::debug!(%failure, "dropped");
                 tell(self.on_drop.as_ref(), &failure, 1);
             }
-            Verdict::GoBack => context.fail(failure),
+            Verdict::RollBack => context.fail(failure),
         }
     }
 }

@@ -19,7 +19,7 @@ impl<C: Component> Node<C> {
             Verdict::Drop => self.give_up(&failure, 1),
             Verdict::Fail if root.is_none() => self.give_up(&failure, 1),
             Verdict::Fail => context.ledger.fail(root, failure),
-            Verdict::GoBack => context.fail(failure),
+            Verdict::RollBack => context.fail(failure),
         }
     }
 
@@ -35,7 +35,7 @@ impl<C: Component> Node<C> {
         match self.consequences.verdict {
             Verdict::Drop => self.give_up(failure, events),
             Verdict::Fail => context.ledger.fail_since(self.reported, failure),
-            Verdict::GoBack => context.fail(failure.clone()),
+            Verdict::RollBack => context.fail(failure.clone()),
         }
     }
 

@@ -417,7 +417,7 @@ impl<C: Component> Node<C> {
         let failure = self.failure(callback, cause);
         self.counters.failed_calls.add(1);
         match self.consequences.verdict {
-            Verdict::GoBack => context.fail(failure),
+            Verdict::RollBack => context.fail(failure),
             // Held events would never be answered.
             Verdict::Fail if callback == "finish" => context.fail(failure),
             Verdict::Drop | Verdict::Fail => {

@@ -296,7 +296,7 @@ impl<C: SourceComponent> SourceInstance<C> {
         let Some(component) = &mut self.component else { return Ok(Next::Now) };
         let (output, now) = (&mut self.parts.output, self.base.context.now);
         // If a failure rolls the job back, the state comes from the checkpoint.
-        let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::GoBack;
+        let keep = C::REWINDABLE && self.parts.consequences.verdict != Verdict::RollBack;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let name = &self.parts.instance.name;
             let poll = || component.get_events(output, now);

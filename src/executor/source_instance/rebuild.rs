@@ -56,7 +56,7 @@ impl<C: SourceComponent> SourceInstance<C> {
             self.admit(&mut batch);
             self.outgoing.append(&mut batch);
         }
-        if self.parts.consequences.verdict == Verdict::GoBack {
+        if self.parts.consequences.verdict == Verdict::RollBack {
             return self.base.context.fail(failure);
         }
         tracing::warn!(%failure, "source is built anew");

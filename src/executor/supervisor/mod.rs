@@ -304,7 +304,7 @@ impl<H: Host> Supervisor<H> {
                 let events = self.registry.settle(Loss::Dropped);
                 tell(terms.on_drop.as_ref(), failure, events);
             }
-            Verdict::Fail | Verdict::GoBack => {
+            Verdict::Fail | Verdict::RollBack => {
                 self.registry.settle(Loss::TakenBack);
             }
         }

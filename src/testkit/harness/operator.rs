@@ -271,7 +271,7 @@ where
         collector,
         next: Box::new(Capture(Rc::clone(emitted))),
         sides: Vec::new(),
-        consequences: Consequences { verdict: Verdict::GoBack, on_drop: None, rebuild },
+        consequences: Consequences { verdict: Verdict::RollBack, on_drop: None, rebuild },
         injected: Injected::default(),
         codec: StateCodec::SELF_DESCRIBING,
         watermark: OutputWatermark::restored(watermark),
