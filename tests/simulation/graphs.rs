@@ -259,7 +259,7 @@ impl Graph {
             };
             let says = self.counts_are_said;
             match component.kind {
-                Kind::Map if mix(salt, 9) % 3 == 0 => mapped_or_failed(&read, salt, name),
+                Kind::Map if mix(salt, 9).is_multiple_of(3) => mapped_or_failed(&read, salt, name),
                 Kind::Map if mix(salt, 9) % 3 == 1 => {
                     read.operator(name, move || MapLater { salt, held: Vec::new() })
                 }

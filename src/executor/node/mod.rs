@@ -32,6 +32,7 @@ use crate::metrics::Counters;
 use crate::time::watermarks::OutputWatermark;
 
 mod dead_letters;
+mod event_time;
 mod failure;
 pub(crate) mod held;
 mod in_place;
@@ -180,6 +181,7 @@ impl<C: Component> Node<C> {
         self.reported = context.ledger.finished();
         let born = batch.born;
         self.feed_pieces(batch, context);
+        self.say_after_batch(context);
         if C::IS_SINK {
             self.end_batch(born, context);
             self.hand_on(born, context);
@@ -440,6 +442,9 @@ impl<C: Component> Node<C> {
             }
             control => control,
         };
+        if self.makes_watermarks(control) {
+            return;
+        }
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, false, context),
             // After a restart it may be less than what had passed before, which those behind know.
@@ -582,6 +587,7 @@ impl<C: Component> Stage for Node<C> {
         self.catch_up(context);
         self.fire_timers(context);
         self.expire_held(context.now);
+        self.say_after_time(context);
     }
 
     fn flush(&mut self, context: &mut Context) -> bool {
@@ -616,7 +622,9 @@ impl<C: Component> Stage for Node<C> {
         // What is due while something waits is called when that has gone.
         let timer = self.timers.next_due().filter(|_| !self.stage_blocked());
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
-        let own = earlier(earlier(retry, timer), self.answer_due());
+        let due =
+            self.component.as_ref().and_then(C::watermark_due).filter(|_| !self.stage_blocked());
+        let own = earlier(earlier(earlier(retry, timer), self.answer_due()), due);
         sides.fold(earlier(own, self.next.deadline()), earlier)
     }
 }
