@@ -533,7 +533,11 @@ impl<C: Component> Node<C> {
             let mut batch = std::mem::take(&mut self.pending);
             self.feed(&mut batch, context);
         }
-        while self.component.is_some() && self.pending.is_empty() && context.fatal.is_none() {
+        while !self.waiting.is_empty()
+            && self.component.is_some()
+            && self.pending.is_empty()
+            && context.fatal.is_none()
+        {
             if self.only_the_end_waits() && self.end_waits_for_held() {
                 break;
             }
