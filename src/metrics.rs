@@ -140,7 +140,7 @@ pub struct InstanceMetrics {
     pub held: u64,
     /// Events in tokens that are not answered.
     pub deferred: u64,
-    /// Events that it had held when its checkpoint was taken, and was given again after a restart.
+    /// Held events of a checkpoint that it was given again after a restart.
     pub restored: u64,
     /// Events that a source replayed.
     pub replayed: u64,
