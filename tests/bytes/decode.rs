@@ -20,7 +20,7 @@ enum Tree {
     Node(Vec<Tree>),
 }
 
-/// Decodes what became of a value; what is decoded must be the value of its own bytes.
+/// Decodes the damaged bytes of a value; a decoded value must be the one that its bytes encode.
 fn check<T>(value: &T, random: &mut Random, what: &str)
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,

@@ -1,7 +1,7 @@
-//! All readers in turn, for as long as one likes: over what is fresh, and over what earlier versions wrote.
+//! All readers in turn, for a given time: over fresh files, and over files of earlier versions.
 //!
-//! `STREAMWORK_FUZZ_SECONDS` says how long; a minute if it is not set. A case is drawn from the seed and
-//! its number alone: `STREAMWORK_FUZZ_SEED` and `STREAMWORK_FUZZ_CASE`, which a failure prints, repeat it.
+//! `STREAMWORK_FUZZ_SECONDS` sets the time; a minute if it is not set. A case depends only on the seed and
+//! its number: `STREAMWORK_FUZZ_SEED` and `STREAMWORK_FUZZ_CASE`, which a failure prints, repeat it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;

@@ -106,7 +106,7 @@ fn is_true(record: &Record<String>) -> bool {
     record.event == event(number) && record.timestamp_ms == number as i64
 }
 
-/// Opens it for writing, as a restart does; what it cut and how many records it has then.
+/// Opens a log for writing, as a restart does; returns what the log cut, and its number of records.
 fn repaired(dir: &Path) -> Result<(Vec<RepairReport>, Offset), LogError> {
     let log = EventLog::<String>::create_or_open(dir, LogOptions::default())?;
     Ok((log.repairs().to_vec(), log.end(0)?))

@@ -1,5 +1,5 @@
-//! Everything that reads bytes back, given bytes that are not what was written: never a panic, never
-//! an allocation beyond what the input justifies, never silently empty or altered.
+//! Every reader of stored bytes, given damaged bytes: never a panic, never an allocation beyond what the
+//! input justifies, never a result that is silently empty or altered.
 
 mod decode;
 mod fuzz;

@@ -1,5 +1,5 @@
-//! What a source of lines keeps of the file that it has read: over another file it is refused, and
-//! whatever it says itself, the job ends.
+//! Positions of a source of lines: over another file a position is refused, and whatever bytes a
+//! position has, the job ends.
 
 use std::fs;
 use std::path::Path;

@@ -182,7 +182,7 @@ pub(crate) fn lie(sound: &SoundStore, random: &mut Random, what: &str) {
     let disk = sound.disk.fork();
     let path = &sound.files[random.below(sound.files.len())];
     let mut bytes = mutated(&disk.get(path), random);
-    // The envelope's own length is set right as well, or nothing behind it would be looked at.
+    // The length in the envelope is corrected as well, otherwise nothing after it would be read.
     if let Some(body) = bytes.len().checked_sub(23).filter(|_| random.below(4) > 0) {
         bytes[11..19].copy_from_slice(&(body as u64).to_le_bytes());
     }

@@ -169,7 +169,7 @@ fn check(case: &Case) -> bool {
     struck
 }
 
-/// The error says which component and what it said.
+/// The error names the component and has its message.
 #[track_caller]
 fn assert_attributed(error: &RunError, world: &World, what: &str) {
     let component = world.fault.component;

@@ -1,4 +1,4 @@
-//! Functions that panic in the middle of a batch that is handled where it lies, or moved: the event at hand
+//! Functions that panic in the middle of a batch that is handled in place, or moved: the event at hand
 //! fails, and nothing else.
 
 use streamwork::testkit::Collected;

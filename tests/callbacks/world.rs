@@ -1,4 +1,4 @@
-//! A job whose every callback can be told to fail, and what an outside reader sees of it.
+//! A job in which every callback can be made to fail, and its output as an outside reader sees it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

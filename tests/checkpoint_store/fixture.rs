@@ -1,4 +1,4 @@
-//! Checkpoints to try things on.
+//! Checkpoints for the tests.
 
 use std::{path::Path, sync::Arc};
 
@@ -99,7 +99,7 @@ pub(crate) fn complete(
     manifest
 }
 
-/// A disk with the given checkpoints of one execution, and nobody using it.
+/// A disk with the given checkpoints of one execution, and no process that uses it.
 pub(crate) fn disk_with(checkpoints: impl IntoIterator<Item = u64>) -> (MemoryDisk, Vec<Manifest>) {
     let disk = MemoryDisk::new();
     let store = open(&disk);

@@ -1,4 +1,4 @@
-//! What lies in the directory of a store and is not of the store, and what should be of it and cannot be read.
+//! Foreign files in the directory of a store, and files of the store that cannot be read.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::fixture::{complete, directory};
 
-/// A directory with these checkpoints, and nobody using it.
+/// A directory with these checkpoints, and no process that uses it.
 fn store_with(checkpoints: std::ops::RangeInclusive<u64>) -> (TempDir, Vec<Manifest>) {
     let dir = tempfile::tempdir().unwrap();
     let store = DirectoryStore::open(dir.path()).unwrap();

@@ -1,4 +1,4 @@
-//! The simulated disk of the test kit, and what tests of the store do to it beside.
+//! The simulated disk of the test kit, with functions that only tests of the store need.
 #![allow(dead_code, reason = "each binary uses what it needs")]
 
 use std::path::Path;

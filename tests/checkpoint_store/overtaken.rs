@@ -1,4 +1,4 @@
-//! Who only looks, and is overtaken by the owner between any two operations.
+//! A process that only reads a store, while the owner changes it between any two operations.
 
 use std::{
     fmt, io,
@@ -78,7 +78,7 @@ impl Disk for Overtaken {
     }
 }
 
-/// How far the owner has come with the removal of old checkpoints when the looker goes on.
+/// How far the owner's removal of old checkpoints is when the reader continues.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Removal {
     Done,

@@ -1,4 +1,4 @@
-//! Jobs that are started, stopped, dropped and started again, at every moment of their lives: nothing
+//! Jobs that are started, stopped, dropped and started again, at any moment: no thread, file or memory
 //! is left behind.
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Events of a mebibyte each before a slow sink: what waits is bounded in bytes, by default, under every guarantee
-//! and from every source that comes with the crate (fault F22).
+//! Events of a mebibyte each before a slow sink: the events in flight are bounded in bytes, by default, under every
+//! guarantee and from every source of the crate (fault F22).
 
 use std::path::Path;
 use std::time::{Duration, Instant};

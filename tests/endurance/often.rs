@@ -112,7 +112,7 @@ struct Shown {
     handles: u64,
 }
 
-/// A transactional sink that looks at once whether what it shows follows on what it has shown.
+/// A transactional sink that checks at each commit that its output continues the output so far.
 #[derive(Clone)]
 struct Ledger {
     open: Vec<(u64, u64)>,

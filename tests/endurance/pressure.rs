@@ -1,4 +1,4 @@
-//! Consumers that are too slow or stand still: memory is bounded, checkpoints go on.
+//! Consumers that are too slow or stand still: memory is bounded, and checkpoints complete.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ struct Endless {
     pace: Pace,
 }
 
-/// How a source instance goes on.
+/// What a source instance does next.
 enum Pace {
     Fast,
     /// After its first events it has nothing more to tell.
@@ -83,7 +83,7 @@ fn peak_kib(handle: &JobHandle, before: Footprint, time: Duration) -> u64 {
     peak
 }
 
-/// A sink a hundred times slower than the source, which then stands still and then goes on.
+/// A sink a hundred times slower than the source, which then stands still and then continues.
 fn slow_and_still(guarantee: Guarantee, kept_events: u64) {
     let name = guarantee.name();
     let gate = Arc::new(Mutex::new(()));

@@ -1,4 +1,4 @@
-//! A test in a process of its own, and what that process takes up.
+//! A test in a separate process, and the resources of that process.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const ALONE: &str = "STREAMWORK_ALONE";
 
-/// Runs the body in a process that does nothing else, so that what it takes up is the body's.
+/// Runs the body in a process that does nothing else, so that the body uses all resources of the process.
 /// `path` is the test's own, with its module.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! What lies in a log's directories and is not of the log, and what should be a file of it and cannot be read.
+//! Foreign files in a log's directories, and files of the log that cannot be read.
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The files of a small log with a full segment: what they are called in `tests/golden`, and where they lie.
+/// The files of a small log with a full segment: their names in `tests/golden`, and their paths in the log.
 const FILES: [(&str, &str); 5] = [
     ("log-meta-v1.hex", "meta"),
     ("log-segment-full-v1.hex", "partition-00000/00000000000000000000.log"),

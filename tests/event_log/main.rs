@@ -1,7 +1,7 @@
-//! The event log through its public door: what it keeps, what it refuses, what it reports.
+//! The event log through its public interface: what it keeps, what it refuses, what it reports.
 //!
-//! A crash is simulated by copying the directory of a log whose writer still lives (what the process had written) and then
-//! taking away from the copy what the disk had not been told to keep. One test really kills a process.
+//! A crash is simulated: the directory of a log with a living writer is copied (all that the process had written), and
+//! then everything that was not synced is removed from the copy. One test really kills a process.
 
 #[path = "../tier/mod.rs"]
 mod tier;

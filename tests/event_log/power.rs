@@ -1,7 +1,7 @@
-//! A log whose machine loses its power, or whose process is killed, at random moments, over many lives; against a vector.
+//! A log whose machine loses power, or whose process is killed, at random moments, many times; compared with a vector.
 //!
-//! What each policy calls durable is there afterwards, what readers have seen is too, nothing is torn, and nothing is missing
-//! between two records.
+//! Afterwards the log has all records that its policy calls durable and all that readers have seen. No record is torn, and
+//! none is missing between two others.
 
 use std::sync::Arc;
 

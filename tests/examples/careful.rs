@@ -1,5 +1,5 @@
-//! The examples as careful programs: locks, the identity of their input, files that are whole or not there, outputs
-//! that are closed, figures that are true, a sign of life. Fault F36.
+//! Edge cases of the examples: locks, the identity of their input, files that are whole or absent, closed outputs,
+//! correct figures, a sign of life. Fault F36.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -130,7 +130,7 @@ fn another_file_of_as_many_rows_is_refused_and_the_same_under_another_name_is_no
     let same = |_: usize, row: &str| row.to_owned();
     let first = file_of(directory.path(), "first.csv", 500, same);
     let renamed = file_of(directory.path(), "renamed.csv", 500, same);
-    // Another amount in one row, which is a field of its own in a file without quotes.
+    // Another amount in one row; fields are separated by commas, since the file has no quotes.
     let whole = fs::read_to_string(&first).expect("the file");
     let header: Vec<&str> = whole.lines().next().expect("a header").split(',').collect();
     let amount = header.iter().position(|name| name.to_lowercase().contains("amount"));

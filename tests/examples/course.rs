@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::program::Program;
 
-/// The examples that say what they print.
+/// The examples whose source files have an expected output.
 const SMALL: [&str; 8] = [
     "custom_source",
     "graceful_stop",

@@ -50,7 +50,7 @@ impl Program {
         self.command().output().expect("the example can be started")
     }
 
-    /// Runs it to its end, which must be a good one; what it printed.
+    /// Runs it to its end, which must be a success, and returns its output.
     pub(crate) fn printed(&self) -> String {
         let output = self.output();
         let (said, complained) = (text(&output.stdout), text(&output.stderr));

@@ -98,7 +98,7 @@ fn files(manifest: &Manifest) -> Vec<PathBuf> {
     files.map(|file| directory(manifest).join(file)).collect()
 }
 
-/// The job goes on from the older one, and its result is right.
+/// The job continues from the older checkpoint, and its result is right.
 #[track_caller]
 fn assert_falls_back(disk: &MemoryDisk, manifests: &[Manifest], what: &str) {
     let (report, total) = run(disk, EVENTS).unwrap_or_else(|error| panic!("{what}: {error}"));

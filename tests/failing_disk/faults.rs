@@ -1,6 +1,6 @@
-//! Row 6: every operation of the disk fails once, or it and those after it until space returns, while
-//! a job runs. The job goes on or ends with an error that names the cause, and a fresh start on the
-//! same disk has the result that the guarantee promises.
+//! Row 6: while a job runs, every operation of the disk fails once, or the operation and all later ones
+//! until space returns. The job continues or ends with an error that names the cause, and a fresh start
+//! on the same disk has the result that the guarantee promises.
 
 use std::error::Error;
 use std::iter::successors;

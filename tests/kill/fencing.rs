@@ -1,5 +1,5 @@
-//! Two processes on one store: the second is refused, and if it is let in because the first has
-//! lost its lock without knowing, the first changes nothing any more when it goes on.
+//! Two processes on one store: the second is refused. If it is let in because the first has lost its
+//! lock without knowing, the first changes nothing when it continues.
 //!
 //! ```text
 //!   first   ── runs ──▶ SIGSTOP ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ SIGCONT ──▶ ends with a typed error

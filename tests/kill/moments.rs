@@ -1,6 +1,6 @@
 //! kill -9 at random moments, start and recovery included, and graceful stops at random moments.
 //!
-//! A child says how far it has come. Moments are drawn within its start and within its flow, so that both are met
+//! A child reports its progress. Moments are drawn within its start and within its flow, so that both are hit
 //! however fast a build starts.
 //!
 //! Kills per guarantee: `STREAMWORK_KILLS`; the moments come from `STREAMWORK_SEED`.
@@ -35,7 +35,7 @@ fn torment(test: &str, row: u8, semantics: &str, how: How, rounds: u64) -> Seen 
             child::await_phase(&mut child, directory.path(), phase, semantics);
         }
         std::thread::sleep(moment.pause);
-        // A child that is asked to stop may come further before it hears of it; what counts is when it was asked.
+        // A child that is asked to stop may make progress before it knows; the moment of the request counts.
         let asked = child::phase(directory.path(), process);
         if end(child, how, semantics) {
             let met = match how {

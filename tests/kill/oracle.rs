@@ -1,4 +1,4 @@
-//! What a reader of the output sees, and the verdict on it: lost, repeated, altered, invented.
+//! The output as a reader sees it, and the verdict on it: lost, duplicated, altered or invented events.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The process ends at every named step of the checkpoint and commit protocol: before, after and in
-//! the middle of everything that is done to a disk, and around every call that the sink gets.
+//! the middle of every operation of the disk, and around every call of the sink.
 //!
-//! A run without an end tells which steps there are. Then each is the end of a process: of the
-//! first one, at the step's first and at a later occurrence, and of one that recovers.
+//! A run that is not ended finds out which steps there are. Then processes end at each step: the first
+//! process, at the first and at a later occurrence of the step, and a process that recovers.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;

@@ -1,4 +1,4 @@
-//! [A1]–[A7]: components, their life, groupings, threads, the handle, refusals, counters.
+//! [A1]–[A7]: components, their life cycle, groupings, threads, the handle, refusals, counters.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Every event is accounted for, whatever restarts (reliability row 22, fault F4).
+//! Every event is accounted for, even if components restart (reliability row 22, fault F4).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

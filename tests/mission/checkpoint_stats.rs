@@ -1,4 +1,4 @@
-//! What checkpoints took, as a running job tells it.
+//! The statistics of checkpoints of a running job.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -45,7 +45,7 @@ impl StatefulOperator for Tally {
 /// Prepared transactions by handle, and what is shown.
 type Table = (BTreeMap<u64, Vec<u64>>, Vec<u64>);
 
-/// What a transactional sink has shown, and what it has only prepared.
+/// The committed output of a transactional sink, and the output that is only prepared.
 #[derive(Clone, Debug, Default)]
 struct Ledger {
     open: Vec<u64>,

@@ -1,4 +1,4 @@
-//! An event that fails need not end a job: it is a dead letter, and that is an event.
+//! An event that fails need not end a job: it becomes a dead letter, which is an event too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -57,7 +57,7 @@ fn a_store_that_cannot_be_used_is_told_with_its_path_and_the_reason() {
     all_say(&damaged, &damaged.join("EXECUTION"), "has not the length it says");
 }
 
-/// No permission bit stops root, and no test can mount a disk: the one file system that nobody writes to is asked.
+/// Permission bits do not stop root, and a test cannot mount a disk: so this uses a file system that is never writable.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_store_that_can_only_be_read_is_told_with_its_path_and_the_reason() {

@@ -154,7 +154,7 @@ impl Keeps {
 const STORED: [&str; 4] =
     ["at-most-once stored", "at-least-once stored", "at-least-once-checkpoint", "exactly-once"];
 
-/// Stops in the middle of every three, some times, and goes on to the end; the sum of all sums.
+/// Stops some times, each time with an incomplete batch of three, and then runs to the end. Returns the sum of all sums.
 fn stopped_again_and_again(
     name: &str,
     operator: impl Fn(&Stream<u64>) -> Stream<Vec<u64>>,

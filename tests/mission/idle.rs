@@ -1,5 +1,5 @@
-//! [A4]: instances that have nothing to do cost next to nothing. Fault F37: the time that was measured was that in
-//! callbacks, so an instance that span while it waited passed.
+//! [A4]: idle instances use almost no processor time. Fault F37: only the time in callbacks was measured, so an
+//! instance that span while it waited was not detected.
 
 use std::time::Duration;
 

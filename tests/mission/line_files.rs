@@ -1,4 +1,4 @@
-//! A source of lines that reads several files: each line once, at any parallelism, whatever becomes of the directory.
+//! A source of lines that reads several files: each line once, at any parallelism, whatever happens to the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::{ALL, Faults, counts, guarantee, wait_until};
 
-/// The guarantees that go on where a run before has ended.
+/// The guarantees that continue where an earlier run has ended.
 const STORED: [&str; 4] =
     ["at-most-once stored", "at-least-once stored", "at-least-once-checkpoint", "exactly-once"];
 

@@ -1,5 +1,5 @@
-//! A source of an event log goes on where it stopped, or says that it cannot: in a log that is another, that was put back from
-//! an older copy, or whose retention has overtaken it.
+//! A source of an event log continues where it stopped, or fails if it cannot: in another log, in one that was restored from
+//! an older copy, or in one whose retention has overtaken the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl Scene {
         job.run(guarantee(number, &store)).map(|_| seen.events())
     }
 
-    /// A job that follows the log, and what it emits.
+    /// A job that follows the log, and its output.
     fn follow(&self) -> (JobHandle, Receiver<u64>) {
         let job = Job::new("following");
         let (tell, told) = channel();
@@ -166,7 +166,7 @@ fn a_log_that_was_moved_copied_and_put_back_is_the_same_log() {
     }
 }
 
-/// fault F18: a position behind the end waited in silence until the log had come there again with other records.
+/// fault F18: a position behind the end waited silently until the log had reached it again with other records.
 #[test]
 fn a_log_that_was_put_back_from_an_older_copy_is_refused_also_when_it_was_written_on() {
     for number in 0..4 {

@@ -1,5 +1,5 @@
-//! [A3]: streams that are merged keep their own options, and what is set on the merged stream holds
-//! for all of them. Fault F12: the options of the other stream were dropped.
+//! [A3]: streams that are merged keep their own options, and options of the merged stream hold for all
+//! of them. Fault F12: the options of the other stream were dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

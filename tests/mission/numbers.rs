@@ -1,8 +1,8 @@
 //! [A6]: every numeric option at 0, 1, its default and its greatest value: it runs and does what it says, or it
 //! is refused by name. Fault F29: some hung, panicked or took memory without bound.
 //!
-//! The values of an option are tried in a process of their own, with a limit on its memory and a deadline: a hang,
-//! an abort or a full memory is then a failure that names the option and the value.
+//! The values of an option are tried in a separate process, with a limit on its memory and a deadline: a hang, an
+//! abort or a full memory is then a failure that names the option and the value.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -291,7 +291,7 @@ fn replay_bytes_max() {
 }
 
 fn event_bytes() {
-    /// Events that say what they weigh.
+    /// Events that have a weigher.
     struct Weighed(u64, usize);
     impl Source for Weighed {
         type Out = (u64, usize);

@@ -1,4 +1,4 @@
-//! Sources with splits: positions belong to splits, which are distributed over any number of instances, also over running ones.
+//! Sources with splits: positions belong to splits, which are assigned to any number of instances, also to running ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What a checkpoint holds is given back to what it was taken from, or refused by name (faults F3, F15, F16 and
-//! F17).
+//! Stored state is restored to the component and type that it was taken from, or refused by name (faults F3, F15, F16
+//! and F17).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -267,7 +267,7 @@ fn a_state_that_cannot_be_given_back_is_found_when_the_first_of_it_is_taken_and_
     }
 }
 
-/// Tells what it starts from, and keeps a value.
+/// Keeps a value, and notes the state that it starts from.
 struct Tells<S>(S, Collected<Option<S>>);
 
 impl<S> StatefulOperator for Tells<S>

@@ -1,4 +1,4 @@
-//! What the tests share: every guarantee by name, faults that happen once, sinks that tell.
+//! Shared by the tests: every guarantee by name, faults that happen once, sinks that record their events.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -105,7 +105,7 @@ pub(crate) fn counts<T: Eq + Hash>(events: impl IntoIterator<Item = T>) -> HashM
     })
 }
 
-/// Sums what it is given.
+/// Sums its events.
 #[derive(Default)]
 pub(crate) struct Sum(u64);
 

@@ -1,4 +1,4 @@
-//! Timers fire once each, unless they are cancelled, whatever fails or starts over between (state O4, O8).
+//! Each timer fires once unless it is cancelled, even if components fail or the job starts over (state O4, O8).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

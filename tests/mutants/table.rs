@@ -1,4 +1,4 @@
-//! The table: what is broken where, and which test must notice.
+//! The table of mutants: the file, the change, and the test that must fail.
 
 /// One broken engine.
 pub(crate) struct Mutant {

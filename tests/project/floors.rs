@@ -1,5 +1,5 @@
-//! The floors of the house: a file uses only what is below it. `src/lib.rs` and `docs/ARCHITECTURE.md`
-//! tell the same in words.
+//! The floors: a file uses only files on lower floors. `src/lib.rs` and `docs/ARCHITECTURE.md` say the
+//! same in words.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ enum Uses {
     Below,
     /// These only.
     Only(&'static [&'static str]),
-    /// Everything on lower floors, and these of its own.
+    /// Everything on lower floors, and these modules of the same floor.
     BelowAnd(&'static [&'static str]),
 }
 

@@ -1,5 +1,5 @@
-//! Random graphs of up to 30 components under random guarantees and faults, against an interpreter
-//! that runs them in its head: a multiset for every stream.
+//! Random graphs of up to 30 components under random guarantees and faults, compared with an interpreter
+//! that computes a multiset for every stream.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -98,7 +98,7 @@ fn said(salt: u64, key: u64, count: u64) -> u64 {
 struct Graph {
     components: Vec<Component>,
     streams: Vec<Multiset>,
-    /// Whether counters say at the end what they have counted; only where it must be exact.
+    /// Whether counters emit their counts at the end; only if the counts must be exact.
     counts_are_said: bool,
 }
 

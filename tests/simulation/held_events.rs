@@ -1,5 +1,5 @@
-//! Events that are held in tokens over checkpoints, stops and crashes: in every history each number is in the batches
-//! that came of them as often as the guarantee says (fault F7, F8).
+//! Events that are held in tokens over checkpoints, stops and crashes: in every history each number is in the emitted
+//! batches as often as the guarantee says (fault F7, F8).
 //!
 //! ```text
 //!   numbers (2) ──▶ batches (2): three at a time, or what there is when a timer fires ──▶ shown   transactional

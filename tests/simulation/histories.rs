@@ -1,4 +1,4 @@
-//! One job, every guarantee, every fault, in any order.
+//! One job under every guarantee, with every fault, in any order.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};

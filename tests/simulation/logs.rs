@@ -1,4 +1,4 @@
-//! The event log on the simulated disk: one job writes it, one reads it, and both do so beside each other.
+//! The event log on the simulated disk: one job writes it, another reads it, and both run at the same time.
 //!
 //! ```text
 //!   numbers ── by key ──▶ log (plain sink, an event log in "/log")
@@ -56,7 +56,7 @@ fn read_all(disk: &SimulatedDisk, partition: u32) -> Result<Vec<Event>, BoxError
     Ok(records.into_iter().map(|record| record.event).collect())
 }
 
-/// Appends to the log, and has what it was given durable before it is acknowledged.
+/// Appends to the log, and syncs events before they are acknowledged.
 struct Append {
     disk: SimulatedDisk,
     promised: Promised,
@@ -120,7 +120,7 @@ impl Append {
         Ok(())
     }
 
-    /// A log that has failed writes nothing any more, and what it was given since its last sync may be gone.
+    /// A log that has failed writes nothing more, and events since its last sync may be lost.
     fn or_begin_anew(&mut self, done: Result<(), BoxError>) -> Result<(), BoxError> {
         done.inspect_err(|_| self.log = None)
     }

@@ -1,4 +1,4 @@
-//! The job that is tormented, and the verdict over what it showed.
+//! The job under test, and the verdict on its output.
 //!
 //! ```text
 //!   numbers (2 instances) ── by key ──▶ count (stateful, 2) ──┬──▶ shown (transactional)
@@ -156,7 +156,7 @@ pub(crate) enum Shape {
     Fused,
     /// Keyed, and the source has splits.
     Splits,
-    /// Sources, a stateless operator, and the counter and the plain sink on threads of their own.
+    /// Sources, a stateless operator, and the counter and the plain sink on separate threads.
     Apart,
 }
 

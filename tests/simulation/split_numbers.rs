@@ -1,5 +1,5 @@
-//! A source of numbers that lie in splits, one of which appears while the job runs. It watches what it is told of
-//! durable positions.
+//! A source of numbers in splits, one of which appears while the job runs. It checks the durable positions that it is
+//! told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
