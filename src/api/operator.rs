@@ -59,7 +59,7 @@ pub trait Operator: 'static {
     /// Its outputs beside the main one; see [`SideOutput`](crate::SideOutput).
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
     /// Whether the events it holds in [tokens](crate::Token) are stored in checkpoints; see
-    /// [`HeldEvents`](crate::HeldEvents).
+    /// [`HeldEvents`].
     const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::not_stored();
 
     /// Opens what it needs. Called once, before the first event.
@@ -176,7 +176,7 @@ pub trait StatefulOperator: 'static {
     /// Its outputs beside the main one; see [`SideOutput`](crate::SideOutput).
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
     /// Whether the events it holds in [tokens](crate::Token) are stored in checkpoints; see
-    /// [`HeldEvents`](crate::HeldEvents).
+    /// [`HeldEvents`].
     const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::not_stored();
 
     /// Starts from `state`, or from nothing. Called once, before the first event.

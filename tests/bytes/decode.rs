@@ -115,7 +115,7 @@ fn damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_inp
     tier::report(21, test, damaged, "damaged values", seed, started.elapsed());
 }
 
-/// What claims to be long, deep or numerous, and is not.
+/// Bytes that claim to be long, deep or numerous, and are not.
 #[test]
 fn lengths_and_depths_that_the_input_does_not_hold_are_refused_within_its_bounds() {
     let long = [

@@ -14,10 +14,10 @@ use crate::positions::ReadLines;
 use crate::store_files::{self, SoundStore};
 use crate::{golden, tier};
 
-/// Damages something; the text says what, should it fail.
+/// Damages something; the text describes it in a failure.
 type Case = Box<dyn Fn(&mut Random, &str)>;
 
-/// Each reader, and how many cases in a row are its: those that take longer have fewer.
+/// Each reader, and its number of cases in a row: slower readers have fewer.
 fn readers() -> Vec<(&'static str, u64, Case)> {
     let values = Values::new();
     let mut readers: Vec<(_, _, Case)> =

@@ -56,7 +56,7 @@ impl<T: Event> Sink for UntrackedSource<T> {
     }
 }
 
-/// What must come out: all that no function has failed on, in order.
+/// The expected output: all events on which no function has failed, in order.
 fn expected() -> Vec<u64> {
     (0..EVENTS).filter(|number| survives(*number) && kept(*number)).collect()
 }

@@ -17,7 +17,7 @@ fn fail(disk: &MemoryDisk, fault: DiskFault, at: u64) {
     disk.fail(DiskFailures { after: at, times: 1, fault, ..DiskFailures::default() });
 }
 
-/// What the outside world was told, which must hold whatever happens.
+/// The results that callers got, which must hold whatever happens.
 #[derive(Clone, Debug, Default)]
 struct Told {
     execution: ExecutionId,

@@ -14,7 +14,7 @@ use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock};
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
 
-/// Lets something happen right before one of its operations.
+/// A disk that runs a function right before one of its operations.
 struct Overtaken {
     disk: MemoryDisk,
     done: AtomicUsize,
@@ -86,7 +86,7 @@ enum Removal {
     HalfWay,
 }
 
-/// A looker that is overtaken at operation `at` by an owner who takes three checkpoints more and removes older ones.
+/// A reader that is overtaken at operation `at` by an owner that takes three more checkpoints and removes older ones.
 fn overtaken(at: usize, removal: Removal) -> (DirectoryStore, Arc<Overtaken>) {
     let disk = MemoryDisk::new();
     let owner = open(&disk);

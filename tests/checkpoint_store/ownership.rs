@@ -285,7 +285,7 @@ fn a_store_that_was_let_go_is_free_while_other_threads_start_processes() {
     });
 }
 
-/// fault F33: checkpoints went to another place when the program changed its working directory.
+/// fault F33: checkpoints were written elsewhere after the program changed its working directory.
 #[test]
 fn a_store_of_a_relative_path_stays_where_it_was_when_the_program_goes_elsewhere() {
     let here = tempfile::Builder::new().prefix("store-").tempdir_in(".").unwrap();

@@ -46,7 +46,7 @@ fn start(mut command: Command, path: &str, body: impl FnOnce()) {
     assert!(said.contains("1 passed"), "there is no test {path}");
 }
 
-/// What the process takes up.
+/// The resources that the process uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Footprint {
     pub(crate) resident_kib: u64,

@@ -134,7 +134,7 @@ fn length(file: &Path) -> u64 {
     file.metadata().expect("measured").len()
 }
 
-/// The place at which each record of a single-segment log begins, and the place behind the last.
+/// The byte at which each record of a single-segment log begins, and the end of the last.
 fn places(records: u64) -> Vec<u64> {
     let mut places = vec![SEGMENT_HEADER_BYTES];
     for number in 0..records {
@@ -171,7 +171,7 @@ fn expected(numbers: std::ops::Range<u64>) -> Vec<Record<String>> {
     numbers.map(record).collect()
 }
 
-/// Calls `attempt` until it gives something, for half a minute at most.
+/// Calls `attempt` until it returns a value, for at most half a minute.
 fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -123,7 +123,7 @@ fn a_second_run_over_one_fraud_database_is_refused() {
     assert!(text(&good[0].stdout).contains("decisions   2000 of 2000"), "{good:?}");
 }
 
-/// fault F36: another file of as many rows was "right" with what was counted of the first.
+/// fault F36: another file with as many rows was called "right" with the counts of the first.
 #[test]
 fn another_file_of_as_many_rows_is_refused_and_the_same_under_another_name_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -152,7 +152,7 @@ fn another_file_of_as_many_rows_is_refused_and_the_same_under_another_name_is_no
     assert!(said.contains("first.csv") && said.contains("other.csv"), "{said}");
 }
 
-/// fault F36: what the fraud job decided about other transactions was taken for an answer.
+/// fault F36: decisions of the fraud job about other transactions were used.
 #[test]
 fn decisions_about_other_transactions_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -164,7 +164,7 @@ fn decisions_about_other_transactions_are_refused() {
     assert!(!refused.status.success() && said.contains("of the 500 transactions"), "{said}");
 }
 
-/// fault F36: a close that could not bring the write-ahead log into the file said nothing, and the file was moved
+/// fault F36: a close that could not merge the write-ahead log into the file failed silently, and the file was moved
 /// to its place without it.
 #[test]
 fn a_fraud_database_that_is_not_in_one_file_is_never_taken_for_whole() {

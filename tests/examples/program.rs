@@ -45,7 +45,7 @@ impl Program {
         command
     }
 
-    /// Runs it to its end, whatever that is.
+    /// Runs it to its end, whether it succeeds or fails.
     pub(crate) fn output(&self) -> Output {
         self.command().output().expect("the example can be started")
     }
@@ -92,7 +92,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What an example said with `--json`.
+/// The output of an example with `--json`.
 #[derive(Debug)]
 pub(crate) struct Figures(Value);
 

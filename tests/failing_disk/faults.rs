@@ -27,7 +27,8 @@ const WINDOWS: [(u64, DiskFault); 4] = [
 /// many operations a run has depends on its checkpoints.
 const BEYOND: usize = 12;
 
-/// Runs a job on a disk that fails so, and one after it on a disk that works; whether it failed.
+/// Runs a job on a disk that fails in this way, and then another one on a disk that works. Returns whether the first
+/// failed.
 fn check(guarantee: &str, failures: DiskFailures) -> bool {
     let what = format!("{guarantee}, {failures:?}");
     let memory = MemoryDisk::new();

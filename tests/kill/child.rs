@@ -98,7 +98,7 @@ fn command(semantics: &str, directory: &Path, events: u64) -> Command {
     command
 }
 
-/// What a child that has ended by itself left to say: its error, or nothing.
+/// The error of a child that has ended by itself, or nothing.
 pub(crate) fn outcome(directory: &Path, process: u32) -> String {
     let said = std::fs::read_to_string(directory.join(format!("outcome-{process}")));
     said.unwrap_or_default()
@@ -111,7 +111,7 @@ pub(crate) fn phase(directory: &Path, process: u32) -> Phase {
     reached.unwrap_or(Phase::Loading)
 }
 
-/// Waits until a child has come so far, or has ended by itself.
+/// Waits until a child has reached this phase, or has ended by itself.
 ///
 /// # Panics
 /// If it does neither.
@@ -217,7 +217,7 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
     job.start(guarantee)
 }
 
-/// Numbers that take different ways to one counter. The directory is told when they begin to flow.
+/// Numbers that reach one counter on different paths. The directory is told when they begin to flow.
 /// With an acknowledger some fail once in each process.
 pub(crate) fn numbers_counted(
     job: &Job,
@@ -307,7 +307,7 @@ pub(crate) fn leave(directory: &Path, phase: Phase) {
 struct Numbers {
     next: u64,
     end: u64,
-    /// Where to tell that events flow, until that is told.
+    /// Where to note that events flow; `None` once that is noted.
     flow: Option<PathBuf>,
 }
 
@@ -336,7 +336,7 @@ impl StatefulSource for Numbers {
     }
 }
 
-/// Pairs every event with how many there have been.
+/// Pairs every event with the number of events so far.
 #[derive(Default)]
 pub(crate) struct Count(u64);
 

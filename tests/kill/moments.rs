@@ -64,7 +64,7 @@ fn torment(test: &str, row: u8, semantics: &str, how: How, rounds: u64) -> Seen 
     seen
 }
 
-/// Ends a child, and says whether it was still at work.
+/// Ends a child, and returns whether it was still at work.
 fn end(mut child: Process, how: How, semantics: &str) -> bool {
     let running = child.try_wait().expect("the child can be asked").is_none();
     match how {
@@ -90,7 +90,7 @@ impl Random {
         (self.0 >> 33) % bound
     }
 
-    /// When a child is ended: one in four while it starts or recovers, which takes about so long, one in
+    /// When a child is ended: one in four while it starts or recovers, which takes about this long, one in
     /// eight at any time from its first moment on, the others while events flow.
     fn moment(&mut self, start_takes: Duration) -> Moment {
         let start_us = u64::try_from(start_takes.as_micros()).unwrap_or(u64::MAX).max(1);

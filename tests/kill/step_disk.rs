@@ -56,7 +56,7 @@ impl Steps {
     }
 }
 
-/// The machine's disk, with a name for everything that changes what is on it.
+/// The machine's disk, with a named step for every operation that changes it.
 #[derive(Clone, Debug)]
 pub(crate) struct StepDisk {
     steps: Arc<Steps>,

@@ -107,7 +107,7 @@ impl Scene {
         Self { semantics, directory, story: Vec::new() }
     }
 
-    /// A process that ends at the `nth` occurrence of a step; whether it came there.
+    /// A process that ends at the `nth` occurrence of a step. Returns whether it reached that step.
     fn ends_at(&mut self, step: &str, nth: u64) -> bool {
         self.story.push(format!("{step} ({nth}.)"));
         self.process(Some((step, nth)))
@@ -133,7 +133,7 @@ impl Scene {
         !status.success()
     }
 
-    /// The last process comes to its end; what all have left is held against the guarantee.
+    /// The last process runs to its end; then the output of all is compared with the promise of the guarantee.
     fn finish(mut self) -> (Seen, Census) {
         self.process(None);
         let seen = Seen::read(&self.directory.path().join("out"), EVENTS);
@@ -148,7 +148,7 @@ impl Scene {
 
 const SIGABRT: i32 = 6;
 
-/// What the matrix came to.
+/// The results of the matrix.
 #[derive(Default)]
 struct Sum {
     ends: u64,
@@ -173,8 +173,8 @@ impl Sum {
     }
 }
 
-/// Where a process ended before the one that recovers: a checkpoint that is just not complete, and
-/// one that is, but has not been told to anybody.
+/// Where a process ended before the one that recovers: at a checkpoint that is almost complete, and at
+/// one that is complete but has not been reported.
 const BEFORE_RECOVERY: [(&str, u64); 2] =
     [("before renaming the manifest", 4), ("after renaming the manifest", 3)];
 

@@ -15,7 +15,7 @@ use streamwork::{
 
 use crate::support::{ALL, Sum, Where, counts, guarantee, wait_until};
 
-/// Counts up to a limit, from where it was.
+/// Counts up to a limit, from its restored position.
 #[derive(Clone)]
 struct Numbers {
     next: u64,

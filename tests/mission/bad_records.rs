@@ -14,7 +14,7 @@ use streamwork::{
 
 use crate::support::{ALL, Faults, guarantee};
 
-/// Numbers from 0 to 99; what is not whole in tens is either rejected or skipped.
+/// Numbers from 0 to 99; those that are no multiples of ten are either rejected or skipped.
 struct Readings {
     next: u64,
     skips: bool,

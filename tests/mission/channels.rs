@@ -111,7 +111,7 @@ fn a_job_that_fails_for_good_closes_its_channel_and_says_how_many_events_it_left
     assert!(sender.waiting() > 0, "it failed before it had taken all of them");
 }
 
-/// Fails at once, and for good: its destructor takes its state along.
+/// Panics at its first event, and cannot be set up a second time.
 struct Bad;
 
 impl streamwork::Operator for Bad {

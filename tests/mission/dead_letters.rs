@@ -199,7 +199,7 @@ fn state_that_an_event_changed_before_it_failed_stays_changed() {
     }
 }
 
-/// Refuses some events, and shows the others at `flush`.
+/// Refuses some events, and makes the others visible at `flush`.
 struct Picky {
     open: Vec<u64>,
     shown: Arc<Mutex<Vec<u64>>>,

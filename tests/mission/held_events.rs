@@ -51,7 +51,7 @@ fn numbers(job: &Job, limit: &Arc<AtomicUsize>, end: u64) -> Stream<u64> {
     job.stateful_source("numbers", move || Numbers { next: 1, limit: Arc::clone(&limit), end })
 }
 
-/// The operator of `Token`'s documentation, but that it emits the numbers and not their sum.
+/// The operator of `Token`'s documentation, except that it emits the numbers and not their sum.
 #[derive(Default)]
 struct Batcher {
     held: Vec<(u64, Token)>,
@@ -114,7 +114,7 @@ impl StatefulOperator for CountingBatcher {
     }
 }
 
-/// Holds for ever, and says so to the test.
+/// Holds events for ever, and tells the test.
 #[derive(Clone, Default)]
 struct Keeps(Arc<Mutex<Vec<(u64, Token)>>>);
 

@@ -46,7 +46,7 @@ impl Scene {
         self.input.path().join(name)
     }
 
-    /// A file that is there as a whole, or not.
+    /// Creates a file that is visible as a whole, or not at all.
     fn put(&self, name: &str, text: impl AsRef<[u8]>) {
         let unfinished = self.path(&format!("{name}.tmp"));
         fs::write(&unfinished, text).expect("written");
@@ -354,7 +354,7 @@ fn a_process_that_is_killed_goes_on_in_each_file_and_repeats_no_line() {
     assert_eq!((text.lines().count(), counts.len()), (120_000, 120_000));
 }
 
-/// Where there is one file, its position is good wherever the file lies.
+/// If there is only one file, its position is valid at any path.
 #[test]
 fn the_only_file_is_the_same_in_a_copy_at_another_path() {
     for name in STORED {
@@ -433,7 +433,7 @@ impl StatefulSource for Earlier {
     }
 }
 
-/// The guarantee of that name, under which the source leaves behind what is stored of it.
+/// The guarantee of that name, under which the source ignores its stored state.
 fn anew(name: &str, store: &Path) -> Guarantee {
     match name {
         "at-most-once stored" => AtMostOnce::new().store_in(store).start_anew("lines").into(),

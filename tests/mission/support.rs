@@ -39,7 +39,7 @@ pub(crate) fn guarantee(name: &str, directory: &Path) -> Guarantee {
     }
 }
 
-/// Tells which instance got which event.
+/// Records which instance got which event.
 #[derive(Default)]
 pub(crate) struct Where(usize);
 
@@ -130,11 +130,11 @@ impl StatefulOperator for Sum {
     }
 }
 
-/// A disk on which no file can be created while the gate is shut: who tries, waits.
+/// A disk on which the creation of files waits while the gate is shut.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hanging {
     pub(crate) gate: Arc<Mutex<()>>,
-    /// How many wait.
+    /// How many threads wait.
     pub(crate) waiting: Arc<AtomicUsize>,
 }
 

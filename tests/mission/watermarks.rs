@@ -17,7 +17,7 @@ use streamwork::{
 
 use crate::support::{guarantee, wait_until};
 
-/// Says these watermarks, one per call.
+/// Advances to these watermarks, one per call.
 struct Says(std::vec::IntoIter<i64>);
 
 impl Source for Says {
@@ -84,7 +84,7 @@ impl Source for Rests {
     }
 }
 
-/// Says a watermark for every number that the test has put up.
+/// Advances to a watermark for every number that the test has published.
 struct Climbs {
     said: i64,
     until: Arc<std::sync::atomic::AtomicI64>,
@@ -145,7 +145,7 @@ fn a_watermark_is_told_once_however_the_job_is_guaranteed() {
     }
 }
 
-/// Says a hundred watermarks, each twice.
+/// Advances to a hundred watermarks, each twice.
 struct Counts(i64);
 
 impl streamwork::StatefulSource for Counts {
@@ -183,8 +183,8 @@ impl Journal {
     }
 }
 
-/// Emits numbers up to a limit that the test moves. After 1 to 3 it says 10, 20 and 30, after 4 and 5 only 4
-/// and 5, and then 60.
+/// Emits numbers up to a limit that the test moves. After 1 to 3 its watermarks are 10, 20 and 30, after 4 and 5
+/// only 4 and 5, and then 60.
 struct Steps {
     at: i64,
     until: Arc<AtomicI64>,
@@ -364,8 +364,8 @@ fn a_job_that_goes_back_goes_back_to_the_watermarks_of_its_checkpoint() {
     }
 }
 
-/// Emits one number more of each of its splits in every run. In the first run it says how far event time is
-/// afterwards: 20 where it has the first of two splits, else 30.
+/// Emits one more number of each of its splits in every run. In the first run it then advances the watermark: to 20
+/// if it has the first of two splits, otherwise to 30.
 struct Halves {
     next: BTreeMap<String, i64>,
     until: i64,
@@ -434,7 +434,7 @@ fn splits_that_are_dealt_out_anew_go_on_from_the_least_watermark_of_those_who_ha
     assert_eq!(heard_of_halves(4, 3, directory.path()), "e4 e4");
 }
 
-/// Emits 1 to 3 and says 10, 20 and 30; at its second call it emits the last two, says 30, and fails.
+/// Emits 1 to 3 with the watermarks 10, 20 and 30; at its second call it emits the last two, advances to 30, and fails.
 struct Stumbles {
     at: i64,
     fails: Arc<AtomicBool>,

@@ -82,7 +82,7 @@ enum Verdict {
 /// The crate, where it may be broken.
 struct Copy {
     directory: PathBuf,
-    /// What the files are that are broken and mended, as they were at the start.
+    /// The original content of the files that are broken and restored.
     whole: BTreeMap<&'static str, String>,
 }
 
@@ -110,8 +110,8 @@ impl Copy {
         }
     }
 
-    /// Builds and runs the test that is named. One that draws what it tries goes on, in the long
-    /// tier, until it fails or its time is over.
+    /// Builds and runs the named test. In the long tier a random test is repeated until it fails or its
+    /// time is over.
     fn run(&self, mutant: &Mutant, tier: &str) -> Verdict {
         let built = self.cargo(mutant).args(["--no-run", "--quiet"]).status();
         if !built.expect("cargo can be started").success() {
@@ -162,7 +162,7 @@ impl Copy {
     }
 }
 
-/// Copies what has changed, so that what was built before need not be built again.
+/// Copies only changed files, so that the others need not be compiled again.
 fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         std::fs::create_dir_all(to).expect("a directory in the build directory");

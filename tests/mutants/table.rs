@@ -4,9 +4,9 @@
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
-    /// What is there; exactly once in the file.
+    /// The original text; it occurs exactly once in the file.
     pub(crate) whole: &'static str,
-    /// What is put in its place.
+    /// The text that replaces it.
     pub(crate) broken: &'static str,
     /// `file::test`.
     pub(crate) killed_by: &'static str,

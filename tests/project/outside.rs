@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::{read, root};
 
 /// The crate, written once for all tests. Its `main.rs` is `outside/main.rs`; every file in `ui` is a
-/// binary of its own.
+/// separate binary.
 static OUTSIDE: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
     let binaries = directory.join("src/bin");

@@ -98,7 +98,7 @@ impl StatefulOperator for Check {
     }
 }
 
-/// What an outside reader saw.
+/// The output as an outside reader saw it.
 #[derive(Default)]
 struct Outputs {
     shown: Published<u64>,

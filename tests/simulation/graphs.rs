@@ -15,7 +15,7 @@ use streamwork::{
 use crate::split_numbers::{Outside, SplitNumbers};
 use crate::tier;
 
-/// Numbers that look drawn (SplitMix64).
+/// Numbers that look random (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -54,7 +54,7 @@ enum Kind {
     Map,
     Filter,
     Twice,
-    /// Passes on, counts per key, and says the counts at the end.
+    /// Passes events on, counts them per key, and emits the counts at the end.
     Count,
 }
 
@@ -66,7 +66,7 @@ struct Component {
     grouping: Grouping,
     parallelism: u64,
     own_thread: bool,
-    /// Whether a sink reads it; always where nothing else does.
+    /// Whether a sink reads it; always if nothing else does.
     shown: bool,
 }
 
@@ -93,7 +93,7 @@ fn said(salt: u64, key: u64, count: u64) -> u64 {
     mix(mix(key, salt), count)
 }
 
-/// A graph and what each of its streams holds in the end.
+/// A graph, and all events of each of its streams.
 #[derive(Debug)]
 struct Graph {
     components: Vec<Component>,
@@ -259,7 +259,7 @@ impl Graph {
             };
             let says = self.counts_are_said;
             match component.kind {
-                Kind::Map if mix(salt, 9) % 3 == 0 => mapped_or_failed(&read, salt, name),
+                Kind::Map if mix(salt, 9).is_multiple_of(3) => mapped_or_failed(&read, salt, name),
                 Kind::Map if mix(salt, 9) % 3 == 1 => {
                     read.operator(name, move || MapLater { salt, held: Vec::new() })
                 }
@@ -284,7 +284,7 @@ impl Graph {
     }
 }
 
-/// A map that fails for some values, which are mapped as dead letters: together the same as a map.
+/// A map that fails for some values, whose dead letters are mapped: together the same as a map.
 fn mapped_or_failed(read: &Stream<u64>, salt: u64, name: String) -> Stream<u64> {
     let map = move |value| match kept(value, salt + 1) {
         true => Ok(mix(value, salt)),

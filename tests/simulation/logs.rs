@@ -26,7 +26,7 @@ const EVENTS: u64 = 40;
 const LOG: &str = "/log";
 const PARTITIONS: u32 = 2;
 
-/// What the log has said to be durable, by partition, and where that was not so; outside of all processes.
+/// The records that the log has reported as durable, by partition, and violations of that; outside of all processes.
 #[derive(Clone, Debug, Default)]
 struct Promised {
     durable: Arc<Mutex<[Vec<Event>; PARTITIONS as usize]>>,
@@ -63,7 +63,7 @@ struct Append {
     log: Option<EventLog<Event>>,
     /// Whether the log has failed since the last flush, and another was opened.
     has_lost: bool,
-    /// What the log holds, if all that was appended is there.
+    /// The content of the log, if all appended records are there.
     appended: [Vec<Event>; PARTITIONS as usize],
 }
 
@@ -84,7 +84,7 @@ impl Append {
 }
 
 impl Append {
-    /// The log, opened if it is not, and looked at then: what was durable has to be there.
+    /// The log. If it has to be opened, it is checked: durable records must be there.
     fn log(&mut self) -> Result<&mut EventLog<Event>, BoxError> {
         if self.log.is_none() {
             let log = open(&self.disk)?;
@@ -157,14 +157,14 @@ fn from_log(job: &Job, disk: &SimulatedDisk) {
     read.map(|event| (event, 0)).own_thread().transactional_sink("files", files_on(disk));
 }
 
-/// The events of the log that stand in files.
+/// The events of the log that are in files.
 fn in_files(disk: &SimulatedDisk) -> Vec<Event> {
     let mut events: Vec<_> = committed(disk).into_iter().map(|(event, _): Counted| event).collect();
     events.sort_by_key(|event| event.number);
     events
 }
 
-/// What the whole log holds, by number.
+/// The content of the whole log, by number.
 fn in_log(disk: &SimulatedDisk, history: &History) -> Vec<Event> {
     let read = |partition| read_all(disk, partition).unwrap_or_else(|e| panic!("{e}: {history}"));
     let mut events: Vec<_> = (0..PARTITIONS).flat_map(read).collect();

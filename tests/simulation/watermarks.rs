@@ -14,7 +14,7 @@ use streamwork::{
 use crate::histories::often;
 use crate::tier;
 
-/// Emits its moments in ascending order, and after each few says how far it is.
+/// Emits its moments in ascending order, and advances the watermark after a few each.
 struct Moments {
     emitted: i64,
     instance: usize,
