@@ -21,7 +21,7 @@ impl Timestamp {
 pub(crate) trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 
-    /// Milliseconds since 1970 on the wall clock; only stored for people to read.
+    /// Milliseconds since 1970 on the wall clock: for people to read, and for times that events carry.
     fn unix_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

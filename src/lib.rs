@@ -143,6 +143,7 @@ pub use api::split_source::{SplitSource, SplitStart};
 pub use api::state::State;
 pub use api::token::Token;
 pub use api::waker::Waker;
+pub use api::watermark_strategy::WatermarkStrategy;
 pub use channel::outbox::Overflow;
 pub use connectors::bad_record::OnBadRecord;
 pub use connectors::channel::{EventSender, SendError};

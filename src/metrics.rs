@@ -73,6 +73,8 @@ pub(crate) struct Counters {
     pub(crate) unacknowledged: Count,
     /// Events in tokens that are not answered.
     pub(crate) deferred: Count,
+    /// Events whose time was too far ahead of the clock to move a watermark.
+    pub(crate) future_stamped: Count,
     /// Events that a checkpoint held and gave back.
     pub(crate) restored: Count,
     /// Events that the last checkpoint holds for the next start.
@@ -140,6 +142,9 @@ pub struct InstanceMetrics {
     pub held: u64,
     /// Events in tokens that are not answered.
     pub deferred: u64,
+    /// Events whose time was further ahead of the clock than a watermark follows; see
+    /// [`WatermarkStrategy::future_at_most`](crate::WatermarkStrategy::future_at_most).
+    pub future_stamped: u64,
     /// Held events of a checkpoint that it was given again after a restart.
     pub restored: u64,
     /// Events that a source replayed.
@@ -272,6 +277,7 @@ fn read(name: &InstanceName, c: &Counters) -> InstanceMetrics {
         taken_back: c.taken_back.get() + c.taken_back_on_the_way.get(),
         held: c.held(),
         deferred: c.deferred.get(),
+        future_stamped: c.future_stamped.get(),
         restored: c.restored.get(),
         replayed: c.replayed.get(),
         dead_lettered: c.dead_lettered.get(),

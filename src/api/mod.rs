@@ -23,4 +23,5 @@ pub(crate) mod split_source;
 pub(crate) mod state;
 pub(crate) mod token;
 pub(crate) mod waker;
+pub(crate) mod watermark_strategy;
 pub(crate) mod weight;

@@ -14,12 +14,14 @@ use crate::api::sink::{Sink, Transaction, TransactionalSink};
 use crate::channel::frame::Batch;
 use crate::channel::ledger::Ledger;
 use crate::checkpoint::{CodecError, CodecId, EncodedState, Snapshot, state_snapshot};
+use crate::clock::Timestamp;
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Permanent};
 use crate::executor::blueprint::StateShape;
 use crate::executor::node::held::HeldCodec;
 use crate::id::{CheckpointId, ExecutionId};
 use crate::time::EventTime;
+use crate::time::generator::Generator;
 
 /// Timers as they are stored, in the order in which they fire: nanoseconds that were left, and the tag.
 pub(crate) type SavedTimers = Vec<(u64, u64)>;
@@ -72,6 +74,16 @@ pub(crate) trait Component: Sized {
         _handled: &mut usize,
         _: &mut Ledger,
     ) {
+    }
+
+    /// If it makes watermarks: what they follow from.
+    fn watermarks(&mut self) -> Option<&mut Generator> {
+        None
+    }
+
+    /// When time alone changes what it says of event time.
+    fn watermark_due(&self) -> Option<Timestamp> {
+        None
     }
 
     fn on_timer(&mut self, _tag: u64, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {

@@ -15,6 +15,7 @@ pub(crate) mod blueprint;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod component;
 pub(crate) mod drop_hook;
+pub(crate) mod event_times;
 pub(crate) mod host;
 pub(crate) mod injected;
 pub(crate) mod instance;

@@ -15,6 +15,7 @@ use crate::job::job_plan::JobPlan;
 use crate::job::make::{SourceMaker, non_rewindable, of_splits, rewindable};
 use crate::job::stream::Stream;
 
+mod event_time;
 pub(crate) mod graph;
 pub(crate) mod handle;
 pub(crate) mod job_plan;

@@ -249,7 +249,11 @@ impl<T: Event> Stream<T> {
         name: String,
         factory: impl Fn() -> C + Send + Sync + 'static,
     ) -> Stream<C::Out> {
-        let maker = operator(move |_| factory());
+        self.add_made(name, operator(move |_| factory()))
+    }
+
+    /// What this maker makes; its event types are those that are named.
+    pub(super) fn add_made<Out: Event>(&self, name: String, maker: OperatorMaker) -> Stream<Out> {
         let node = self.connect(name, NodeKind::Operator(maker));
         Stream::of(Arc::clone(&self.graph), node)
     }
@@ -825,7 +829,7 @@ impl<T: Event> Stream<T> {
         self.change_nodes(|node| node.letters = Some(Arc::new(Arc::clone(&make))));
     }
 
-    fn change_nodes(&self, mut change: impl FnMut(&mut crate::job::graph::NodeSpec)) {
+    pub(super) fn change_nodes(&self, mut change: impl FnMut(&mut crate::job::graph::NodeSpec)) {
         let mut graph = self.graph.lock();
         for origin in &self.origins {
             change(&mut graph.nodes[origin.node]);

@@ -8,6 +8,7 @@ pub mod published;
 mod random;
 pub mod simulated_disk;
 pub mod simulation;
+mod watermarks;
 
 pub use collected::Collected;
 pub use harness::{OperatorHarness, check_source, check_split_source, check_transactional_sink};
@@ -15,3 +16,4 @@ pub use idempotence::assert_idempotent;
 pub use published::Published;
 pub use simulated_disk::{DiskFailures, DiskFault, DiskOperations, SimulatedDisk};
 pub use simulation::{Ended, Fault, Faults, History, Simulation, explore};
+pub use watermarks::{EventWatermarks, InputWatermarks, WatermarkStep};

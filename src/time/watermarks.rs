@@ -49,6 +49,12 @@ impl Watermarks {
         Self { lanes: vec![lane; lanes], said: None, idle: false }
     }
 
+    /// One more input, which has said nothing; its number.
+    pub(crate) fn add_lane(&mut self) -> usize {
+        self.lanes.push(Lane { watermark: None, stand: Stand::Active });
+        self.lanes.len() - 1
+    }
+
     /// No event of this input is older than this from now on.
     pub(crate) fn advance(&mut self, lane: usize, to: EventTime) -> Change {
         let active = self.wake(lane);

@@ -9,6 +9,12 @@ mod times;
 mod verbs;
 mod world;
 
+/// Events of a run.
+const EVENTS: u64 = 240;
+
+/// Checkpoints that a source waits for before its last events.
+const CHECKPOINTS: Option<u64> = None;
+
 #[path = "../checkpoint_store/memory_disk.rs"]
 mod memory_disk;
 

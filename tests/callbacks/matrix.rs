@@ -15,9 +15,10 @@ use streamwork::{
     AtMostOnce, BoxError, Instance, Job, JobError, Next, RunError, SourceOutput, StatefulSource,
 };
 
+use crate::EVENTS;
 use crate::memory_disk::MemoryDisk;
 use crate::tier;
-use crate::world::{EVENTS, Fault, Kind, Shape, World, assert_promised, run};
+use crate::world::{Fault, Kind, Shape, World, assert_promised, run};
 
 /// Every callback, with the component that its failure names, and whether it can return an error.
 const CALLBACKS: [(&str, &str, bool); 36] = [

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use streamwork::{BoxError, EventTime, Instance, Next, SourceOutput, SplitSource, SplitStart};
 
-use super::{EVENTS, Numbers, StoredNumber};
+use super::{Numbers, StoredNumber};
+use crate::EVENTS;
 
 pub(crate) struct SplitNumbers {
     numbers: Numbers,

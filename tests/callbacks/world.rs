@@ -22,11 +22,15 @@ mod held;
 #[path = "split_numbers.rs"]
 mod split_numbers;
 
+use crate::{CHECKPOINTS, EVENTS};
 use held::{HeldNumber, Hold};
 use split_numbers::SplitNumbers;
 
-/// Events of a run.
-pub(crate) const EVENTS: u64 = 240;
+/// Events that the source emits at once.
+const BATCH: u64 = 10;
+
+/// How often a source is asked in vain, for want of a checkpoint, until it goes on without one.
+const IN_VAIN_MAX: u32 = 8;
 
 /// Longer than any case takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -136,6 +140,8 @@ pub(crate) struct World {
     pub(crate) ledger: Mutex<Table>,
     /// The dead letters of the operator.
     pub(crate) aside: Mutex<Table>,
+    /// Checkpoints that the source was told of.
+    checkpoints: AtomicU64,
     /// How often each event counts in the state at the end.
     pub(crate) counted: Mutex<BTreeMap<u64, u64>>,
     pub(crate) letters: Mutex<Vec<u64>>,
@@ -170,6 +176,7 @@ impl World {
             seen: Mutex::default(),
             ledger: Mutex::default(),
             aside: Mutex::default(),
+            checkpoints: AtomicU64::new(0),
             counted: Mutex::default(),
             letters: Mutex::default(),
         });
@@ -251,6 +258,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Stored<T> {
 struct Numbers {
     world: Arc<World>,
     next: u64,
+    in_vain: u32,
+}
+
+impl Numbers {
+    /// Whether there have been fewer checkpoints than there are to be by now.
+    fn has_to_wait(&self) -> bool {
+        let told = self.world.checkpoints.load(Ordering::SeqCst);
+        let due = |all: u64| all.min(self.next / BATCH);
+        self.in_vain < IN_VAIN_MAX && CHECKPOINTS.is_some_and(|all| told < due(all))
+    }
 }
 
 impl StatefulSource for Numbers {
@@ -261,14 +278,19 @@ impl StatefulSource for Numbers {
         self.world.strike("source", "setup")
     }
     fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
-        let until = (self.next + 10).min(EVENTS);
+        let pause = Duration::from_micros(500);
+        if self.has_to_wait() {
+            self.in_vain += 1;
+            return Ok(Next::After(pause));
+        }
+        self.in_vain = 0;
+        let until = (self.next + BATCH).min(EVENTS);
         while self.next < until && out.room() > 0 {
             out.emit(self.next);
             self.next += 1;
         }
         self.world.strike("source", "get_events")?;
         out.advance_watermark(EventTime::from_unix_ms(self.next as i64));
-        let pause = Duration::from_micros(500);
         Ok(if self.next < EVENTS { Next::After(pause) } else { Next::End })
     }
     fn state(&self) -> StoredNumber {
@@ -277,6 +299,7 @@ impl StatefulSource for Numbers {
         StoredNumber(Stored { world, component: "source", value })
     }
     fn checkpointed(&mut self, _: &StoredNumber) -> Result<(), BoxError> {
+        self.world.checkpoints.fetch_add(1, Ordering::SeqCst);
         self.world.strike("source", "checkpointed")
     }
 }
@@ -471,7 +494,7 @@ fn job(world: &Arc<World>, name: &str) -> Job {
     let called = format!("source{name}");
     let build = move || {
         source.panic_if_struck("source", "factory");
-        Numbers { world: Arc::clone(&source), next: 0 }
+        Numbers { world: Arc::clone(&source), next: 0, in_vain: 0 }
     };
     let numbers = match world.shape {
         Shape::Splits => job.split_source(called, move || SplitNumbers::of(build())),
@@ -536,7 +559,7 @@ pub(crate) fn run(
             return result;
         }
         assert!(Instant::now() < deadline, "{what}: threads are left behind: {left:?}");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(200));
     }
 }
 

@@ -25,16 +25,16 @@ use crate::tier;
 #[derive(Default)]
 struct Sum {
     sum: u64,
-    /// Makes the state large enough to have blocks.
-    ballast: Vec<u8>,
+    /// Makes the state large enough to have blocks. Text is stored in one piece, bytes one by one.
+    ballast: String,
 }
 
 impl StatefulOperator for Sum {
     type In = u64;
     type Out = u64;
-    type State = (u64, Vec<u8>);
+    type State = (u64, String);
     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-        (self.sum, self.ballast) = state.unwrap_or((0, vec![7; 10_000]));
+        (self.sum, self.ballast) = state.unwrap_or_else(|| (0, "7".repeat(10_000)));
         Ok(())
     }
     fn apply(&mut self, event: u64, _: &mut Collector<u64>) -> Result<(), BoxError> {

@@ -5,22 +5,25 @@
 use std::error::Error;
 use std::iter::successors;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
 use streamwork::storage::Disk;
 use streamwork::testkit::{DiskFailures, DiskFault};
 
+use crate::CHECKPOINTS;
 use crate::memory_disk::MemoryDisk;
 use crate::tier;
 use crate::world::{Fault as NoFault, Shape, World, assert_promised, run};
 
-/// How many operations fail one after the other, and how.
-const WINDOWS: [(u64, DiskFault); 4] = [
-    (1, DiskFault::Refuse),
-    (1, DiskFault::Deny),
-    (25, DiskFault::Refuse),
-    (10_000, DiskFault::Refuse),
+/// How many operations fail one after the other, how, and how many cases of that are tried at the same time: those
+/// with many failures mostly wait, for pauses and intervals.
+const WINDOWS: [(u64, DiskFault, usize); 4] = [
+    (1, DiskFault::Refuse, 1),
+    (1, DiskFault::Deny, 1),
+    (25, DiskFault::Refuse, 3),
+    (10_000, DiskFault::Refuse, 3),
 ];
 
 /// How many cases in a row must not have reached their operation before all have been tried: how
@@ -28,8 +31,8 @@ const WINDOWS: [(u64, DiskFault); 4] = [
 const BEYOND: usize = 12;
 
 /// Runs a job on a disk that fails in this way, and then another one on a disk that works. Returns whether the first
-/// failed.
-fn check(guarantee: &str, failures: DiskFailures) -> bool {
+/// failed, and the number of its newest checkpoint if it did not.
+fn check(guarantee: &str, failures: DiskFailures) -> Result<u64, Failed> {
     let what = format!("{guarantee}, {failures:?}");
     let memory = MemoryDisk::new();
     memory.fail(failures);
@@ -45,6 +48,7 @@ fn check(guarantee: &str, failures: DiskFailures) -> bool {
     }
     assert_promised(guarantee, &world, first.is_ok(), false, &what);
     drop((disk, first));
+    let undisturbed = (memory.failures() == 0).then(|| newest(&memory.fork()));
     memory.heal();
     let healed = world.healed();
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());
@@ -55,37 +59,68 @@ fn check(guarantee: &str, failures: DiskFailures) -> bool {
         panic!("{what}: started again: {}", said.join(": "))
     });
     assert_promised(guarantee, &healed, true, true, &what);
-    memory.failures() > 0
+    undisturbed.ok_or(Failed)
+}
+
+/// An operation was reached that was to fail.
+struct Failed;
+
+fn newest(disk: &MemoryDisk) -> u64 {
+    let store = DirectoryStore::open_on(Arc::new(disk.clone()), "/store").expect("it opens");
+    let manifests = store.list().expect("readable");
+    manifests.first().map_or(0, |newest| newest.checkpoint.0)
+}
+
+/// What the cases of one test have come to.
+#[derive(Default)]
+struct Sum {
+    tried: AtomicUsize,
+    /// The most checkpoints of a job that nothing failed under.
+    checkpoints: AtomicU64,
+}
+
+/// The cases of one window: which is next, and how many in a row had no failure.
+#[derive(Default)]
+struct Cases {
+    next: AtomicUsize,
+    beyond: AtomicUsize,
+}
+
+impl Cases {
+    fn try_all(&self, guarantee: &str, (times, fault): (u64, DiskFault), sum: &Sum) {
+        while self.beyond.load(Ordering::SeqCst) < BEYOND {
+            let after = self.next.fetch_add(1, Ordering::SeqCst) as u64;
+            let failures = DiskFailures { after, times, fault, ..DiskFailures::default() };
+            match check(guarantee, failures) {
+                Err(Failed) => {
+                    self.beyond.store(0, Ordering::SeqCst);
+                    sum.tried.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(newest) => {
+                    self.beyond.fetch_add(1, Ordering::SeqCst);
+                    sum.checkpoints.fetch_max(newest, Ordering::SeqCst);
+                }
+            }
+        }
+    }
 }
 
 fn at_every_operation(guarantee: &'static str, test: &str) {
-    let started = Instant::now();
-    let tried = AtomicUsize::new(0);
+    let (started, sum) = (Instant::now(), &Sum::default());
     for _ in 0..tier::times(1, 100) {
-        for (times, fault) in WINDOWS {
-            let (next, beyond) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            // They mostly wait, for pauses and intervals.
-            std::thread::scope(|threads| {
-                for _ in 0..6 {
-                    threads.spawn(|| {
-                        while beyond.load(Ordering::SeqCst) < BEYOND {
-                            let after = next.fetch_add(1, Ordering::SeqCst) as u64;
-                            let failures =
-                                DiskFailures { after, times, fault, ..DiskFailures::default() };
-                            if check(guarantee, failures) {
-                                beyond.store(0, Ordering::SeqCst);
-                                tried.fetch_add(1, Ordering::SeqCst);
-                            } else {
-                                beyond.fetch_add(1, Ordering::SeqCst);
-                            }
-                        }
-                    });
+        let cases = WINDOWS.map(|_| Cases::default());
+        std::thread::scope(|threads| {
+            for ((times, fault, at_a_time), cases) in WINDOWS.into_iter().zip(&cases) {
+                for _ in 0..at_a_time {
+                    threads.spawn(move || cases.try_all(guarantee, (times, fault), sum));
                 }
-            });
-        }
+            }
+        });
     }
-    let tried = tried.into_inner() as u64;
+    let tried = sum.tried.load(Ordering::SeqCst) as u64;
     assert!(tried > 100, "only {tried} operations were tried");
+    let checkpoints = sum.checkpoints.load(Ordering::SeqCst);
+    assert!(Some(checkpoints) >= CHECKPOINTS, "only {checkpoints} checkpoints in a run");
     tier::report(6, test, tried, "failing operations", 0, started.elapsed());
 }
 

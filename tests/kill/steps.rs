@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use streamwork::checkpoint::DirectoryStore;
 use streamwork::{
     AtMostOnce, BoxError, Collector, ExactlyOnce, Guarantee, Instance, Job, StatefulOperator,
@@ -73,23 +74,24 @@ fn run(semantics: &str, directory: &Path, steps: &Arc<Steps>) {
     job.run(guarantee).expect("the job runs to its end");
 }
 
-/// Passes everything on and has a state that is too large to share a file with others.
+/// Passes everything on and has a state that is too large to share a file with others. Text is stored in one
+/// piece, bytes one by one.
 #[derive(Default)]
-struct Ballast(Vec<u8>);
+struct Ballast(String);
 
 impl StatefulOperator for Ballast {
     type In = Counted;
     type Out = Counted;
-    type State = Vec<u8>;
-    fn setup(&mut self, _: &Instance, state: Option<Vec<u8>>) -> Result<(), BoxError> {
-        self.0 = state.unwrap_or_else(|| vec![7; 10_000]);
+    type State = String;
+    fn setup(&mut self, _: &Instance, state: Option<String>) -> Result<(), BoxError> {
+        self.0 = state.unwrap_or_else(|| "7".repeat(10_000));
         Ok(())
     }
     fn apply(&mut self, event: Counted, out: &mut Collector<Counted>) -> Result<(), BoxError> {
         out.emit(event);
         Ok(())
     }
-    fn state(&self) -> Vec<u8> {
+    fn state(&self) -> String {
         self.0.clone()
     }
 }
@@ -157,20 +159,41 @@ struct Sum {
     reached: BTreeSet<String>,
 }
 
-impl Sum {
-    /// Ends a process at each of these steps in turn, then lets one finish.
-    fn scene(&mut self, semantics: &'static str, story: &[(&str, u64)]) {
-        let mut scene = Scene::new(semantics);
-        for (step, nth) in story {
-            if scene.ends_at(step, *nth) {
-                self.reached.insert((*step).to_owned());
-                self.ends += 1;
-            }
+/// Steps, and at which occurrence: a process ends at each in turn, then one finishes.
+type Story = Vec<(String, u64)>;
+
+/// Processes mostly wait for the disk.
+const AT_A_TIME: usize = 3;
+
+/// Plays all of these, each in a directory of its own.
+fn play(semantics: &'static str, stories: Vec<Story>) -> Sum {
+    let (left, sum) = (Mutex::new(stories), Mutex::new(Sum::default()));
+    std::thread::scope(|threads| {
+        for _ in 0..AT_A_TIME {
+            threads.spawn(|| {
+                loop {
+                    let Some(story) = left.lock().pop() else { return };
+                    play_one(semantics, &story, &sum);
+                }
+            });
         }
-        let (seen, _) = scene.finish();
-        self.lost += seen.lost();
-        self.repeated += seen.repeated();
+    });
+    sum.into_inner()
+}
+
+fn play_one(semantics: &'static str, story: &Story, sum: &Mutex<Sum>) {
+    let mut scene = Scene::new(semantics);
+    for (step, nth) in story {
+        if scene.ends_at(step, *nth) {
+            let mut sum = sum.lock();
+            sum.reached.insert(step.clone());
+            sum.ends += 1;
+        }
     }
+    let (seen, _) = scene.finish();
+    let mut sum = sum.lock();
+    sum.lost += seen.lost();
+    sum.repeated += seen.repeated();
 }
 
 /// Where a process ended before the one that recovers: at a checkpoint that is almost complete, and at
@@ -193,22 +216,23 @@ fn every_step(test: &str, semantics: &'static str, must: &[&str]) -> Sum {
             "{semantics}: nothing like \"{step}\" in {steps:?}"
         );
     }
-    let mut sum = Sum::default();
-    for step in &steps {
-        if let Some(times) = fresh.get(*step) {
-            sum.scene(semantics, &[(step, 1)]);
+    let mut stories: Vec<Story> = Vec::new();
+    for step in steps.iter().copied() {
+        if let Some(times) = fresh.get(step) {
+            stories.push(vec![(step.clone(), 1)]);
             if *times >= 6 {
-                sum.scene(semantics, &[(step, 3)]);
+                stories.push(vec![(step.clone(), 3)]);
             }
         }
-        if recovering.contains_key(*step) {
-            for before in BEFORE_RECOVERY {
-                sum.scene(semantics, &[before, (step, 1)]);
+        if recovering.contains_key(step) {
+            for (before, nth) in BEFORE_RECOVERY {
+                stories.push(vec![(before.to_owned(), nth), (step.clone(), 1)]);
             }
         }
     }
     let seed = tier::seed(test);
-    pairs(semantics, &fresh, &recovering, seed, &mut sum);
+    stories.extend(pairs(&fresh, &recovering, seed));
+    let sum = play(semantics, stories);
     let missed: Vec<_> = steps.iter().filter(|step| !sum.reached.contains(**step)).collect();
     assert!(missed.is_empty(), "{semantics}: no process ended at {missed:?}");
     println!("{test}: {} steps", steps.len());
@@ -218,12 +242,14 @@ fn every_step(test: &str, semantics: &'static str, must: &[&str]) -> Sum {
 
 /// A process ends at one step, and the one that recovers from it at another: all pairs, or some
 /// two dozen of them spread evenly from a seed on.
-fn pairs(semantics: &'static str, first: &Census, second: &Census, seed: u64, sum: &mut Sum) {
+fn pairs(first: &Census, second: &Census, seed: u64) -> Vec<Story> {
     let every = tier::times((first.len() * second.len() / 25) as u64, 1);
     let all = first.iter().flat_map(|one| second.keys().map(move |again| (one, again)));
-    for ((step, times), again) in all.skip((seed % every) as usize).step_by(every as usize) {
-        sum.scene(semantics, &[(step, times.div_ceil(2)), (again, 1)]);
-    }
+    let some = all.skip((seed % every) as usize).step_by(every as usize);
+    let story = |((step, times), again): ((&String, &u64), &String)| {
+        vec![(step.clone(), times.div_ceil(2)), (again.clone(), 1)]
+    };
+    some.map(story).collect()
 }
 
 /// What every store with checkpoints goes through.

@@ -13,7 +13,7 @@ use streamwork::{
     SourceOutput, StatefulOperator, StatefulSource, Transaction, TransactionalSink,
 };
 
-use crate::support::{ALL, Sum, Where, counts, guarantee, wait_until};
+use crate::support::{ALL, Sum, Where, counts, guarantee, under_all_at_once, wait_until};
 
 /// Counts up to a limit, from its restored position.
 #[derive(Clone)]
@@ -300,7 +300,7 @@ fn a_drain_lets_operators_emit_what_they_hold_and_a_stop_with_a_store_keeps_it()
 
 #[test]
 fn a_panic_in_any_callback_ends_typed_or_goes_on_and_never_hangs() {
-    for name in ALL {
+    under_all_at_once(|name| {
         for place in ["factory", "setup", "get_events", "apply", "write", "flush", "key"] {
             let directory = tempfile::tempdir().unwrap();
             let job = Job::new("panic");
@@ -361,7 +361,7 @@ fn a_panic_in_any_callback_ends_typed_or_goes_on_and_never_hangs() {
                 }
             }
         }
-    }
+    });
 }
 
 #[test]
@@ -422,7 +422,7 @@ fn a_panic_in_a_rarer_callback_names_its_component_or_is_got_over_and_never_hang
             Ok(())
         }
     }
-    for name in ALL {
+    under_all_at_once(|name| {
         for place in
             ["on_timer", "finish", "state", "drop", "prepare", "commit", "abort_unfinished"]
         {
@@ -457,7 +457,7 @@ fn a_panic_in_a_rarer_callback_names_its_component_or_is_got_over_and_never_hang
                 }
             }
         }
-    }
+    });
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod dead_letters;
 mod deep;
 mod e_one_switch;
 mod errors;
+mod event_time;
 mod f_event_log_source;
 mod handles;
 mod held_events;

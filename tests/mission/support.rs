@@ -25,6 +25,16 @@ pub(crate) const ALL: [&str; 6] = [
     "exactly-once",
 ];
 
+/// Checks every guarantee, all at the same time, for what mostly waits.
+pub(crate) fn under_all_at_once(check: impl Fn(&'static str) + Sync) {
+    let check = &check;
+    std::thread::scope(|threads| {
+        for name in ALL {
+            threads.spawn(move || check(name));
+        }
+    });
+}
+
 /// The guarantee of that name, storing below `directory`.
 pub(crate) fn guarantee(name: &str, directory: &Path) -> Guarantee {
     let often = Duration::from_millis(5);

@@ -29,6 +29,20 @@ const HELD_AT_MOST_ONCE: &str =
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "begin without the maxima that a checkpoint has of partitions",
+        file: "src/executor/event_times.rs",
+        whole: "            self.generator.restore(maxima, self.clock.now());\n",
+        broken: "            drop(maxima);\n",
+        killed_by: "tests/mission/event_time.rs::partitions_hold_each_other_also_after_a_restart",
+    },
+    Mutant {
+        name: "let the watermarks of a source pass where event time is said anew",
+        file: "src/executor/node/event_time.rs",
+        whole: "        of_event_time\n            && self",
+        broken: "        of_event_time\n            && control == Control::Idle\n            && self",
+        killed_by: "tests/mission/event_time.rs::watermarks_follow_the_events_that_they_are_made_of_under_every_guarantee",
+    },
+    Mutant {
         name: "leave held events out of a checkpoint",
         file: "src/executor/node/held.rs",
         whole: "        let held = self.holding.how_many();\n        if held == 0 {",

@@ -2,7 +2,6 @@
 //! failures, replays and late reports, in any legal order. Nothing is done early, nothing twice, nothing is
 //! left. `STREAMWORK_TREES` sets how many histories are tried.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
@@ -12,6 +11,9 @@ use crate::error::Cause;
 use crate::id::InstanceName;
 
 const SOURCES: usize = 2;
+
+/// Histories are shared out among so many.
+const THREADS: u64 = 2;
 
 /// One root: whom it stands for, and what is outstanding under it.
 struct Node {
@@ -34,7 +36,8 @@ enum For {
 #[derive(Default)]
 struct Model {
     nodes: Vec<Node>,
-    done: BTreeSet<(usize, u64)>,
+    /// Whether it is done, for each event of each source.
+    done: [Vec<bool>; SOURCES],
     failed: Vec<(usize, u64)>,
 }
 
@@ -51,7 +54,10 @@ impl Model {
             return;
         }
         match (self.nodes[node].stands_for.clone(), well) {
-            (For::Event(source, entry), true) => assert!(self.done.insert((source, entry))),
+            (For::Event(source, entry), true) => {
+                let was_done = std::mem::replace(&mut self.done[source][entry as usize], true);
+                assert!(!was_done, "an event is done once");
+            }
             (For::Event(source, entry), false) => self.failed.push((source, entry)),
             (For::Group(members), true) => {
                 members.into_iter().for_each(|member| self.change(member, -1));
@@ -97,6 +103,8 @@ fn one_history(seed: u64, clock: &Arc<MonotonicClock>) {
         if steps <= 30 && (under_way.is_empty() || draw(&mut random, 4) == 0) {
             let (source, copies) = (draw(&mut random, SOURCES), 1 + draw(&mut random, 3));
             let entry = acknowledger.outstanding(source).first.open(1, copies as u32, Timestamp(0));
+            assert_eq!(entry, model.done[source].len() as u64, "seed {seed}");
+            model.done[source].push(false);
             let root = Root::new(source, entry);
             model.open(root, For::Event(source, entry), copies, &mut under_way);
         } else if !again.is_empty() && (under_way.is_empty() || draw(&mut random, 3) == 0) {
@@ -177,19 +185,11 @@ fn compare(acknowledger: &Arc<Acknowledger>, model: &mut Model, seed: u64) -> Ve
         let mut outstanding = acknowledger.outstanding(source);
         outstanding.take_answers(&mut told);
         failed.extend(told.failed.iter().map(|(entry, _)| (source, *entry)));
-        let events = model.nodes.iter().filter_map(|node| match node.stands_for {
-            For::Event(of, entry) if of == source => Some(entry),
-            _ => None,
-        });
-        let end = events.max().map_or(0, |last| last + 1);
-        let is_done = |entry: &u64| model.done.contains(&(source, *entry));
-        assert_eq!(told.front, (0..end).take_while(is_done).count() as u64, "seed {seed}");
-        for entry in 0..end {
-            assert_eq!(
-                outstanding.first.is_done(entry),
-                is_done(&entry),
-                "seed {seed}, event {entry}"
-            );
+        let done = &model.done[source];
+        let front = done.iter().take_while(|is_done| **is_done).count() as u64;
+        assert_eq!(told.front, front, "seed {seed}");
+        for (entry, is_done) in (0..).zip(done) {
+            assert_eq!(outstanding.first.is_done(entry), *is_done, "seed {seed}, event {entry}");
         }
     }
     failed.sort_unstable();
@@ -203,5 +203,10 @@ fn any_trees_groups_failures_and_late_reports_are_counted_as_the_model_counts_th
     let asked = std::env::var("STREAMWORK_TREES").ok();
     let histories = asked.map_or(100_000, |text| text.parse().expect("a number of histories"));
     let clock = Arc::new(MonotonicClock::default());
-    (0..histories).for_each(|seed| one_history(seed, &clock));
+    std::thread::scope(|threads| {
+        for first in 0..THREADS {
+            let mine = (first..histories).step_by(THREADS as usize);
+            threads.spawn(|| mine.for_each(|seed| one_history(seed, &clock)));
+        }
+    });
 }

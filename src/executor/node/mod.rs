@@ -32,6 +32,7 @@ use crate::metrics::Counters;
 use crate::time::watermarks::OutputWatermark;
 
 mod dead_letters;
+mod event_time;
 mod failure;
 pub(crate) mod held;
 mod in_place;
@@ -184,6 +185,7 @@ impl<C: Component> Node<C> {
         self.reported = context.ledger.finished();
         let born = batch.born;
         self.feed_pieces(batch, context);
+        self.say_after_batch(context);
         if C::IS_SINK {
             // Flushed before dead letters are handed on: that sends the reports of the written events.
             self.end_batch(born, context);
@@ -463,6 +465,9 @@ impl<C: Component> Node<C> {
             }
             control => control,
         };
+        if self.makes_watermarks(control) {
+            return;
+        }
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, false, context),
             // After a restart the inputs may begin with lower watermarks, but the readers must not see one fall.
@@ -612,6 +617,7 @@ impl<C: Component> Stage for Node<C> {
         self.fire_timers(context);
         // Last, so that answers given in this step still count.
         self.expire_held(context.now);
+        self.say_after_time(context);
     }
 
     fn flush(&mut self, context: &mut Context) -> bool {
@@ -646,7 +652,9 @@ impl<C: Component> Stage for Node<C> {
         // While the next stage is blocked no timer fires; its own deadline or progress wakes the instance.
         let timer = self.timers.next_due().filter(|_| !self.stage_blocked());
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
-        let own = earlier(earlier(retry, timer), self.answer_due());
+        let due =
+            self.component.as_ref().and_then(C::watermark_due).filter(|_| !self.stage_blocked());
+        let own = earlier(earlier(earlier(retry, timer), self.answer_due()), due);
         sides.fold(earlier(own, self.next.deadline()), earlier)
     }
 }

@@ -116,8 +116,10 @@ impl Change {
 }
 
 fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    content.resize(content.len().max(at + bytes.len()), 0);
-    content[at..at + bytes.len()].copy_from_slice(bytes);
+    content.resize(content.len().max(at), 0);
+    let (over, beyond) = bytes.split_at(bytes.len().min(content.len() - at));
+    content[at..at + over.len()].copy_from_slice(over);
+    content.extend_from_slice(beyond);
 }
 
 /// The names in a directory, each with the number of what it stands for.

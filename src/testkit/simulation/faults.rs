@@ -30,7 +30,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 10] = [
+    /// In the order in which they are declared.
+    pub(super) const ALL: [Self; 10] = [
         Self::Error,
         Self::Panic,
         Self::Stall,

@@ -1,7 +1,6 @@
 //! [`World`]: what a seed decides. Every choice of a simulation is drawn here, in one order, and
 //! noted in a fingerprint, so that the same seed is the same run.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +24,8 @@ pub(super) enum Crash {
 
 pub(super) struct World {
     pub(super) random: Random,
-    /// One in how many opportunities is taken; a kind that is not here never happens.
-    rates: BTreeMap<Fault, u64>,
+    /// One in how many opportunities is taken, by kind; 0 for a kind that never happens.
+    rates: [u64; Fault::ALL.len()],
     left: u32,
     pub(super) crash: Option<Crash>,
     /// Operations of the disk that fail from here, because it is full.
@@ -46,13 +45,13 @@ impl World {
     /// at a rate of its own, since all at once hide one another.
     pub(super) fn new(seed: u64, faults: &Faults) -> Self {
         let mut random = Random::new(seed);
-        let mut rates = BTreeMap::new();
+        let mut rates = [0; Fault::ALL.len()];
         for kind in &faults.kinds {
             // There are thousands of steps and few crashes.
             let rate = random.power(2, 11);
             let rate = if *kind == Fault::Damage { 1 + rate % 3 } else { rate };
             if random.coin() {
-                rates.insert(*kind, rate);
+                rates[*kind as usize] = rate;
             }
         }
         let left = match faults.at_most {
@@ -84,8 +83,11 @@ impl World {
 
     /// Whether a fault of this kind happens now.
     pub(super) fn draw(&mut self, kind: Fault) -> bool {
-        let Some(rate) = self.rates.get(&kind) else { return false };
-        let happens = (self.left > 0 || kind.is_harmless()) && self.random.once_in(*rate);
+        let rate = self.rates[kind as usize];
+        if rate == 0 {
+            return false;
+        }
+        let happens = (self.left > 0 || kind.is_harmless()) && self.random.once_in(rate);
         if happens && !kind.is_harmless() {
             self.left -= 1;
         }

@@ -1,0 +1,71 @@
+//! Event time on a stream: [`Stream::event_time`].
+
+use std::sync::Arc;
+
+use crate::api::event::Event;
+use crate::api::watermark_strategy::WatermarkStrategy;
+use crate::executor::event_times::EventTimes;
+use crate::job::graph::StateScope;
+use crate::job::make::operator;
+use crate::job::stream::Stream;
+use crate::time::EventTime;
+
+impl<T: Event> Stream<T> {
+    /// Says when each event happened, and makes watermarks of it: after each batch, that no event older than this
+    /// follows, for `on_watermark` of the operators behind it. Watermarks that the stream had before end here.
+    ///
+    /// The events are not changed. What was seen is part of checkpoints, so that watermarks continue where they were. With
+    /// the acknowledger an event that is replayed may be behind the watermark.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use streamwork::{BoxError, Collector, EventTime, Guarantee, Job, Operator, Output};
+    ///
+    /// /// Passes on the highest number of each hour when the hour is over.
+    /// #[derive(Default)]
+    /// struct Highest { hours: std::collections::BTreeMap<i64, u64> }
+    ///
+    /// impl Operator for Highest {
+    ///     type In = (i64, u64);
+    ///     type Out = (i64, u64);
+    ///     fn apply(&mut self, (hour, n): (i64, u64), _: &mut Collector<(i64, u64)>) -> Result<(), BoxError> {
+    ///         let highest = self.hours.entry(hour).or_default();
+    ///         *highest = n.max(*highest);
+    ///         Ok(())
+    ///     }
+    ///     fn on_watermark(&mut self, to: EventTime, out: &mut Output<(i64, u64)>) -> Result<(), BoxError> {
+    ///         let later = self.hours.split_off(&(to.unix_ms() / 3_600_000));
+    ///         std::mem::replace(&mut self.hours, later).into_iter().for_each(|hour| out.emit(hour));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let job = Job::new("hours");
+    /// job.from_iter("numbers", || [(0, 3_u64), (1, 4), (0, 5), (7, 1)])
+    ///     .event_time(|(hour, _)| EventTime::from_unix_ms(hour * 3_600_000), |watermarks| {
+    ///         watermarks.bounded(Duration::from_secs(3_600)).idle_after(Duration::from_secs(10))
+    ///     })
+    ///     .operator("highest", Highest::default)
+    ///     .for_each(|(hour, n)| println!("{hour}: {n}"));
+    /// let report = job.run(Guarantee::default())?;
+    /// // The hours 0 and 1; 7 is not over.
+    /// assert_eq!(report.metrics.sum("highest", |m| m.emitted), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn event_time(
+        &self,
+        time_of: impl Fn(&T) -> EventTime + Send + Sync + 'static,
+        strategy: impl FnOnce(WatermarkStrategy<T>) -> WatermarkStrategy<T>,
+    ) -> Self {
+        let time_of: Arc<dyn Fn(&T) -> EventTime + Send + Sync> = Arc::new(time_of);
+        let strategy = strategy(WatermarkStrategy::ascending());
+        let maker = operator(move |execution| {
+            let clock = Arc::clone(&execution.clock);
+            let registry = Arc::clone(&execution.registry);
+            EventTimes::new(Arc::clone(&time_of), strategy.clone(), clock, registry)
+        });
+        let stream: Self = self.add_made(self.verb_name("event_time"), maker);
+        stream.change_nodes(|node| node.scope = StateScope::PerInstance);
+        stream
+    }
+}
