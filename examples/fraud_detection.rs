@@ -64,7 +64,7 @@ struct Arguments {
     #[arg(long, default_value = "examples/data/transactions.csv", value_name = "FILE")]
     input: PathBuf,
 
-    /// So many generated transactions instead of a file.
+    /// This many generated transactions instead of a file.
     #[arg(long, value_name = "N", conflicts_with = "input")]
     generate: Option<u64>,
 
@@ -80,7 +80,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     parallelism: u8,
 
-    /// Lets an analyzer sleep so many milliseconds over each transaction.
+    /// Lets an analyzer sleep this many milliseconds over each transaction.
     #[arg(long, value_name = "NAME=MS", value_parser = slow)]
     slow_analyzer: Vec<(Analyzer, Duration)>,
 

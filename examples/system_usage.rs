@@ -79,7 +79,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     fraud_db: Option<PathBuf>,
 
-    /// So many lookups fail, once each.
+    /// This many lookups fail, once each.
     #[arg(long, default_value_t = 0, value_name = "K")]
     fail_lookups: u32,
 

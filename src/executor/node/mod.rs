@@ -615,7 +615,7 @@ impl<C: Component> Stage for Node<C> {
         // Events that waited came before the timers that are due now.
         self.catch_up(context);
         self.fire_timers(context);
-        // Last, so that answers given in this step still count.
+        // After both, so that answers given in this step still count.
         self.expire_held(context.now);
         self.say_after_time(context);
     }
