@@ -117,7 +117,8 @@ pub trait Operator: 'static {
     /// store.
     ///
     /// # Errors
-    /// As [`on_timer`](Operator::on_timer).
+    /// As [`on_timer`](Operator::on_timer). Under the acknowledger an error also starts the job over, since held
+    /// events would never be answered.
     fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = out;
         Ok(())
@@ -238,7 +239,8 @@ pub trait StatefulOperator: 'static {
     /// resumed from a store.
     ///
     /// # Errors
-    /// As [`on_timer`](StatefulOperator::on_timer).
+    /// As [`on_timer`](StatefulOperator::on_timer). Under the acknowledger an error also starts the job over, since held
+    /// events would never be answered.
     fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = out;
         Ok(())

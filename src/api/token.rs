@@ -50,13 +50,13 @@ pub(crate) enum Fate {
 /// counted, it is replayed, or the job rolls back to its last checkpoint.
 ///
 /// **A held event has not happened yet.** From `defer` until its last token is answered the operator holds
-/// the event. If the process ends before that, the event is given to `apply` again: under the acknowledger its
-/// source emits it again; by checkpoints the last one has stored it ([`HeldEvents`](crate::HeldEvents)) and gives
-/// it back in the order in which the events were deferred, before any other event. Under at-most-once only the
-/// checkpoint of a stop stores held events. So change the state when an event is answered, not when it is
-/// deferred. A stop with a store does not wait for answers. The end of the input and a drain wait for all of
-/// them; `answer_within`, an option of every guarantee, limits how long. `Metrics` counts the events that each
-/// instance holds (`deferred`).
+/// the event. If the process ends before that, the event is given to `apply` again. Under the acknowledger its
+/// source emits it again. With checkpoints its source does so only if the event came after the last checkpoint;
+/// otherwise that checkpoint has stored it ([`HeldEvents`](crate::HeldEvents)), and stored events are applied in
+/// the order in which they were deferred, before any other event. Under at-most-once only the checkpoint of a stop
+/// stores held events. So change the state when an event is answered, not when it is deferred. A stop with a
+/// store does not wait for answers. The end of the input and a drain wait for all of them; `answer_within`, an
+/// option of every guarantee, limits how long. `Metrics` counts the events that each instance holds (`deferred`).
 ///
 /// ```
 /// use streamwork::{BoxError, Collector, HeldEvents, Operator, Output, Token};
