@@ -76,12 +76,12 @@ pub(crate) trait Component: Sized {
     ) {
     }
 
-    /// If it makes watermarks: what they follow from.
+    /// The generator of its watermarks, if it makes any.
     fn watermarks(&mut self) -> Option<&mut Generator> {
         None
     }
 
-    /// When time alone changes what it says of event time.
+    /// When its watermark or idleness changes next without an event.
     fn watermark_due(&self) -> Option<Timestamp> {
         None
     }
