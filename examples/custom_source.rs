@@ -1,9 +1,9 @@
-//! A source of your own that goes on where it stopped.
+//! A custom source that continues where it stopped.
 //!
-//! `Tail` follows a text file that somebody else writes. It adds two functions to a plain source:
-//! `state` says where it is (a byte offset), and `setup` starts from there. The job is stopped,
-//! more lines are written while nothing runs, and the next start reads those and only those: the
-//! offset came back from the directory that the guarantee was given.
+//! `Tail` follows a text file that another program writes. It adds two functions to a plain source:
+//! `state` returns its position (a byte offset), and `setup` starts from there. The job is stopped,
+//! more lines are written while nothing runs, and the next start reads exactly those: the offset was
+//! stored in the directory that the guarantee was given.
 //!
 //! ```sh
 //! cargo run --release --example custom_source
@@ -58,7 +58,7 @@ impl StatefulSource for Tail {
             let mut line = String::new();
             let bytes = file.read_line(&mut line)?;
             if !line.ends_with('\n') {
-                // The end, or half a line: look again soon, from the beginning of that line.
+                // The end, or half a line: read again soon, from the beginning of that line.
                 return Ok(Next::After(Duration::from_millis(10)));
             }
             self.offset += bytes as u64;

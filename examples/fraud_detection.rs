@@ -1,12 +1,12 @@
 //! Fraud detection: three analyzers in parallel, a decision within 20 ms, at-most-once.
 //!
 //! Every card transaction is judged by three analyzers, each grouped by account; an aggregator,
-//! grouped by transaction, decides when it has all three scores, or at the deadline with those that
-//! it has: then the decision is *partial* and says who is missing. Decisions go into SQLite, where
-//! `--ask` finds them.
+//! grouped by transaction, decides when it has all three scores, or at the deadline with the scores
+//! so far: then the decision is *partial* and names the missing analyzers. Decisions go into SQLite,
+//! where `--ask` finds them.
 //!
 //! At-most-once is right here: a decision that comes too late is worth nothing, so nothing is
-//! ever repeated, and a broken analyzer must not keep anybody waiting.
+//! replayed, and a broken analyzer must not delay other decisions.
 //!
 //! ```text
 //! cargo run --release --example fraud_detection
@@ -64,7 +64,7 @@ struct Arguments {
     #[arg(long, default_value = "examples/data/transactions.csv", value_name = "FILE")]
     input: PathBuf,
 
-    /// So many generated transactions instead of a file.
+    /// This many generated transactions instead of a file.
     #[arg(long, value_name = "N", conflicts_with = "input")]
     generate: Option<u64>,
 
@@ -80,7 +80,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     parallelism: u8,
 
-    /// Lets an analyzer sleep so many milliseconds over each transaction.
+    /// Lets an analyzer sleep this many milliseconds over each transaction.
     #[arg(long, value_name = "NAME=MS", value_parser = slow)]
     slow_analyzer: Vec<(Analyzer, Duration)>,
 
@@ -124,7 +124,7 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
             None => "at full speed".to_owned(),
         }
     );
-    // A second run would drop the decisions of this one.
+    // A concurrent run would delete the decisions of this one.
     let _lock = lock(&arguments.db)?;
     DecisionTable::create(&arguments.db)?;
     let job = job::build(&Plan {

@@ -1,10 +1,10 @@
-//! A job without an end, looked at while it runs and ended with nothing lost.
+//! A job without an end, observed while it runs and ended without losing an event.
 //!
-//! `Pack` holds events until it has a thousand, so at any moment some are inside. `drain` closes the
-//! sources, lets what is on its way arrive, and calls `finish` on every operator, which hands out
-//! what it still holds. It has a deadline: if an instance did not end in time, the error would name
-//! it. `stop` is the other way to end: it keeps what is held for the next start, where there is a
-//! store.
+//! `Pack` collects events until it has a thousand, so at any moment it has some. `drain` closes the
+//! sources, waits for the events in flight, and calls `finish` on every operator, which emits the
+//! events that it still has. It has a deadline: if an instance did not end in time, the error would
+//! name it. `stop` is the other way to end: if there is a store, it keeps those events for the next
+//! start.
 //!
 //! ```sh
 //! cargo run --release --example graceful_stop

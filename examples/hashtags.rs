@@ -1,9 +1,9 @@
 //! The top hashtags of a stream of posts, and which guarantee they need.
 //!
-//! At-most-once is enough. A ranking is read off large differences: the odd lost post changes a count
-//! by one in thousands and the order not at all, and the next minute's posts replace this minute's
-//! anyway. In return nothing is tracked, nothing is stored and no post waits for a checkpoint. The
-//! other way round, counts that are *too high* would not hurt either; what would hurt is delay.
+//! At-most-once is enough. A ranking depends on large differences: a lost post changes a count by one
+//! in thousands and does not change the order, and the next minute's posts replace this minute's
+//! anyway. In return nothing is tracked, nothing is stored and no post waits for a checkpoint.
+//! Counts that are *too high* would not hurt either; a delay would.
 //! If somebody were paid by these counts, one line would change: `AtMostOnce` to `ExactlyOnce`.
 //!
 //! Some posts make the parser fail here. They are dropped and counted; the ranking is compared with
@@ -48,7 +48,7 @@ fn hashtags(post: &str) -> Vec<String> {
     post.split(' ').filter(|word| word.starts_with('#')).map(String::from).collect()
 }
 
-/// Counts, and tells what it has at the end.
+/// Counts, and emits the counts at the end.
 #[derive(Default)]
 struct Count {
     tags: BTreeMap<String, u64>,

@@ -1,12 +1,12 @@
 //! Idempotent or not: `set_balance` and `charge` under at-least-once.
 //!
 //! Four bills are written to a database. After Carol's has been written the answer is lost: the
-//! sink has had its effect and returns an error all the same. At-least-once must write it again,
-//! since it cannot know. To set the balance again changes nothing; to charge again takes the money
-//! twice. At-least-once and an idempotent effect together are as good as exactly-once.
+//! write took effect, but the sink returns an error. At-least-once must write it again, since it
+//! cannot know that. To set the balance again changes nothing; to charge again takes the money
+//! twice. At-least-once with an idempotent effect is as good as exactly-once.
 //!
-//! One bill per account here. Several would have to keep their order when repeated, so that an old
-//! balance does not overwrite a new one: `AtLeastOnce::ordered`.
+//! Here there is one bill per account. Several would have to keep their order when they are
+//! replayed, so that an old balance does not overwrite a new one: `AtLeastOnce::ordered`.
 //!
 //! ```sh
 //! cargo run --release --example idempotent

@@ -2,9 +2,9 @@
 //!
 //! At-least-once with an upsert under the record's own key. A whole batch is one transaction
 //! (`flush` commits it). The connection is lost right after one commit, so its rows are written again
-//! and find themselves there, as does a row that the file holds twice. A row that cannot be read
-//! fails however often it is tried: after three attempts it becomes a dead letter and is kept with
-//! the reason, while the others flow on.
+//! and replace themselves, as does a row that is twice in the file. A row that cannot be parsed fails
+//! at every attempt: after three it becomes a dead letter and is kept with the reason, and the other
+//! rows are not affected.
 //!
 //! ```sh
 //! cargo run --release --example import_records
@@ -131,7 +131,7 @@ fn main() -> Result<(), BoxError> {
     let report = job.run(AtLeastOnce::new().attempts_max(3))?;
 
     let written = report.metrics.sum("people", |m| m.processed);
-    // How many depends on where the rows were cut into batches.
+    // How many depends on how the rows were divided into batches.
     let how = if written > READABLE { "some of them twice" } else { "each of them once" };
     println!("imported, {how}");
     print(&database, "SELECT id || ' ' || name || ', ' || born FROM people ORDER BY id")?;

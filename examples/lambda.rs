@@ -1,10 +1,10 @@
 //! The lambda architecture with one job: a fast view that may be wrong, and an exact one later.
 //!
-//! Sellers want to see revenue now; the books want it right. Classically that is two programs that
-//! must compute the same thing. Here it is one function, `revenue`, over one event log, run twice:
-//! at-most-once, following the log, for the fast view; exactly-once, up to the end of the log, for
-//! the exact one, which then takes its place. In both runs the lookup of a price fails for some
-//! orders, each once: the fast run loses those orders, the exact run goes back and loses nothing.
+//! Sellers want to see revenue now; the books want it right. Classically two programs must compute
+//! the same thing. Here it is one function, `revenue`, over one event log, run twice: at-most-once,
+//! following the log, for the fast view; exactly-once, up to the end of the log, for the exact view,
+//! which then replaces the fast one. In both runs the lookup of a price fails for some orders, once
+//! each: the fast run loses those orders, the exact run rolls back and loses nothing.
 //!
 //! ```sh
 //! cargo run --release --example lambda
@@ -39,7 +39,7 @@ use streamwork::{
 const ORDERS: u64 = 20_000;
 const PRODUCTS: [(&str, u64); 4] = [("lamp", 40), ("chair", 90), ("desk", 350), ("shelf", 120)];
 
-/// Adds up per product, and tells every new sum.
+/// Adds up per product, and emits every new sum.
 #[derive(Default)]
 struct Sum(BTreeMap<String, u64>);
 

@@ -1,9 +1,9 @@
-//! An operator that remembers: how often each word has come, over two lives of the job.
+//! An operator with state: how often each word has come, over two runs of the job.
 //!
-//! `key_by` sends equal words to the same one of two instances, so each counts its own words and
-//! nothing is shared. `state` gives the counts away, `setup` starts from them. Under `ExactlyOnce`
-//! the engine keeps them in a directory, in step with the position of the source: the second run
-//! reads only what is new, and counts on.
+//! `key_by` sends equal words to the same one of two instances, so each counts different words and
+//! nothing is shared. `state` returns the counts, `setup` starts from them. Under `ExactlyOnce` the
+//! engine stores them in a directory, together with the position of the source: the second run reads
+//! only the new words, and continues counting.
 //!
 //! ```sh
 //! cargo run --release --example stateful_operator
@@ -64,7 +64,7 @@ impl StatefulOperator for CountWords {
     }
 }
 
-/// Counts the words that are there so far, and adds what it heard to the table.
+/// Counts the first `words` words of the text, and adds the results to the table.
 fn run(words: usize, store: &Path, table: &mut BTreeMap<String, u64>) -> Result<u64, BoxError> {
     let heard = Collected::new();
     let job = Job::new("words");

@@ -1,9 +1,10 @@
 //! System usage: the same transactions, read from an event log and counted, exactly once.
 //!
-//! The job counts transactions and those found to be frauds, for a bill that somebody will pay. For
-//! each it asks the database of the fraud job, a call that may fail (`--fail-lookups`). Kill it at
-//! any moment, start it again with the same arguments: it goes on, and ends with totals that are
-//! right under exactly-once, never too low under at-least-once, never too high under at-most-once.
+//! The job counts transactions, and those found to be frauds, for a bill that somebody will pay. For
+//! each transaction it asks the database of the fraud job, a call that may fail (`--fail-lookups`).
+//! Kill it at any moment and start it again with the same arguments: it continues, and ends with
+//! totals that are right under exactly-once, never too low under at-least-once, never too high under
+//! at-most-once.
 //!
 //! ```text
 //! cargo run --release --example system_usage
@@ -78,7 +79,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     fraud_db: Option<PathBuf>,
 
-    /// So many lookups fail, once each.
+    /// This many lookups fail, once each.
     #[arg(long, default_value_t = 0, value_name = "K")]
     fail_lookups: u32,
 
@@ -135,8 +136,8 @@ fn run(arguments: &Arguments) -> Result<(), AnyError> {
 
     let counted = UsageTable::open(&directory.usage())?.read(job::TOTAL)?;
     let failed = Faults::open(&directory.faults(), failing)?.count()?;
-    // The transactions that were taken up more than once, by this run and those before it: one by one as replays, or
-    // together after a run went back to a checkpoint or was killed.
+    // The transactions that were applied more than once, by this run and those before it: one by one as replays, or
+    // together after a run rolled back to a checkpoint or was killed.
     let replayed = Attempts::total(&directory.begun())?.saturating_sub(truth.transactions);
     report(&ran, counted, truth, failed, replayed);
     if arguments.json {

@@ -142,10 +142,10 @@ pub struct InstanceMetrics {
     pub held: u64,
     /// Events in tokens that are not answered.
     pub deferred: u64,
-    /// Events whose time was further ahead of the clock than a watermark follows; see
+    /// Events whose time was too far ahead of the clock to move the watermark; see
     /// [`WatermarkStrategy::future_at_most`](crate::WatermarkStrategy::future_at_most).
     pub future_stamped: u64,
-    /// Events that it had held when its checkpoint was taken, and was given again after a restart.
+    /// Held events of a checkpoint that it was given again after a restart.
     pub restored: u64,
     /// Events that a source replayed.
     pub replayed: u64,

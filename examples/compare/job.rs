@@ -1,4 +1,4 @@
-//! The job that is compared, and the world around it: what it is to do, what fails, what came out.
+//! The job that is compared, and the world around it: its input, its faults, its output.
 //!
 //! ```text
 //!                  ┌──────── debit ────────┐by account
@@ -6,8 +6,8 @@
 //!                  └─ ½ ms ─▶ clearing (2) ┘            fails here
 //! ```
 //! A transfer becomes two postings. When one of them fails, the other has had its effect; and when a
-//! checkpoint is taken, debits are half a millisecond ahead of credits. What follows from that is the
-//! difference between the guarantees.
+//! checkpoint is taken, debits are half a millisecond ahead of credits. The guarantees differ in what
+//! follows from that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const ACCOUNTS: u64 = 1_000;
 /// By how much credits come later than debits.
 const CLEARING: Duration = Duration::from_micros(500);
 
-/// What a posting meets once, and never again.
+/// A fault that a posting meets once.
 const ERROR: u8 = 1;
 const PANIC: u8 = 2;
 pub(crate) const INJECTED_PANIC: &str = "injected panic";
@@ -53,7 +53,7 @@ struct Shown {
     prepared: BTreeMap<Handle, Vec<u64>>,
 }
 
-/// How far what came out is from what should have.
+/// The difference between the output and the truth.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wrong {
     pub(crate) lost: u64,

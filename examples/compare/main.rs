@@ -5,8 +5,8 @@
 //! transactional ledger (see `job.rs`). Some postings fail, half with an error and half with a panic,
 //! each once and the same ones under every guarantee. Nothing but the line in the last column changes.
 //!
-//! * *lost*, *repeated*: postings that an outside reader of the ledger misses, or sees too often.
-//! * *state error*: by how much the counts of all accounts together are off at the end.
+//! * *lost*, *repeated*: postings that an outside reader of the ledger does not see, or sees too often.
+//! * *state error*: by how much the counts of all accounts together are wrong at the end.
 //! * *transfers/s*: at full speed, without faults, from start to end of the job.
 //! * *p99*: of the time from when a transfer was due, on a fixed schedule that does not wait for the
 //!   job, to when its posting could be seen in the ledger. Under checkpoints that is when the next one
@@ -133,7 +133,7 @@ fn step(progress: &ProgressBar) {
     progress.inc(1);
     if progress.is_hidden() {
         let (done, all) = (progress.position(), progress.length().unwrap_or_default());
-        // Nobody may be there to read it, which does not matter to the measurement.
+        // Standard error may be closed, which does not matter to the measurement.
         let _ = writeln!(std::io::stderr(), "{done} of {all} measurements so far");
     }
 }
@@ -253,7 +253,7 @@ const HEAD: (&str, &str) = (
     "semantics                  lost  repeated  state error  transfers/s  no faults  faults   bytes  in the code",
 );
 
-/// Holds the rows to what their names promise.
+/// Compares the rows with what their guarantees promise.
 fn check(rows: &[Row; 4]) -> Result<(), BoxError> {
     let [most, least, unaligned, exactly] = rows.each_ref().map(|row| row.wrong);
     let kept = [

@@ -1,4 +1,4 @@
-//! What the small examples share: `--help` shows what their source files open with, and a closed output ends them
+//! Shared by the small examples: `--help` shows the head of their source files, and a closed output ends them
 //! quietly.
 
 use clap::Command;

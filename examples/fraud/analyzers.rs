@@ -15,8 +15,8 @@ pub mod proximity;
 
 pub mod transaction_count;
 
-/// What the three have in common. The value is its own state: write it with serde, read it, and it
-/// goes on where it was.
+/// The interface of the three. The value is its own state: write it with serde, read it, and it
+/// continues where it was.
 pub trait Analyze: Default + Clone + Serialize + DeserializeOwned + Send + 'static {
     /// Which of the three this is.
     const ANALYZER: Analyzer;

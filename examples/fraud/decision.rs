@@ -1,8 +1,8 @@
 //! From the scores of one transaction to a decision.
 //!
-//! Pure: the same scores give the same decision, and nothing is remembered. An analyzer that is
-//! missing has no evidence, which is the number 0, so a partial decision needs no rule of its own:
-//! it is what the others say, and says who is missing.
+//! Pure: the same scores give the same decision, and nothing is remembered. A missing analyzer has no
+//! evidence, which is the number 0, so a partial decision needs no special rule: it follows from the
+//! scores of the others, and names the missing analyzer.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::score::{Analyzer, Evidence, Reason, Score};
 
-/// What is said to the merchant.
+/// The answer to the merchant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// Taken for genuine.

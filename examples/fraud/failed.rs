@@ -1,4 +1,4 @@
-//! How an example ends when it cannot go on: with a sentence, not with a debug dump.
+//! How an example ends when it fails: with a sentence, not with a debug dump.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Where the transactions of a run come from: a file, or the generator.
 //!
-//! Gives the same transactions each time it is asked, so that the source can be built anew and the
-//! truth be compared with the decisions when all is over. What the jobs get is without the truth.
+//! Gives the same transactions each time, so that the source can be rebuilt and the truth compared
+//! with the decisions at the end. The jobs get the transactions without the truth.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::generator::Generator;
 use super::transaction::{Labelled, Transaction};
 use super::transaction_file::read_csv;
 
-/// What every error of the examples becomes.
+/// Any error of the examples.
 pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Transactions that can be gone through any number of times.
@@ -53,7 +53,7 @@ impl Feed {
         Ok(Self { origin: Origin::File { path, rows }, has_truth })
     }
 
-    /// So many generated transactions; the same seed gives the same ones.
+    /// This many generated transactions; the same seed gives the same ones.
     pub fn generated(count: u64, seed: u64) -> Self {
         Self { origin: Origin::Generated { count, seed }, has_truth: true }
     }
@@ -66,7 +66,7 @@ impl Feed {
         }
     }
 
-    /// Stands for what the transactions are, whatever file they came from: other ones have another.
+    /// A fingerprint of the transactions, independent of their file.
     ///
     /// # Errors
     /// What the encoder said.

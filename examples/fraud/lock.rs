@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::feed::AnyError;
 
-/// Held as long as this value lives; the operating system lets go of it when the process ends, however it does.
+/// Held as long as this value lives; the operating system releases it when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,

@@ -72,7 +72,7 @@ mod tests {
         assert!(precision > 0.95 && recall > 0.9, "{precision:.3} {recall:.3}");
     }
 
-    /// Stops an analyzer after a while, writes its state, reads it, and compares what both say from
+    /// Stops an analyzer after a while, writes its state, reads it, and compares the scores of both from
     /// there on.
     fn goes_on_as_before<A: Analyze>() {
         let (history, judged) = rows();
@@ -96,8 +96,8 @@ mod tests {
         goes_on_as_before::<TransactionCount>();
     }
 
-    /// Two analyzers that share the customers, as two instances do, say what one that has them all
-    /// says.
+    /// Two analyzers that share the customers, as two instances do, give the same scores as one that has
+    /// all customers.
     fn split_by_customer_says_the_same<A: Analyze>() {
         let mut whole = A::default();
         let mut halves = [A::default(), A::default()];

@@ -1,4 +1,4 @@
-//! How far a run is: a bar for those who look at a terminal, a line now and then for those who do not.
+//! The progress of a run: a bar on a terminal, otherwise a line now and then.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use streamwork::{Guarantee, Job, JobReport};
 
 use super::feed::AnyError;
 
-/// What is shown: a number of this component, out of so many events.
+/// The progress that is shown: a number of this component, out of a number of events.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// The component.
@@ -48,7 +48,7 @@ impl Progress {
             let done = handle.metrics().sum(self.component, self.of);
             match &bar {
                 Some(bar) => bar.set_position(done),
-                // Nobody may be there to read it, which does not matter to the job.
+                // Standard error may be closed, which does not matter to the job.
                 None => drop(writeln!(std::io::stderr(), "{done} of {} so far", self.events)),
             }
         }

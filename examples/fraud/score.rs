@@ -1,4 +1,4 @@
-//! What an analyzer says about one transaction.
+//! The score of an analyzer for one transaction.
 //!
 //! A score is evidence, not a verdict: for each pattern of fraud, how much more likely is what the
 //! analyzer saw if the transaction is such a fraud than if it is genuine? The logarithm of that
@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The three analyzers; `as usize` is the place of its score in what the aggregator collects.
+/// The three analyzers; `as usize` is the index of its score in the aggregator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Analyzer {
     /// Compares the amount with the customer's usual one.
@@ -73,7 +73,7 @@ impl Add for Evidence {
     }
 }
 
-/// What struck an analyzer most, in words for whoever asks why.
+/// What struck an analyzer most, in words that explain the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// The amount is above what any customer spends at once.

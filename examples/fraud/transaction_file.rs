@@ -15,7 +15,7 @@ use super::transaction::{Kind, Labelled, Place, Transaction};
 /// # Errors
 ///
 /// If the file cannot be opened or lacks a column. A bad row is an `Err` of the iterator, which
-/// goes on behind it.
+/// continues after it.
 pub fn read_csv(path: &Path) -> Result<Rows<File>, ReadError> {
     let file = File::open(path)
         .map_err(|source| ReadError::Open { path: path.display().to_string(), source })?;

@@ -24,7 +24,7 @@ pub struct Offered {
 /// Transactions in order; made anew with each start of the source.
 pub type Transactions = Box<dyn Iterator<Item = Transaction>>;
 
-/// So many transactions per second, come what may.
+/// A fixed rate of transactions, even if the job falls behind.
 pub struct OpenLoop {
     transactions: Transactions,
     per_second: f64,
@@ -37,7 +37,7 @@ impl OpenLoop {
     /// latency, and saves a wake-up of every instance for every single transaction.
     const NAP: Duration = Duration::from_micros(200);
 
-    /// So many per second.
+    /// Transactions per second.
     pub fn new(transactions: Transactions, per_second: f64) -> Self {
         Self { transactions, per_second, started: None, emitted: 0 }
     }

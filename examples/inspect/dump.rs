@@ -1,7 +1,7 @@
-//! The state of one instance as bytes, and what can be told about them without their type.
+//! The state of one instance as bytes, and the texts in them, which are found without their type.
 //!
-//! State is written with bincode, which says neither types nor names. Text can be found nevertheless:
-//! it stands there as it is, behind its length.
+//! State is written with bincode, which stores neither types nor names. A text can be found
+//! nevertheless: it is stored unchanged after its length.
 
 use streamwork::BoxError;
 use streamwork::checkpoint::{CheckpointStore, DirectoryStore, PartName, Recovered, StateCodec};
@@ -81,7 +81,7 @@ fn spaced(line: &[u8]) -> String {
     line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Every text that stands behind its length, or the whole if it is text.
+/// Every text that follows its length, or the whole if it is text.
 fn texts(state: &[u8]) -> Vec<(usize, &str)> {
     if let Some(text) = readable(state) {
         return vec![(0, text)];

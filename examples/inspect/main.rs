@@ -2,7 +2,7 @@
 //! a start would do with it.
 //!
 //! Everything is read and verified; no lock is taken and nothing is changed, so it can be pointed at
-//! the directory of a job that runs. What a running job has just begun looks unfinished.
+//! the directory of a running job. A checkpoint that the job has just begun looks unfinished.
 //!
 //! ```sh
 //! cargo run --example inspect -- checkpoints DIR

@@ -1,4 +1,4 @@
-//! How the examples end when nobody reads any more what they print, as in `example | head`: quietly, with 0.
+//! How the examples end when their output is closed, as in `example | head`: quietly, with 0.
 
 use std::any::Any;
 

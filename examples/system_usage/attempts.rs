@@ -1,7 +1,7 @@
-//! How often transactions were taken up, in all runs on a directory together.
+//! How often transactions were begun, in all runs on a directory together.
 //!
-//! A killed run cannot report what it had done. So each instance of the analyzer writes down, before it counts a
-//! transaction, how many it has taken up: what is written to a file outlives the process that wrote it.
+//! A killed run cannot report its work. So before it counts a transaction, each instance of the analyzer writes
+//! down how many it has begun: a file outlives the process that wrote it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -17,7 +17,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Goes on from what earlier runs have written down.
+    /// Continues from the numbers that earlier runs have written down.
     ///
     /// # Errors
     /// What the operating system said.
@@ -41,7 +41,7 @@ impl Attempts {
         Ok(self.file.write_all(&self.begun.to_le_bytes())?)
     }
 
-    /// What all instances have taken up in all runs.
+    /// The number of transactions that all instances have begun in all runs.
     ///
     /// # Errors
     /// What the operating system said.

@@ -1,4 +1,4 @@
-//! The directory that keeps everything a run needs to go on after it was killed.
+//! The directory with everything that a run needs to continue after it was killed.
 //!
 //! ```text
 //!   LOCK                  held by the run that works here

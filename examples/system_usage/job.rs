@@ -91,10 +91,10 @@ pub fn build(plan: &Plan) -> Job {
 
 /// Counts transactions, and asks about each whether it is a fraud.
 ///
-/// It counts first and asks then, as one does who does not think of failures: a transaction whose
-/// lookup fails has been counted. What becomes of that is up to the guarantee. At-least-once counts
-/// it again with every replay, at-most-once never gets to its fraud, and exactly-once goes back to
-/// before it was counted.
+/// It counts first and asks then, like code that does not consider failures: a transaction whose
+/// lookup fails has been counted. The guarantee decides what follows. At-least-once counts it again
+/// with every replay, at-most-once never counts its fraud, and exactly-once rolls back to before it
+/// was counted.
 struct UsageAnalyzer {
     plan: Plan,
     index: usize,
@@ -140,7 +140,7 @@ impl StatefulOperator for UsageAnalyzer {
         self.counted
     }
 
-    /// The last word: also a run that finds nothing left to count reports what it knows.
+    /// Emits the final count: a run that has nothing left to count reports it too.
     fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         out.emit((self.index, self.counted));
         Ok(())

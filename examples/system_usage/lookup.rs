@@ -1,7 +1,7 @@
 //! Asking the fraud database, a call that may fail.
 //!
-//! Real calls fail for a while and then work again. Here it is chosen which ones fail, once each,
-//! and that is written down: also a process that is killed and started again fails each once.
+//! Real calls fail for a while and then work again. Here chosen calls fail, once each, and the failures
+//! are noted in a file: so each call fails once even if the process is killed and started again.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! [`Accounts`]: which outputs came of which event, so that an event is done when all that came of it is.
+//! [`Accounts`]: which outputs came from which event, so that an event is done when all its outputs are.
 //!
-//! Owns the roots of the events that an operator is given and of the outputs it makes. Per event it writes
-//! one number; what is owed for many events is worked out in one go, by [`settle`](Accounts::settle), and
-//! only where events are tracked. Never holds an event.
+//! Owns the roots of the events that an operator is given and of the outputs that it emits. Per event it
+//! writes one number. [`settle`](Accounts::settle) works out the outstanding deliveries of many events at
+//! once, and only where events are tracked. Never holds an event.
 
 use std::sync::Arc;
 
@@ -11,56 +11,56 @@ use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
 
-/// Where answers go, and in whose name.
+/// Where the answers of an instance go, and what they need.
 pub(crate) struct InstanceContext {
     pub(crate) answers: Arc<dyn Answers>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) instance: InstanceName,
-    /// Who keeps the events that are deferred.
+    /// Keeps the events that are deferred.
     pub(crate) holder: Arc<dyn Holder>,
     /// Whether events carry roots.
     pub(crate) tracked: bool,
 }
 
-/// What is owed for the events that an operator was given.
+/// The accounts of the events that an operator was given.
 pub(crate) struct Accounts {
     context: InstanceContext,
-    /// Deliveries that each output becomes.
+    /// Deliveries that each output becomes: one per reader.
     copies: u32,
-    /// The roots of the events at hand, where events are tracked: of those whose account is closed, and of
-    /// those after them.
+    /// Where events are tracked: the roots of the events whose account is closed, of the event at hand, and of
+    /// those after it.
     inputs: Vec<Root>,
-    /// The roots of the outputs that are settled, where events are tracked.
+    /// Where events are tracked: the roots of the settled outputs.
     pub(crate) outputs: Vec<Root>,
     counting: Counting,
-    /// Where the outputs of each closed event end, if that is noted.
+    /// For each closed event the end of its outputs; empty as long as each event has one output.
     ends: Vec<usize>,
     current: Current,
     /// Closed events that did more than emit on the main output.
     effects: Vec<SideEffects>,
-    /// Outputs that stand for other events: where they are, and under which root.
+    /// Outputs that stand for other events: their index and their root.
     anchors: Vec<(usize, Root)>,
     /// The events that the outputs of the event at hand stand for.
     stood_for: Vec<Arc<Deferred>>,
-    /// Events that were deferred, since this was last asked.
+    /// The number of events that were deferred since it was last taken.
     deferred: usize,
 }
 
-/// How the outputs of closed events are known. Most operators emit one per event.
+/// How closed events and their outputs correspond. Most operators emit one output per event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Counting {
-    /// Each has one.
+    /// Each event has one output.
     OneEach,
-    /// Where they end is noted for each.
+    /// For each event the end of its outputs is noted in `ends`.
     Noted,
 }
 
-/// What becomes of the account of the event at hand when its call returns.
+/// When the account of the event at hand is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closing {
-    /// It is closed.
+    /// When its call returns.
     WithTheCall,
-    /// It stays open: the event is alone in its batch and fails in the end.
+    /// Later: the event is alone in its batch, and a failure is injected after its call.
     Later,
 }
 
@@ -72,13 +72,13 @@ enum Doing {
     More,
 }
 
-/// The event at hand. Written for every event, so most of it is written only when an event does more than
+/// The event at hand. `first_output` is written for every event; the rest only if the event does more than
 /// emit.
 struct Current {
     first_output: usize,
     doing: Doing,
     closing: Closing,
-    /// Counts the events that did more.
+    /// The number of events that did more than emit.
     ordinal: u64,
     first_timer: usize,
     anchored: usize,
@@ -88,22 +88,22 @@ struct Current {
 
 /// What a closed event did beside emitting on the main output.
 struct SideEffects {
-    /// Its place among the closed ones.
+    /// Its index among the closed events.
     event: usize,
     anchored: usize,
     side_deliveries: i64,
 }
 
-/// What is to be removed of a failed event.
+/// What has to be discarded of a failed event.
 pub(crate) struct TakenBack {
     pub(crate) first_output: usize,
-    /// If it did more than emit: its ordinal, and its first timer.
+    /// If the event did more than emit: its ordinal, and its first timer.
     pub(crate) more: Option<(u64, usize)>,
     /// Whether it was deferred, so that a token may still be answered.
     pub(crate) deferred: bool,
 }
 
-/// The first output of events of which nothing is left behind if they fail.
+/// The first output of events that have no outputs to discard if they fail.
 const NOTHING_TO_TAKE_BACK: usize = usize::MAX;
 
 impl Accounts {
@@ -145,24 +145,24 @@ impl Accounts {
         &self.context.counters
     }
 
-    /// These are the roots of the events that come next; of none where nobody counts.
+    /// Takes the roots of the next events; none where events are not tracked.
     pub(crate) fn take_in(&mut self, roots: &[Root]) {
         self.inputs.clear();
         self.inputs.extend_from_slice(roots);
     }
 
-    /// Opens the account of the next event; so many outputs are there.
+    /// Opens the account of the next event; `outputs` have been emitted before it.
     #[inline]
     pub(crate) fn begin(&mut self, outputs: usize) {
         self.current.first_output = outputs;
     }
 
-    /// Opens the account of events that emit one output each, and none if they fail.
+    /// Opens the account of events that emit one output each, or none if they fail.
     pub(crate) fn begin_one_to_one(&mut self) {
         self.current.first_output = NOTHING_TO_TAKE_BACK;
     }
 
-    /// The event at hand does more than emit; so many timers are there. Returns its ordinal.
+    /// The event at hand does more than emit; `timers` have been requested before it. Returns its ordinal.
     pub(crate) fn begin_side_effects(&mut self, timers: usize) -> u64 {
         let current = &mut self.current;
         if current.doing == Doing::Emitting {
@@ -175,8 +175,8 @@ impl Accounts {
         current.ordinal
     }
 
-    /// An output of the event at hand goes to so many readers of a side output; the root it gets, where
-    /// events are tracked.
+    /// The event at hand emits on a side output with `copies` readers. Where events are tracked, returns the
+    /// root of that output.
     pub(crate) fn emit_aside(&mut self, copies: u32) -> Option<Root> {
         self.context.tracked.then(|| {
             self.current.side_deliveries += i64::from(copies);
@@ -184,7 +184,7 @@ impl Accounts {
         })
     }
 
-    /// Takes over the answer for the event at hand.
+    /// Defers the answer for the event at hand.
     pub(crate) fn defer(&mut self) -> &Arc<Deferred> {
         let (root, context) = (self.root(), &self.context);
         self.current.deferred.get_or_insert_with(|| {
@@ -194,7 +194,7 @@ impl Accounts {
         })
     }
 
-    /// The output at this place stands for these events.
+    /// The output at this index stands for these events.
     pub(crate) fn anchor(&mut self, output: usize, events: impl Iterator<Item = Arc<Deferred>>) {
         let first = self.stood_for.len();
         self.stood_for.extend(events);
@@ -216,11 +216,11 @@ impl Accounts {
         self.current.anchored += 1;
     }
 
-    /// Tracked events that were closed before the one at hand, and are not settled.
+    /// The number of tracked events that were closed before the one at hand and are not settled.
     fn closed(&self) -> usize {
         match self.counting {
             Counting::Noted => self.ends.len(),
-            // Those that are settled have their roots.
+            // One output per event, and `self.outputs` counts the settled ones.
             Counting::OneEach => self.current.first_output.saturating_sub(self.outputs.len()),
         }
     }
@@ -230,7 +230,7 @@ impl Accounts {
         self.inputs.get(self.closed()).copied().unwrap_or(Root::NONE)
     }
 
-    /// Closes the account of an event that went well.
+    /// Closes the account of an event that did not fail.
     #[inline]
     pub(crate) fn end(&mut self) {
         if self.current.doing == Doing::More {
@@ -238,8 +238,8 @@ impl Accounts {
         }
     }
 
-    /// Notes where the outputs of a tracked event end whose account is closed: nothing to note as long as
-    /// each has one.
+    /// Notes the end of the outputs of a tracked event whose account was closed. As long as each event has one
+    /// output there is nothing to note.
     #[inline]
     pub(crate) fn end_tracked(&mut self, outputs: usize) {
         if self.counting == Counting::Noted || outputs != self.current.first_output + 1 {
@@ -255,7 +255,7 @@ impl Accounts {
         self.ends.push(outputs);
     }
 
-    /// From here on it is noted where the outputs end; those up to this one are one of each event.
+    /// From now on the ends of outputs are noted; each event so far had one output, up to `end`.
     fn note_ends_up_to(&mut self, end: usize) {
         if self.counting == Counting::OneEach {
             self.counting = Counting::Noted;
@@ -263,18 +263,18 @@ impl Accounts {
         }
     }
 
-    /// Keeps the account of the next event open, which is alone and fails in the end.
+    /// Keeps the account of the next event open, so that it can still fail after its call.
     pub(crate) fn keep_open(&mut self) {
         self.current.closing = Closing::Later;
     }
 
-    /// Goes back to where that event was at hand, with its first output there.
+    /// Makes that event the one at hand again; its outputs begin at `first_output`.
     pub(crate) fn reopen(&mut self, first_output: usize) {
         self.current.closing = Closing::WithTheCall;
         self.current.first_output = first_output;
     }
 
-    /// How many events were deferred since this was last asked.
+    /// The number of events that were deferred since this was last called.
     pub(crate) fn take_deferred(&mut self) -> usize {
         std::mem::take(&mut self.deferred)
     }
@@ -297,8 +297,8 @@ impl Accounts {
         }
     }
 
-    /// Settles the accounts of tracked events that were closed: gives each of so many outputs its root, and
-    /// tells `change` by how much the deliveries outstanding under each root have changed.
+    /// Settles the accounts of the closed events, where events are tracked: gives each of `outputs` outputs its
+    /// root, and calls `change` with the change of each root's outstanding deliveries.
     pub(crate) fn settle(&mut self, outputs: usize, mut change: impl FnMut(Root, i64)) {
         let one_each = self.counting == Counting::OneEach;
         if one_each && self.copies == 1 && self.effects.is_empty() {
@@ -330,8 +330,8 @@ impl Accounts {
         self.anchors.drain(..).for_each(|(at, root)| self.outputs[at] = root);
     }
 
-    /// Closes the account of a call without an event, such as a timer: what it emitted has no root but
-    /// where it said so.
+    /// Closes the account of a call without an event, such as a timer: its outputs have no root, unless they
+    /// are anchored.
     pub(crate) fn settle_rootless(&mut self, outputs: usize) {
         self.current.doing = Doing::Emitting;
         self.stood_for.drain(..).for_each(|deferred| deferred.done());
@@ -341,7 +341,7 @@ impl Accounts {
         }
     }
 
-    /// The event at hand failed. Outputs of it that stood for other events fail those.
+    /// The event at hand failed. If an output of it stood for other events, those fail too.
     pub(crate) fn take_back(&mut self, cause: &Cause) -> TakenBack {
         let first_output = self.current.first_output;
         if self.current.doing == Doing::Emitting {

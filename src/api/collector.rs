@@ -1,4 +1,4 @@
-//! [`Collector`]: what `apply` emits into, which can also take over the answer for the event at hand.
+//! [`Collector`]: what `apply` emits into, and where it can defer the answer for the event at hand.
 
 use std::ops::{Deref, DerefMut};
 
@@ -16,9 +16,9 @@ impl<T> Collector<T> {
         Self { output }
     }
 
-    /// Takes over the answer for the event at hand: returning `Ok(())` no longer suffices to
-    /// acknowledge it. An event that is deferred several times is done when each of its tokens is. Until then
-    /// the operator holds it; see [`Token`].
+    /// Defers the answer for the event at hand: it is acknowledged when `apply` has returned `Ok(())` and the
+    /// token is acknowledged. An event that is deferred several times is done when all its tokens are answered.
+    /// Until then the operator holds it; see [`Token`].
     pub fn defer(&mut self) -> Token {
         let output = &mut self.output;
         output.accounts.begin_side_effects(output.timers.len());

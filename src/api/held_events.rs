@@ -6,10 +6,10 @@ use crate::api::state::State;
 
 /// Whether the events that an operator holds are stored in checkpoints.
 ///
-/// An operator that defers an event and has not answered it when a checkpoint is taken *holds* it. By
-/// checkpoints nothing before the barrier comes again, so the checkpoint has to hold the event too: the engine
-/// keeps it, and after a restart gives it to `apply` again, before any other. That needs events which serde can
-/// write and read; the operator says so:
+/// An operator *holds* an event from `defer` until the last answer. With checkpoints by barriers no source
+/// emits an event from before the barrier again, so the checkpoint has to store the events that are held: after
+/// a restart the engine gives them to `apply` again, before any other event. For that, serde has to write and
+/// read them. The operator declares it:
 ///
 /// ```
 /// use streamwork::{BoxError, Collector, HeldEvents, Operator, Token};
@@ -32,16 +32,16 @@ use crate::api::state::State;
 /// }
 /// ```
 ///
-/// Without it, a checkpoint that meets a held event ends the job and names the operator. Under the
-/// acknowledger and without a store nothing has to be stored, and this means nothing.
+/// Without it, a checkpoint by barriers with a held event ends the job with an error that names the operator.
+/// Under the acknowledger, and without a store, nothing has to be stored, and the constant has no effect.
 ///
-/// A stored event is cloned before `apply`, one event at a time, so an operator that says `stored` is slower
-/// than one that does not defer.
+/// Each event is cloned before `apply`, and events are applied one at a time, so an operator with
+/// `HeldEvents::stored` is slower.
 pub struct HeldEvents<E> {
     tell: Option<fn(&mut dyn Storable<E>)>,
 }
 
-/// Is told that events can be stored, where that is known of their type.
+/// Is called where it is known that events of this type can be stored.
 pub(crate) trait Storable<E> {
     fn storable(&mut self)
     where
@@ -49,7 +49,7 @@ pub(crate) trait Storable<E> {
 }
 
 impl<E> HeldEvents<E> {
-    /// They are stored.
+    /// Held events are stored.
     pub const fn stored() -> Self
     where
         E: State,
@@ -57,12 +57,12 @@ impl<E> HeldEvents<E> {
         Self { tell: Some(|to| to.storable()) }
     }
 
-    /// They are not stored: where a checkpoint would have to hold one, the job ends and names the operator.
+    /// Held events are not stored: a checkpoint that would have to store one ends the job and names the operator.
     pub const fn not_stored() -> Self {
         Self { tell: None }
     }
 
-    /// Tells whoever asks, if they are stored.
+    /// Calls `storable` if held events are stored.
     pub(crate) fn tell(&self, to: &mut dyn Storable<E>) {
         if let Some(tell) = self.tell {
             tell(to);

@@ -19,10 +19,10 @@ use crate::time::EventTime;
 /// has built the value, then `apply` per event, `on_timer` per timer, `finish` when the input is
 /// over, then the value is dropped. It need not be `Send`.
 ///
-/// `Ok(())` from `apply` acknowledges the event, `Err` fails it: what it emitted for that event is
-/// taken back, and the guarantee decides what follows (drop and count, replay, go back to a
-/// checkpoint), unless the component makes dead letters ([`Stream::on_error`](crate::Stream::on_error)). A panic is a failure too; after it the value is dropped and built anew by its
-/// factory.
+/// `Ok(())` from `apply` acknowledges the event, `Err` fails it: what `apply` emitted for that event is
+/// discarded, and the guarantee decides what follows (drop and count, replay, roll back to a checkpoint),
+/// unless the component makes dead letters ([`Stream::on_error`](crate::Stream::on_error)). A panic is a
+/// failure too; after it the value is dropped, and the factory builds a new one.
 ///
 /// ```
 /// use streamwork::{BoxError, Collector, Guarantee, Job, Operator};
@@ -77,7 +77,7 @@ pub trait Operator: 'static {
     /// An error fails this event, and this event only.
     fn apply(&mut self, event: Self::In, out: &mut Collector<Self::Out>) -> Result<(), BoxError>;
 
-    // The engine's loop. Without `#[inline]`: so it is made next to `apply`, which becomes part of it.
+    // The engine's loop. Without `#[inline]`, so that it is compiled next to `apply`, which is inlined into it.
     #[doc(hidden)]
     fn apply_each(
         &mut self,
@@ -91,15 +91,15 @@ pub trait Operator: 'static {
     /// A timer set by [`Output::set_timer`] is due.
     ///
     /// # Errors
-    /// An error is counted as failed; under a guarantee that goes back, the job goes back.
+    /// An error counts as a failed call; with checkpoints it rolls the job back.
     fn on_timer(&mut self, tag: u64, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = (tag, out);
         Ok(())
     }
 
-    /// No event older than this will come. Never falls, however the inputs do. A job that starts over goes
-    /// on from the watermarks that its sources had said at the checkpoint, so an operator without state may
-    /// hear one again, before its first event.
+    /// No event older than this will come. The watermark never falls, even if that of an input does. A job that
+    /// starts over continues from the watermarks of its checkpoint, so an operator without state may be called
+    /// with one again, before its first event.
     ///
     /// # Errors
     /// As [`on_timer`](Operator::on_timer).
@@ -112,23 +112,23 @@ pub trait Operator: 'static {
         Ok(())
     }
 
-    /// The input is over: emit what is still held. Called again if events come after it, which
+    /// The input is over: emit what the operator still keeps. Called again if events come after it, which
     /// happens when failed events are replayed. Not called on a stop that will be resumed from a
     /// store.
     ///
     /// # Errors
-    /// As [`on_timer`](Operator::on_timer).
+    /// As [`on_timer`](Operator::on_timer). Under the acknowledger an error also starts the job over, since held
+    /// events would never be answered.
     fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = out;
         Ok(())
     }
 }
 
-/// What happens to an event, when something has to be remembered.
+/// What happens to an event, when something has to be remembered across a failure.
 ///
-/// As [`Operator`], with two functions more: [`state`](StatefulOperator::state) gives the state
-/// away by value, and `setup` starts from it. What `apply` learned and `state` does not return is
-/// gone after a failure.
+/// Like [`Operator`], with two more functions: [`state`](StatefulOperator::state) returns the state by value,
+/// and `setup` starts from it. Whatever `state` does not return is lost by a failure.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -204,24 +204,24 @@ pub trait StatefulOperator: 'static {
         apply_each(events, out, tracked, |event, out| self.apply(event, out))
     }
 
-    /// All that must survive a failure. Called between events, on the instance's thread; encoding
-    /// happens elsewhere. After a panic in `apply` it is called once more on the old value, to
-    /// carry over what it knew where the guarantee does not go back; so it should not panic.
+    /// All that must survive a failure. Called between events, on the instance's thread; it is encoded on
+    /// another one. Where a panic in `apply` does not roll the job back, it is called once more on the old
+    /// value, and the new value starts from the result; so it should not panic.
     fn state(&self) -> Self::State;
 
     /// A timer set by [`Output::set_timer`] is due. Timers are part of the state: they survive
     /// a failure.
     ///
     /// # Errors
-    /// An error is counted as failed; under a guarantee that goes back, the job goes back.
+    /// An error counts as a failed call; with checkpoints it rolls the job back.
     fn on_timer(&mut self, tag: u64, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = (tag, out);
         Ok(())
     }
 
-    /// No event older than this will come. Never falls, however the inputs do. The last one is part of the
-    /// state: after a restart those up to it are not heard again. Where single events are kept until they
-    /// are acknowledged it is not, since those that come again may be older.
+    /// No event older than this will come. The watermark never falls, even if that of an input does. The last
+    /// one is part of the state: after a restart this is called only with later ones. Under at-least-once with
+    /// the acknowledger it is not part of the state, since replayed events may be older.
     ///
     /// # Errors
     /// As [`on_timer`](StatefulOperator::on_timer).
@@ -234,12 +234,13 @@ pub trait StatefulOperator: 'static {
         Ok(())
     }
 
-    /// The input is over: emit what is still held, and forget it, since the state is taken once
+    /// The input is over: emit what the operator still keeps, and forget it, since the state is taken once
     /// more after this. Called again if events come after it. Not called on a stop that will be
     /// resumed from a store.
     ///
     /// # Errors
-    /// As [`on_timer`](StatefulOperator::on_timer).
+    /// As [`on_timer`](StatefulOperator::on_timer). Under the acknowledger an error also starts the job over, since held
+    /// events would never be answered.
     fn finish(&mut self, out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         let _ = out;
         Ok(())

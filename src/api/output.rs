@@ -1,6 +1,6 @@
 //! [`Output`]: what an operator emits into.
 //!
-//! Emitting is a push into a vector. Everything else that an event needs is in its [`Accounts`].
+//! Emitting is a push into a vector. Which event an output came from is in its [`Accounts`].
 
 use std::any::type_name;
 use std::fmt;
@@ -66,12 +66,12 @@ pub struct Output<T> {
     pub(crate) accounts: Accounts,
 }
 
-/// What an operator asks of its timers. Done when what it emitted is handed on.
+/// A request of an operator to its timers. Carried out when its outputs are handed on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TimerRequest {
-    /// After so much processing time call `on_timer` with this tag.
+    /// Call `on_timer` with this tag after this much processing time.
     Set(Duration, u64),
-    /// Do not call it with this tag for what has been set so far.
+    /// Cancel the timers of this tag that have been set so far.
     Cancel(u64),
 }
 
@@ -92,25 +92,25 @@ impl<T> Output<T> {
         }
     }
 
-    /// Emits an event on the main output. Never waits: what the next queue cannot take is kept, and
-    /// the instance is given no more input until it could.
+    /// Emits an event on the main output. Never waits: events that the next queue cannot take are kept, and
+    /// the instance gets no more input until they are gone.
     #[inline]
     pub fn emit(&mut self, event: T) {
         self.events.push(event);
     }
 
-    /// Emits all of these on the main output, as [`emit`](Output::emit) does one by one. Where the
-    /// iterator knows how many there are, the engine makes room for them once.
+    /// Emits all of these on the main output, like [`emit`](Output::emit) for each. If the iterator knows its
+    /// length, memory is reserved once.
     #[inline]
     pub fn emit_all(&mut self, events: impl IntoIterator<Item = T>) {
         self.events.extend(events);
     }
 
-    /// Emits an event on a side output. If the job does not read it, the event goes nowhere.
+    /// Emits an event on a side output. If the job does not read that output, the event is discarded.
     ///
     /// # Panics
-    /// If the operator has not declared a side output of this name and type: nothing could be done with the
-    /// event. The panic fails the event at hand as any other in `apply` does.
+    /// If the operator has not declared a side output of this name and type. The panic fails the event at hand
+    /// as any other in `apply` does.
     pub fn emit_to<E: Event>(&mut self, output: SideOutput<E>, event: E) {
         let ordinal = self.accounts.begin_side_effects(self.timers.len());
         let read = self.sides.iter_mut().find(|side| side.name() == output.name);
@@ -124,13 +124,13 @@ impl<T> Output<T> {
         }
     }
 
-    /// How many more events are welcome before the call returns. A hint; emitting more is allowed and is kept.
+    /// How many more events should be emitted before the call returns. A hint: more are kept too.
     #[inline]
     pub fn room(&self) -> usize {
         self.room.saturating_sub(self.events.len())
     }
 
-    /// Emits an event that stands for all those tokens: their events are done when it is done, and
+    /// Emits an event that stands for all these tokens: their events are done when it is done, and
     /// fail when it fails.
     pub fn emit_anchored(&mut self, event: T, tokens: impl IntoIterator<Item = Token>) {
         self.accounts.begin_side_effects(self.timers.len());
@@ -138,22 +138,22 @@ impl<T> Output<T> {
         self.events.push(event);
     }
 
-    /// Calls `on_timer(tag)` on this instance after this much (processing) time, never before. Several
-    /// timers may have one tag, and each fires, also where they are due at the same moment: which events see
-    /// the same moment is no more than how they came in batches. Timers of one moment fire in the order in
-    /// which they were set; one that is set while others fire and is due at once fires after them. Those
-    /// that are not due when the input ends do not fire any more: `finish` is called instead.
+    /// Calls `on_timer(tag)` on this instance after this much processing time, never before. Several
+    /// timers may have the same tag. Each fires, even if they are due at the same moment, since only the division
+    /// into batches decides which events see the same moment. Timers of one moment fire in the order in which they
+    /// were set; a timer that is set while others fire, and is due at once, fires after them. Timers that are not
+    /// due when the input ends do not fire: `finish` is called instead.
     ///
-    /// A [`StatefulOperator`](crate::StatefulOperator)'s timers are part of its state: after a restart each
-    /// waits for what was left of its time. Setting and cancelling a timer are effects of the event at hand;
-    /// if that fails, they have not happened.
+    /// The timers of a [`StatefulOperator`](crate::StatefulOperator) are part of its state: after a restart each
+    /// waits for the rest of its time. Setting and cancelling a timer are effects of the event at hand: if it
+    /// fails, they are discarded.
     pub fn set_timer(&mut self, after: Duration, tag: u64) {
         self.accounts.begin_side_effects(self.timers.len());
         self.timers.push(TimerRequest::Set(after, tag));
     }
 
-    /// Cancels all timers of this tag that have not fired. If there are none nothing happens. One that is
-    /// set afterwards, also in the same call, is not touched.
+    /// Cancels all timers of this tag that have not fired, if there are any. Timers that are set afterwards,
+    /// even in the same call, are not cancelled.
     ///
     /// ```
     /// use std::time::Duration;
@@ -192,7 +192,7 @@ impl<T> Output<T> {
         self.timers.push(TimerRequest::Cancel(tag));
     }
 
-    /// Emits the dead letter of an event whose own outputs have been taken back; how many deliveries it makes.
+    /// Emits the dead letter of an event whose outputs have been discarded. Returns its number of deliveries.
     pub(crate) fn emit_dead_letter<E: Event>(&mut self, letter: DeadLetter<E>, root: Root) -> u32 {
         let output = self.sides.iter_mut().find(|side| side.name() == DeadLetter::<E>::OUTPUT.name);
         let batch = output
@@ -202,12 +202,12 @@ impl<T> Output<T> {
         batch.copies
     }
 
-    /// How many events have been emitted on the main output and not been handed on.
+    /// How many events on the main output have been emitted and not yet handed on.
     pub(crate) fn emitted(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether what was emitted must be handed on before more is taken in.
+    /// Whether the outputs must be handed on before the next event is taken in.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.events.len() >= self.room
@@ -219,19 +219,19 @@ impl<T> Output<T> {
         self.accounts.begin(self.events.len());
     }
 
-    /// Closes the account of an event that went well.
+    /// Closes the account of an event that did not fail.
     #[inline]
     pub(crate) fn end(&mut self) {
         self.accounts.end();
     }
 
-    /// As [`end`](Self::end), where events are tracked; called after it.
+    /// Called after [`end`](Self::end) where events are tracked.
     #[inline]
     pub(crate) fn end_tracked(&mut self) {
         self.accounts.end_tracked(self.events.len());
     }
 
-    /// Takes back what the event at hand emitted. Whether the event was deferred.
+    /// Discards the outputs and timers of the event at hand. Returns whether the event was deferred.
     pub(crate) fn take_back(&mut self, cause: &Cause) -> bool {
         let taken_back = self.accounts.take_back(cause);
         self.events.truncate(taken_back.first_output);
@@ -243,7 +243,7 @@ impl<T> Output<T> {
     }
 }
 
-/// Nothing reads the side output. That is fine, if there is such a one.
+/// Called if nothing reads the side output, which is fine as long as it is declared.
 #[cold]
 fn assert_declared<E: Event>(output: SideOutput<E>, declared: &[DeclaredOutput]) {
     let (event, emitted) = output.declared().event_type();

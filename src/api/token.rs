@@ -1,5 +1,5 @@
-//! [`Token`]: an event whose acknowledgement comes later, and [`Deferred`], what the tokens of one
-//! event share.
+//! [`Token`]: the right to answer for an event after `apply` has returned; and [`Deferred`], which the
+//! tokens of one event share.
 
 use std::sync::{Arc, Weak};
 
@@ -8,28 +8,28 @@ use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
 use crate::sync::Mutex;
 
-/// Where answers go. The guarantee decides what they mean; a token only carries them there.
+/// Receives the answers of tokens. The guarantee decides what an answer means.
 pub(crate) trait Answers: Send + Sync {
-    /// This many more (or fewer) deliveries are outstanding under `root`.
+    /// The number of deliveries outstanding under `root` changes by `delta`.
     fn change(&self, root: Root, delta: i64);
     /// The event under `root` failed.
     fn fail(&self, root: Root, failure: Failure) -> Fate;
     /// One outstanding delivery of `root` is now in a token.
     fn hold(&self, root: Root);
-    /// One delivery of `root` left its token, answered or anchored.
+    /// One delivery of `root` has left its token, answered or anchored.
     fn unhold(&self, root: Root);
-    /// Whether answers still mean something: not once the execution is over.
+    /// Whether answers still count: `false` once the execution is over.
     fn are_wanted(&self) -> bool;
-    /// A root of its own for an output that stands for all `members`: they are released when it
-    /// is done and fail when it fails. `copies` deliveries are outstanding from the start.
+    /// A new root for an output that stands for all `members`: one delivery of each is done when the
+    /// new root is, and each fails when it fails. It starts with `copies` outstanding deliveries.
     fn group(&self, members: Vec<Root>, copies: u32) -> Root;
 }
 
-/// Who keeps the events that are deferred, from then until they are answered.
+/// Keeps deferred events until they are answered.
 pub(crate) trait Holder: Send + Sync {
-    /// The event at hand is deferred. The number it is kept under.
+    /// The event at hand is deferred. Returns the number under which it is kept.
     fn hold(&self, deferred: Weak<Deferred>) -> u64;
-    /// The event of this number is answered, or counts as failed.
+    /// The event of this number is answered or has failed.
     fn release(&self, number: u64);
 }
 
@@ -38,23 +38,25 @@ pub(crate) trait Holder: Send + Sync {
 pub(crate) enum Fate {
     /// It is given up.
     Dropped,
-    /// It comes again, by itself or because the job goes back.
+    /// It comes again: it is replayed, or the job rolls back.
     ComesAgain,
 }
 
 /// The right and duty to answer for one event, taken by
 /// [`Collector::defer`](crate::Collector::defer).
 ///
-/// Move-only: it can be answered once. Dropped without an answer it is a failure. It may be sent
-/// to another thread. What a failure means is the guarantee's to say: the event is counted as
-/// dropped, replayed, or the job goes back to its last checkpoint.
+/// A token cannot be cloned, so it is answered at most once. Dropping it without an answer fails the event.
+/// It may be sent to another thread. The guarantee decides what a failure means: the event is dropped and
+/// counted, it is replayed, or the job rolls back to its last checkpoint.
 ///
 /// **A held event has not happened yet.** From `defer` until its last token is answered the operator holds
-/// the event, and whatever ends the process in between, the event is given to `apply` again: by its source
-/// under the acknowledger, by the checkpoint otherwise ([`HeldEvents`](crate::HeldEvents)), in the order in which
-/// the events were deferred and before any other event. So change the state when an event is answered, not when it
-/// is deferred. A stop with a store waits for no answer. The end of the input and a drain wait for all of them;
-/// `answer_within`, an option of every guarantee, limits how long. `Metrics` says who holds how many.
+/// the event. If the process ends before that, the event is given to `apply` again. Under the acknowledger its
+/// source emits it again. With checkpoints its source does so only if the event came after the last checkpoint;
+/// otherwise that checkpoint has stored it ([`HeldEvents`](crate::HeldEvents)), and stored events are applied in
+/// the order in which they were deferred, before any other event. Under at-most-once only the checkpoint of a stop
+/// stores held events. So change the state when an event is answered, not when it is deferred. A stop with a
+/// store does not wait for answers. The end of the input and a drain wait for all of them; `answer_within`, an
+/// option of every guarantee, limits how long. `Metrics` counts the events that each instance holds (`deferred`).
 ///
 /// ```
 /// use streamwork::{BoxError, Collector, HeldEvents, Operator, Output, Token};
@@ -75,7 +77,7 @@ pub(crate) enum Fate {
 /// impl Operator for Batcher {
 ///     type In = u64;
 ///     type Out = u64;
-///     // A checkpoint stores what is held.
+///     // Checkpoints store the events that are held.
 ///     const HELD_EVENTS: HeldEvents<u64> = HeldEvents::stored();
 ///
 ///     fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
@@ -86,7 +88,7 @@ pub(crate) enum Fate {
 ///         Ok(())
 ///     }
 ///
-///     // The input is over: without this, the one or two that are left would be waited for.
+///     // The input is over: without this, the job would wait for the one or two events that are left.
 ///     fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
 ///         self.emit_sum(out);
 ///         Ok(())
@@ -104,7 +106,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// The event is done.
+    /// Acknowledges the event.
     pub fn ack(mut self) {
         self.release();
         let deferred = &self.deferred;
@@ -112,12 +114,12 @@ impl Token {
         deferred.answer(Answer::Done);
     }
 
-    /// The event failed, and this is why.
+    /// Fails the event with this error.
     pub fn fail(mut self, error: impl Into<BoxError>) {
         self.fail_with(Cause::error(error));
     }
 
-    /// Lets go of the event without an answer, since an output is to stand for it.
+    /// Gives the token up without an answer: an output will stand for the event.
     pub(crate) fn anchor(mut self) -> Arc<Deferred> {
         self.release();
         Arc::clone(&self.deferred)
@@ -148,8 +150,8 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// An event that was deferred: who answers for it, and what the answers come to. It counts once, as
-/// delivered or as failed, when `apply` has returned and its last token is answered.
+/// An event that was deferred, and the worst answer for it so far. It is counted once, as delivered or as
+/// failed, when `apply` has returned and its last token is answered.
 pub(crate) struct Deferred {
     pub(crate) root: Root,
     answers: Arc<dyn Answers>,
@@ -161,15 +163,16 @@ pub(crate) struct Deferred {
     open: Mutex<Open>,
 }
 
-/// What is not answered yet.
+/// The answers that are missing, and those that have come.
 struct Open {
-    /// Tokens, and one for `apply` while it runs.
+    /// Missing answers: one for each token, and one for `apply` while it runs.
     answers: usize,
     /// The worst answer so far.
     answer: Answer,
     /// Whether `apply` has not returned yet.
     applying: bool,
-    /// Why a token failed before that. If `apply` fails too, that is the reason, and this its consequence.
+    /// Why a token failed while `apply` ran. If `apply` fails as well, only its own error is reported: the
+    /// token failed because `apply` dropped it.
     failed: Option<Cause>,
 }
 
@@ -177,15 +180,15 @@ struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Answer {
     Done,
-    /// The output that stood for it was taken back; it comes again.
+    /// The output that stood for it was discarded; it comes again.
     TakenBack,
-    /// The output that stood for it was taken back, and it is given up.
+    /// The output that stood for it was discarded, and it is given up.
     Lost,
     /// It failed, and comes again.
     Failed,
     /// It failed, and is given up.
     Dropped,
-    /// `apply` failed itself: whatever its tokens say, the event counts as that.
+    /// `apply` itself failed: the event has failed, whatever its tokens say.
     Void,
 }
 
@@ -208,15 +211,15 @@ impl Deferred {
 
     /// One more token for the event.
     pub(crate) fn token(self: &Arc<Self>) -> Token {
-        // A delivery of its own: so an answer within the same `apply` cannot finish the event
-        // before what it emits is counted.
+        // A token counts as a delivery. Otherwise an answer within the same `apply` could finish the event
+        // before its outputs are counted.
         self.answers.change(self.root, 1);
         self.answers.hold(self.root);
         self.open.lock().answers += 1;
         Token { deferred: Arc::clone(self), answered: false }
     }
 
-    /// `apply` has returned, and all was well with the event itself.
+    /// `apply` has returned `Ok`.
     pub(crate) fn returned(&self) {
         let mut open = self.open.lock();
         open.applying = false;
@@ -233,13 +236,13 @@ impl Deferred {
         self.answer(Answer::Done);
     }
 
-    /// `apply` failed on the event itself: it is not held, whatever tokens there are.
+    /// `apply` failed on the event: it is no longer held, even if it has tokens.
     pub(crate) fn void(&self) {
         self.holder.release(self.number);
         self.answer(Answer::Void);
     }
 
-    /// The event was not answered in time, and fails. What its tokens say later means nothing.
+    /// Fails the event without its missing answers. From now on answers are ignored.
     pub(crate) fn expire(&self, cause: Cause) {
         let mut open = self.open.lock();
         if open.answers == 0 || open.answer == Answer::Void {
@@ -253,7 +256,7 @@ impl Deferred {
         }
     }
 
-    /// The event is the next process's: what its tokens say means nothing any more.
+    /// Leaves the event to the next process. From now on answers are ignored.
     pub(crate) fn leave(&self) {
         self.open.lock().answers = 0;
     }
@@ -280,7 +283,7 @@ impl Deferred {
         });
     }
 
-    /// The output that was to stand for the event is taken back, since another event failed.
+    /// The output that was to stand for the event is discarded, since another event failed.
     pub(crate) fn take_back(&self, cause: Cause) {
         self.answer(match self.report("apply", cause) {
             Fate::Dropped => Answer::Lost,
@@ -296,7 +299,7 @@ impl Deferred {
     fn answer(&self, answer: Answer) {
         let mut open = self.open.lock();
         if open.answers == 0 {
-            // It has failed for want of an answer, or is the next process's.
+            // It has expired, or is left to the next process.
             return;
         }
         open.answers -= 1;
@@ -310,7 +313,7 @@ impl Deferred {
 
     /// Counts the event, once.
     fn count(&self, answer: Answer) {
-        // A late answer, of an execution that is over, changes nothing.
+        // An answer that comes after the end of its execution changes nothing.
         if !self.answers.are_wanted() {
             return;
         }

@@ -33,8 +33,8 @@ impl<T> WatermarkStrategy<T> {
         self
     }
 
-    /// The watermark comes from marks among the events instead: it rises to what the function returns, if that is
-    /// more. The event itself is not behind it.
+    /// The watermark comes from marks among the events instead: it rises to the time that the function returns, if
+    /// that is higher. The event itself is not late by it.
     #[must_use]
     pub fn punctuated(
         mut self,
@@ -44,8 +44,8 @@ impl<T> WatermarkStrategy<T> {
         self
     }
 
-    /// Events come from several partitions, each of which has its times in order: the watermark is the lowest of
-    /// theirs. A partition that has not been seen, and an idle one, hold nothing back.
+    /// Events come from several partitions, and the bound holds within each: the watermark is the lowest of all
+    /// partitions. Idle partitions, and those without an event so far, do not hold it back.
     #[must_use]
     pub fn per_partition(
         mut self,
@@ -55,18 +55,19 @@ impl<T> WatermarkStrategy<T> {
         self
     }
 
-    /// A partition, or the whole stream, without an event for this long is idle: it holds no other back until its
-    /// next event. Time in which readers keep the stream waiting does not count. By default nothing is ever idle.
+    /// A partition, or the whole stream, without an event for this long is idle: until its next event it does not
+    /// hold others back. Time in which readers keep the stream waiting does not count. By default nothing is ever
+    /// idle.
     #[must_use]
     pub fn idle_after(mut self, time: Duration) -> Self {
         self.rules.idle_after = Some(time);
         self
     }
 
-    /// A time that is further ahead of the machine's clock than this moves no watermark; the event itself flows on
-    /// and is counted ([`InstanceMetrics::future_stamped`](crate::metrics::InstanceMetrics::future_stamped)).
+    /// A time that is further ahead of the machine's clock than this does not move the watermark; the event is
+    /// passed on and counted ([`InstanceMetrics::future_stamped`](crate::metrics::InstanceMetrics::future_stamped)).
     /// Default 5 minutes. One wrong time would otherwise make all events after it late. Since the clock is read,
-    /// a replay may give other watermarks than the first attempt.
+    /// a replay may produce other watermarks than the first attempt.
     #[must_use]
     pub fn future_at_most(mut self, ahead: Duration) -> Self {
         self.rules.future_at_most = Some(ahead);

@@ -1,5 +1,5 @@
-//! [`Account`]: the account of one execution's events. Who counts, where answers go, and what a source
-//! has to ask before it emits.
+//! [`Account`]: how the events of one execution are tracked. Who counts them, where answers go, and what a
+//! source has to ask before it emits.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::error::Failure;
 use crate::id::Root;
 use crate::sync::{AtomicBool, Ordering};
 
-/// Tells the supervisor of a failure that its instance cannot get over.
+/// Tells the supervisor of a failure that the instance cannot handle.
 pub(crate) type Alarm = Arc<dyn Fn(Failure) + Send + Sync>;
 
-/// The account of one execution's events; made anew with each.
+/// How the events of one execution are tracked. Each execution has a new account.
 #[derive(Clone)]
 pub(crate) enum Account {
-    /// Nobody counts. A failed token is dropped or, if an alarm is given, ends the execution.
+    /// Events are not counted. A token that fails drops its event or, if there is an alarm, ends the execution.
     Untracked { alarm: Option<Alarm>, on_drop: Option<DropHook>, closed: Arc<AtomicBool> },
-    /// The acknowledger does.
+    /// The acknowledger counts events.
     Acknowledger { acknowledger: Arc<Acknowledger>, options: ReplayOptions },
 }
 
@@ -59,7 +59,7 @@ impl Account {
         matches!(self, Self::Acknowledger { .. })
     }
 
-    /// Where the instance of this number sends reports.
+    /// Where instances send their reports; `None` if events are not counted.
     pub(crate) fn reports(&self) -> Option<Arc<dyn Reports>> {
         match self {
             Self::Untracked { .. } => None,
@@ -79,8 +79,8 @@ impl Account {
         }
     }
 
-    /// The execution is over: answers that still come (from tokens dropped with their components)
-    /// mean nothing.
+    /// The execution is over: answers that still come, from tokens dropped with their components, are
+    /// ignored.
     pub(crate) fn close(&self) {
         match self {
             Self::Acknowledger { acknowledger, .. } => acknowledger.close(),
@@ -89,7 +89,7 @@ impl Account {
     }
 }
 
-/// Answers where nobody counts.
+/// Takes answers where events are not counted.
 struct Untracked {
     alarm: Option<Alarm>,
     on_drop: Option<DropHook>,
@@ -121,8 +121,8 @@ impl Answers for Untracked {
     }
 }
 
-/// The side that these terms ask for. `tracker` is the source instance's number; `bytes_of` weighs
-/// events.
+/// The source side for these terms. `tracker` is the source instance's number; `bytes_of` gives the bytes
+/// that events own.
 pub(crate) fn source_side<T: Clone + 'static>(
     terms: &Terms,
     account: &Account,
@@ -147,7 +147,7 @@ pub(crate) fn source_side<T: Clone + 'static>(
     }
 }
 
-/// Events that are forgotten once emitted.
+/// Keeps no event after it is emitted.
 struct UntrackedSource {
     admission: Admission,
 }
@@ -156,7 +156,7 @@ impl<T> SourceSide<T> for UntrackedSource {
     fn room(&self) -> usize {
         match self.admission {
             Admission::Emit => BATCH,
-            // One durable write covers them all.
+            // One durable write covers all events of a call.
             Admission::PersistFirst => 16 * BATCH,
         }
     }

@@ -31,23 +31,23 @@ pub(crate) trait Component: Sized {
     type In: Event;
     type Out: Event;
 
-    /// What a checkpoint keeps of it, if its outputs are committed then.
+    /// The shape of its state in checkpoints, given when its outputs are committed.
     fn state_shape(_: Commits) -> StateShape {
         StateShape::Stateless
     }
 
-    /// Whether it ends streams: its events count as delivered when `end_batch` has succeeded.
+    /// Whether it is a sink: its events count as delivered when `end_batch` has succeeded.
     const IS_SINK: bool = false;
 
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
-    /// How the events that it holds are stored, if they are.
+    /// How the events that it holds are stored; `None` if they are not.
     fn held_codec() -> Option<HeldCodec<Self::In>> {
         None
     }
 
-    /// Starts from encoded state; the timers that were part of it. By default it has none.
+    /// Starts from encoded state, and returns the timers that were part of it. By default it has no state.
     fn setup(&mut self, _: &Instance, _: Option<&EncodedState>) -> Result<SavedTimers, BoxError> {
         Ok(SavedTimers::new())
     }
@@ -60,14 +60,14 @@ pub(crate) trait Component: Sized {
         tracked: bool,
     ) -> Pass;
 
-    /// Whether it can be applied to a whole batch where it lies. `In` and `Out` are one type then.
+    /// Whether it can be applied to a whole batch in place. Then `In` and `Out` are the same type.
     fn in_place() -> bool {
         false
     }
 
-    /// Applies itself to a whole batch where it lies, and leaves in it what it emits, in order. What it does
-    /// not emit is finished in the ledger. `handled` counts the events it was called for. If it unwinds, the
-    /// event at hand is gone; in the batch is what the events before it came to, and those behind it.
+    /// Applies itself to a whole batch in place, and leaves its outputs in the batch, in order. Events without
+    /// an output are finished in the ledger. `handled` counts the events for which it was called. If it unwinds,
+    /// the event at hand is gone; the batch has the outputs of the events before it, and the events after it.
     fn apply_in_place(
         &mut self,
         _batch: &mut Batch<Self::In>,
@@ -76,12 +76,12 @@ pub(crate) trait Component: Sized {
     ) {
     }
 
-    /// If it makes watermarks: what they follow from.
+    /// The generator of its watermarks, if it makes any.
     fn watermarks(&mut self) -> Option<&mut Generator> {
         None
     }
 
-    /// When time alone changes what it says of event time.
+    /// When its watermark or idleness changes next without an event.
     fn watermark_due(&self) -> Option<Timestamp> {
         None
     }
@@ -102,7 +102,7 @@ pub(crate) trait Component: Sized {
     fn end_batch(&mut self) -> Result<(), BoxError> {
         Ok(())
     }
-    /// Its state; `None` for what has none.
+    /// Takes its state; `None` if it has none.
     fn snapshot(&mut self, _timers: SavedTimers, _: CodecId) -> Option<Box<dyn Snapshot>> {
         None
     }
@@ -241,7 +241,8 @@ impl<S: Sink> Component for Plain<S> {
     }
 }
 
-/// What a checkpoint holds of a transactional sink: the handles that it commits, and where it stands.
+/// What a checkpoint stores of a transactional sink: the handles that are committed with it, and
+/// [`newest`](TransactionalSink::newest).
 type Stored<H> = (Vec<(CheckpointId, H)>, Option<H>);
 
 /// Adapter for [`TransactionalSink`]: keeps the handles that wait for their checkpoint.
@@ -347,7 +348,7 @@ impl<S: TransactionalSink> Component for Transactional<S> {
     }
 }
 
-/// Encodes what an old value knew, for the new one that takes its place.
+/// Encodes the state of an old value, for the new one that takes its place.
 ///
 /// # Errors
 /// The state cannot be encoded.

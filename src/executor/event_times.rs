@@ -1,4 +1,4 @@
-//! [`EventTimes`]: the component that makes watermarks out of the times of the events that pass it. It changes no
+//! [`EventTimes`]: the component that makes watermarks from the times of the events that pass it. It changes no
 //! event, and works on batches in place.
 
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl<T> EventTimes<T> {
         Self { time_of, strategy, clock, registry, counters, generator, now, unix_ms: 0 }
     }
 
-    /// One look at the clocks for all events of a batch.
+    /// Reads the clocks, once for all events of a batch.
     fn look(&mut self) {
         self.now = self.clock.now();
         if self.strategy.rules.future_at_most.is_some() {

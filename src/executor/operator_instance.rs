@@ -1,5 +1,5 @@
-//! [`OperatorInstance`]: queues, what it knows of them, and a stage. Takes one frame per step. It knows
-//! no event type: its [`Ports`] do.
+//! [`OperatorInstance`]: the input queues of an instance, their state, and its stage. Takes one frame per step.
+//! It knows no event type: its [`Ports`] do.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::executor::load::Load;
 use crate::id::CheckpointId;
 use crate::metrics::Counters;
 
-/// Batches taken in a row before partial outputs are sent nevertheless, so that a rare receiver does
-/// not wait for a full batch while there is always input.
+/// After this many batches in a row partial outputs are sent, so that a receiver of few events does not wait
+/// for a full batch as long as there is input.
 const BATCHES_PER_FLUSH: u32 = 16;
 
 pub(crate) struct OperatorInstance {
@@ -25,11 +25,11 @@ pub(crate) struct OperatorInstance {
     counters: Arc<Counters>,
     load: Load,
     since_flush: u32,
-    /// The newest checkpoint this instance knows of.
+    /// The newest checkpoint for which this instance has taken a snapshot.
     newest: CheckpointId,
     /// The newest checkpoint that all instances were told of.
     told: CheckpointId,
-    /// The end is on its way through the stage.
+    /// The end of the stream is in the stage.
     ending: bool,
     ended: bool,
 }
@@ -87,7 +87,7 @@ impl OperatorInstance {
 
     fn act(&mut self, verdict: Verdict) {
         if let Some(checkpoint) = verdict.cut {
-            // Nothing waits in the stage, or this frame had not been taken.
+            // Nothing waits in the stage, otherwise this frame would not have been taken.
             self.cut(checkpoint);
         }
         let frames = [
@@ -111,13 +111,14 @@ impl OperatorInstance {
         self.base.report_saved(checkpoint, since);
     }
 
-    /// Whether a checkpoint is to be cut of which no barrier comes any more: all inputs have ended, and the end
-    /// waits in the stage for answers.
+    /// Whether a checkpoint is to be cut although no barrier comes: all inputs have ended, and the end of the
+    /// stream waits in the stage for answers.
     fn is_cut_at_the_end(&self) -> bool {
         self.ending && self.told > self.newest && self.ports.stage_ref().lets_barrier_through()
     }
 
-    /// The end has left the stage behind: the last parts are what stands from now on.
+    /// The end of the stream has passed the stage. The last snapshot is this instance's part of all later
+    /// checkpoints.
     fn passed(&mut self) {
         let context = &mut self.base.context;
         context.ledger.send();
@@ -187,7 +188,7 @@ impl Step for OperatorInstance {
             progress = self.take();
         }
         if self.base.context.slice.is_over() {
-            // Those behind see what there is, however long the next event takes.
+            // Readers get the outputs so far, however long the next event takes.
             self.ports.stage().flush(&mut self.base.context);
         }
         if progress != Progress::Moved {

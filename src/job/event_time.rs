@@ -11,11 +11,12 @@ use crate::job::stream::Stream;
 use crate::time::EventTime;
 
 impl<T: Event> Stream<T> {
-    /// Says when each event happened, and makes watermarks of it: after each batch, that no event older than this
-    /// follows, for `on_watermark` of the operators behind it. Watermarks that the stream had before end here.
+    /// Takes the time of each event, and makes watermarks from these times after each batch, for `on_watermark` of the
+    /// operators after it: no event older than the watermark follows. Earlier watermarks of the stream are not passed
+    /// on.
     ///
-    /// The events are not changed. What was seen is part of checkpoints, so that watermarks continue where they were. With
-    /// the acknowledger an event that is replayed may be behind the watermark.
+    /// The events are not changed. The times so far are part of checkpoints, so that watermarks continue where they
+    /// were. With the acknowledger an event that is replayed may be older than the watermark.
     ///
     /// ```
     /// use std::time::Duration;

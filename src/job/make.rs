@@ -1,6 +1,6 @@
-//! Where types are forgotten and found again: makers that a stream creates while it still knows its
-//! event type, and that build typed queues, stages and instances later, on the instance's thread.
-//! Nothing of this runs per event or per batch.
+//! Where event types are erased and recovered: a stream creates makers while it knows its event type, and
+//! they build typed queues, stages and instances later, on the instance's thread. Nothing of this runs per
+//! event or per batch.
 
 use std::any::{Any, TypeId, type_name};
 use std::panic::catch_unwind;
@@ -50,12 +50,12 @@ use crate::executor::split_component::{SharedSplits, SplitComponent};
 use crate::metrics::{Count, Counters};
 use crate::sync::Mutex;
 
-/// A `Box<dyn Push<T>>` whose `T` is forgotten.
+/// A `Box<dyn Push<T>>` whose `T` is erased.
 pub(crate) type AnyPush = Box<dyn Any>;
-/// One end of a queue whose event type is forgotten.
+/// One end of a queue whose event type is erased.
 pub(crate) type AnyEnd = Box<dyn Any + Send>;
 
-/// A factory of dead-letter outlets whose event type is forgotten.
+/// A [`LettersFactory`] whose event type is erased.
 pub(crate) type AnyLetters = Arc<dyn Any + Send + Sync>;
 
 /// What it takes to build an instance of one component.
@@ -64,19 +64,19 @@ pub(crate) struct BuildContext<'a> {
     pub(crate) instance: Instance,
     /// The number of its thread; for a source also that of its tracker.
     pub(crate) number: usize,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub(crate) codec: CodecId,
     pub(crate) on_error: OnError,
 }
 
-/// What an instance's outputs lead to.
+/// Where an instance's outputs lead to.
 #[derive(Default)]
 pub(crate) struct Outputs {
     pub(crate) main: Vec<AnyPush>,
     pub(crate) sides: Vec<(Box<dyn SideEvents>, Box<dyn SidePort>)>,
 }
 
-/// Makes what an edge consists of.
+/// Makes the parts of an edge.
 pub(crate) trait MakeEdge: Send + Sync {
     /// The type of the events, and its name.
     fn event_type(&self) -> (TypeId, &'static str);
@@ -96,7 +96,7 @@ pub(crate) trait MakeEdge: Send + Sync {
     ) -> (Box<dyn SideEvents>, Box<dyn SidePort>);
 }
 
-/// A grouping, decided.
+/// A grouping after planning: its options are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     One(usize),
@@ -108,7 +108,7 @@ pub(crate) enum Route {
 /// An edge for events of type `T`.
 pub(crate) struct TypedEdge<T> {
     pub(crate) key: Option<KeyOf<T>>,
-    /// What its events weigh, if that is known.
+    /// The bytes that its events own, if known.
     pub(crate) weigher: Option<Weigher<T>>,
 }
 
@@ -173,7 +173,7 @@ fn join<T: Event>(readers: Vec<AnyPush>) -> Box<dyn Push<T>> {
     Tee::over(typed.collect())
 }
 
-/// Where a component emits: its collector, and what comes after it.
+/// Where a component emits: its collector, and the stages after it.
 struct OutputPorts<T> {
     collector: Collector<T>,
     next: Box<dyn Push<T>>,
@@ -215,10 +215,10 @@ type MakeSource = dyn Fn(&BuildContext<'_>, Outputs, Option<AnyLetters>) -> Resu
 #[derive(Clone)]
 pub(crate) struct OperatorMaker {
     pub(crate) state: fn(Commits) -> StateShape,
-    /// What the events look like that it holds; `Stateless` if it stores none.
+    /// The shape of the held events in checkpoints; `Stateless` if it does not store them.
     pub(crate) held: fn() -> StateShape,
     pub(crate) side_outputs: &'static [DeclaredOutput],
-    /// The side output for the events that fail, if it makes dead letters of them.
+    /// The side output for dead letters, if it makes any.
     pub(crate) dead_letters: DeclaredOutput,
     pub(crate) stage: Arc<MakeStage>,
     pub(crate) instance: Arc<MakeInstance>,
@@ -233,7 +233,7 @@ pub(crate) struct SourceMaker {
     pub(crate) instance: Arc<MakeSource>,
 }
 
-/// The maker of a component; the factory learns of the execution, since adapters ask it.
+/// The maker of an operator or sink. The factory gets the execution, which some adapters need.
 pub(crate) fn operator<C, F>(factory: F) -> OperatorMaker
 where
     C: Component + 'static,
@@ -297,11 +297,13 @@ where
     }
 }
 
-/// A factory of places for dead letters.
+/// A factory of functions that take dead letters.
 pub(crate) type LettersFactory<T> =
     Arc<dyn Fn(&Instance) -> Result<Letters<T>, BoxError> + Send + Sync>;
 
-pub(crate) fn forgetful<S: Source>(factory: impl Fn() -> S + Send + Sync + 'static) -> SourceMaker {
+pub(crate) fn non_rewindable<S: Source>(
+    factory: impl Fn() -> S + Send + Sync + 'static,
+) -> SourceMaker {
     source(move || NonRewindable(factory()))
 }
 
@@ -311,10 +313,10 @@ pub(crate) fn rewindable<S: StatefulSource>(
     source(move || Rewindable(factory()))
 }
 
-/// Where a source begins: its state, and the bytes of that; none of both for the beginning.
+/// Where a source begins: its state, and that state encoded. Both are `None` at the beginning of the input.
 type StartingPoint<S> = (Option<S>, Option<Arc<[u8]>>);
 
-/// A position as a state, and encoded as this instance encodes it: it may be of a run that chose otherwise.
+/// Decodes a position, and encodes it again if an earlier run chose another codec.
 fn restore_position<S: State>(
     encoded: Option<EncodedState>,
     codec: CodecId,
@@ -363,15 +365,15 @@ pub(crate) fn of_splits<S: SplitSource>(
     source_maker::<SplitComponent<S>>(make)
 }
 
-/// What an execution is known by.
+/// Identifies an execution.
 type OfExecution = Weak<[Arc<Mailbox>]>;
 
-/// What the instances of a source share, for each execution that still lives.
+/// What the instances of a source share, for each execution that is not dropped.
 #[derive(Default)]
 struct Sharing(Mutex<Vec<(OfExecution, SharedSplits)>>);
 
 impl Sharing {
-    /// That of the execution at hand.
+    /// What they share in the execution at hand.
     fn of(&self, build: &BuildContext<'_>) -> SharedSplits {
         let mut known = self.0.lock();
         known.retain(|(of, _)| of.strong_count() > 0);
@@ -403,7 +405,7 @@ fn failure(build: &BuildContext<'_>, callback: &'static str, cause: Cause) -> Fa
     Failure { instance: build.instance.name.clone(), callback, cause }
 }
 
-/// Builds a source instance that begins there. What it is made of depends on whether the job reads its bad records.
+/// Builds a source instance that begins at `start`. If the job reads its bad records, the source is wrapped.
 fn build_source<C: SourceComponent + 'static>(
     build: &BuildContext<'_>,
     outputs: Outputs,
@@ -423,7 +425,7 @@ fn build_source<C: SourceComponent + 'static>(
     start_source(build, fork, letters.map(of_events), start, Box::new(factory))
 }
 
-/// The place for dead letters of this source, if it has one.
+/// The function that takes this source's dead letters, if there is one.
 fn letters_of<T: Event>(
     build: &BuildContext<'_>,
     letters: Option<AnyLetters>,
@@ -433,8 +435,8 @@ fn letters_of<T: Event>(
     letters.map_err(|error| failure(build, "dead letters", Cause::error(error)))
 }
 
-/// A place for dead letters that takes those of events only: of a bad record that failed too often at what reads it
-/// there is no event.
+/// Passes on dead letters of events only. A bad record that fails too often in its readers has no event; it is
+/// logged and given up.
 fn of_events<T: Event>(mut letters: Letters<T>) -> Letters<EventOrBadRecord<T>> {
     Box::new(move |DeadLetter { event, failure, attempts }| match event {
         Ok(event) => letters(DeadLetter { event, failure, attempts }),
@@ -446,7 +448,7 @@ fn of_events<T: Event>(mut letters: Letters<T>) -> Letters<EventOrBadRecord<T>> 
     })
 }
 
-/// Starts a source instance in front of this stage.
+/// Starts a source instance that emits into this stage.
 fn start_source<C: SourceComponent + 'static>(
     build: &BuildContext<'_>,
     stage: Box<dyn Push<C::Out>>,

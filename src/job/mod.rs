@@ -12,7 +12,7 @@ use crate::error::Refused;
 use crate::job::graph::{Graph, NodeKind};
 use crate::job::handle::{JobHandle, JobReport, RunError};
 use crate::job::job_plan::JobPlan;
-use crate::job::make::{SourceMaker, forgetful, of_splits, rewindable};
+use crate::job::make::{SourceMaker, non_rewindable, of_splits, rewindable};
 use crate::job::stream::Stream;
 
 mod event_time;
@@ -67,7 +67,7 @@ impl Job {
         name: impl Into<String>,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Stream<S::Out> {
-        self.add_source(name.into(), forgetful(factory))
+        self.add_source(name.into(), non_rewindable(factory))
     }
 
     /// Adds a source that can be rewound; see [`StatefulSource`].

@@ -7,7 +7,7 @@ use crate::time::EventTime;
 use crate::time::generator::{Generator, Rules};
 use crate::time::watermarks::{Change, Watermarks};
 
-/// What a stream says about event time.
+/// A step of a stream's event time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatermarkStep {
@@ -19,15 +19,15 @@ pub enum WatermarkStep {
     Idle,
 }
 
-/// In the order in which it is said.
+/// The steps in the order in which they are passed on.
 fn steps(change: Change) -> Vec<WatermarkStep> {
     let active = change.active.then_some(WatermarkStep::Active);
     let watermark = change.watermark.map(WatermarkStep::Watermark);
     active.into_iter().chain(watermark).chain(change.idle.then_some(WatermarkStep::Idle)).collect()
 }
 
-/// The watermark of an instance with several inputs, as every instance of a job combines it. Each call returns what
-/// the instance says to its readers.
+/// The watermark of an instance with several inputs, as every instance of a job combines it. Each call returns the
+/// steps that the instance passes on to its readers.
 ///
 /// ```
 /// use streamwork::EventTime;
@@ -44,7 +44,7 @@ fn steps(change: Change) -> Vec<WatermarkStep> {
 pub struct InputWatermarks(Watermarks);
 
 impl InputWatermarks {
-    /// So many inputs, none of which has said anything.
+    /// This many inputs, all without a watermark.
     #[must_use]
     pub fn of(inputs: usize) -> Self {
         Self(Watermarks::of(inputs))

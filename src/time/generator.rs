@@ -1,5 +1,5 @@
-//! [`Generator`]: the watermarks that follow from the times of a stream's events. A value: times and moments go
-//! in, what is to be passed on comes out; it reads no clock and knows no event.
+//! [`Generator`]: the watermarks that follow from the times of a stream's events. A value: times of events and
+//! moments of the clock go in, changes to be passed on come out; it reads no clock and knows no event.
 //!
 //! Each partition has a maximum and a watermark. How they are combined, and what an idle one means, is the same
 //! as for the inputs of an instance ([`Watermarks`]).
@@ -32,7 +32,7 @@ impl Default for Rules {
     }
 }
 
-/// The largest time of each partition, without the bound; none where no time has counted.
+/// The largest time of each partition, minus the bound; `None` if no time has counted.
 pub(crate) type Maxima = Vec<(u64, Option<EventTime>)>;
 
 /// The watermarks of one stream, of one partition or several.
@@ -54,9 +54,9 @@ pub(crate) struct Generator {
 #[derive(Debug)]
 struct Partition {
     lane: usize,
-    /// The largest time so far, or what a mark said.
+    /// The largest time so far, minus the bound, or the largest mark.
     largest: Option<EventTime>,
-    /// When its last event came, the time of waiting taken off.
+    /// When its last event came, not counting the time of waiting.
     last_event: Timestamp,
     idle: bool,
     touched: bool,
@@ -77,8 +77,8 @@ impl Generator {
         }
     }
 
-    /// An event of this time came, while the wall clock showed `unix_ms`. Whether its time is so far ahead that it
-    /// moves nothing (state T7).
+    /// An event of this time came, while the wall clock showed `unix_ms`. Returns whether its time is so far ahead
+    /// that it does not move the watermark (state T7).
     pub(crate) fn event(
         &mut self,
         partition: u64,
@@ -115,7 +115,7 @@ impl Generator {
         self.touched = true;
     }
 
-    /// A batch of events has passed: what is to be said behind it, at most one watermark (state T3).
+    /// A batch of events has passed. Returns what is to be passed on after it, with at most one watermark (state T3).
     pub(crate) fn after_batch(&mut self) -> Change {
         if !std::mem::take(&mut self.touched) {
             return Change::default();
@@ -145,18 +145,18 @@ impl Generator {
         }
     }
 
-    /// The maximum of each partition: what a restart has to know (state T14).
+    /// The maximum of each partition, for a restart (state T14).
     pub(crate) fn maxima(&self) -> Maxima {
         self.partitions.iter().map(|(partition, of)| (*partition, of.largest)).collect()
     }
 
-    /// Continues from these maxima. The watermark that follows from them was said before.
+    /// Continues from these maxima. The watermark that follows from them was passed on before.
     pub(crate) fn restore(&mut self, maxima: Maxima, now: Timestamp) {
         maxima.into_iter().for_each(|(partition, largest)| self.note(partition, largest, now));
         self.after_batch();
     }
 
-    /// Time has passed: what follows if that made partitions idle (state T6).
+    /// Time has passed. Returns what is to be passed on if that has made partitions idle (state T6).
     pub(crate) fn at(&mut self, now: Timestamp) -> Change {
         let Some(idle_after) = self.rules.idle_after else { return Change::default() };
         let now = self.active_time(now);
@@ -176,7 +176,7 @@ impl Generator {
         change
     }
 
-    /// When a partition becomes idle next, if nothing comes.
+    /// When the next partition becomes idle if no event comes.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         let idle_after = self.rules.idle_after?;
         let active = self.partitions.values().filter(|of| !of.idle).map(|of| of.last_event);
@@ -185,7 +185,7 @@ impl Generator {
         Some(first.after(idle_after).after(self.waited))
     }
 
-    /// A moment, with the time of waiting taken off.
+    /// A moment, not counting the time of waiting.
     fn active_time(&self, now: Timestamp) -> Timestamp {
         let waited = Timestamp(0).after(self.waited);
         Timestamp(now.0.saturating_sub(waited.0))

@@ -49,7 +49,7 @@ impl Watermarks {
         Self { lanes: vec![lane; lanes], said: None, idle: false }
     }
 
-    /// One more input, which has said nothing; its number.
+    /// Adds an input without a watermark, and returns its number.
     pub(crate) fn add_lane(&mut self) -> usize {
         self.lanes.push(Lane { watermark: None, stand: Stand::Active });
         self.lanes.len() - 1

@@ -20,7 +20,7 @@ enum Tree {
     Node(Vec<Tree>),
 }
 
-/// Decodes what became of a value; what is decoded must be the value of its own bytes.
+/// Decodes the damaged bytes of a value; a decoded value must be the one that its bytes encode.
 fn check<T>(value: &T, random: &mut Random, what: &str)
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
@@ -115,7 +115,7 @@ fn damaged_state_of_any_shape_is_refused_or_a_value_within_the_bounds_of_the_inp
     tier::report(21, test, damaged, "damaged values", seed, started.elapsed());
 }
 
-/// What claims to be long, deep or numerous, and is not.
+/// Bytes that claim to be long, deep or numerous, and are not.
 #[test]
 fn lengths_and_depths_that_the_input_does_not_hold_are_refused_within_its_bounds() {
     let long = [

@@ -1,7 +1,7 @@
-//! All readers in turn, for as long as one likes: over what is fresh, and over what earlier versions wrote.
+//! All readers in turn, for a given time: over fresh files, and over files of earlier versions.
 //!
-//! `STREAMWORK_FUZZ_SECONDS` says how long; a minute if it is not set. A case is drawn from the seed and
-//! its number alone: `STREAMWORK_FUZZ_SEED` and `STREAMWORK_FUZZ_CASE`, which a failure prints, repeat it.
+//! `STREAMWORK_FUZZ_SECONDS` sets the time; a minute if it is not set. A case depends only on the seed and
+//! its number: `STREAMWORK_FUZZ_SEED` and `STREAMWORK_FUZZ_CASE`, which a failure prints, repeat it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use crate::positions::ReadLines;
 use crate::store_files::{self, SoundStore};
 use crate::{golden, tier};
 
-/// Damages something; the text says what, should it fail.
+/// Damages something; the text describes it in a failure.
 type Case = Box<dyn Fn(&mut Random, &str)>;
 
-/// Each reader, and how many cases in a row are its: those that take longer have fewer.
+/// Each reader, and its number of cases in a row: slower readers have fewer.
 fn readers() -> Vec<(&'static str, u64, Case)> {
     let values = Values::new();
     let mut readers: Vec<(_, _, Case)> =

@@ -1,4 +1,4 @@
-//! Stores and logs as earlier versions wrote them: each golden file in the place where it lies.
+//! Stores and logs as earlier versions wrote them: each golden file at its place in a directory.
 
 use std::path::{Path, PathBuf};
 

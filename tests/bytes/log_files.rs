@@ -18,7 +18,7 @@ const RECORDS: u64 = 36;
 /// Bytes of all files of a log here, and more.
 const LOG_BYTES: usize = 8_000;
 
-/// A log that nothing has happened to: its files, and its records as they were written.
+/// An undamaged log: its files, and its records as they were written.
 pub(crate) struct SoundLog {
     files: Vec<(PathBuf, Vec<u8>)>,
     records: Vec<Record<String>>,
@@ -51,7 +51,7 @@ pub(crate) fn sound() -> SoundLog {
 }
 
 impl SoundLog {
-    /// That of these files, by their names in its directory.
+    /// A sound log of these files, by their names in its directory.
     pub(crate) fn of(files: Vec<(PathBuf, Vec<u8>)>) -> Self {
         let dir = directory();
         lay(dir.path(), &files);
@@ -87,7 +87,7 @@ fn lay(dir: &Path, files: &[(PathBuf, Vec<u8>)]) {
     }
 }
 
-/// All records there are, until an error.
+/// All records up to an error.
 fn read_all(dir: &Path) -> Result<Vec<Record<String>>, LogError> {
     let mut reader = LogReader::<String>::open(dir)?;
     let mut next = reader.earliest(0)?;
@@ -106,13 +106,13 @@ fn is_true(record: &Record<String>) -> bool {
     record.event == event(number) && record.timestamp_ms == number as i64
 }
 
-/// Opens it for writing, as a restart does; what it cut and how many records it has then.
+/// Opens a log for writing, as a restart does; returns what the log cut, and its number of records.
 fn repaired(dir: &Path) -> Result<(Vec<RepairReport>, Offset), LogError> {
     let log = EventLog::<String>::create_or_open(dir, LogOptions::default())?;
     Ok((log.repairs().to_vec(), log.end(0)?))
 }
 
-/// Damages one of the files: what is read is what was written, or it is refused.
+/// Damages one of the files: reading gives the written records, or is refused.
 pub(crate) fn damage(sound: &SoundLog, dir: &Path, random: &mut Random, what: &str) {
     let mut damaged = sound.files.clone();
     let at = random.below(damaged.len());
@@ -163,7 +163,7 @@ fn a_log_with_any_damaged_file_gives_what_was_written_or_refuses_by_type() {
     tier::report(21, test, cases, "damaged logs", seed, started.elapsed());
 }
 
-/// Sets the checksums of a file of the log right, as far as there is something to set.
+/// Corrects the checksums of a file of the log, as far as it has any.
 fn reseal(path: &Path, bytes: &mut [u8]) {
     let name = path.file_name().expect("named").to_string_lossy().into_owned();
     match name.rsplit('.').next() {
@@ -203,7 +203,7 @@ fn reseal_frames(bytes: &mut [u8]) {
     }
 }
 
-/// Damages one or two of the files and sets their checksums right: they may say anything, and are read within bounds.
+/// Damages one or two of the files and corrects their checksums: any result is allowed, within the bounds of memory.
 pub(crate) fn lie(sound: &SoundLog, dir: &Path, random: &mut Random, what: &str) {
     let mut damaged = sound.files.clone();
     let mut what = format!("{what}:");

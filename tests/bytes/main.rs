@@ -1,5 +1,5 @@
-//! Everything that reads bytes back, given bytes that are not what was written: never a panic, never
-//! an allocation beyond what the input justifies, never silently empty or altered.
+//! Every reader of stored bytes, given damaged bytes: never a panic, never an allocation beyond what the
+//! input justifies, never a result that is silently empty or altered.
 
 mod decode;
 mod fuzz;
@@ -19,14 +19,14 @@ mod memory_disk;
 #[path = "../tier/mod.rs"]
 mod tier;
 
-/// What a reader may hold beside the input: a first guess of one mebibyte for each collection that is
-/// nested, and buffers.
+/// The memory that a reader may use beside the input: a first guess of one mebibyte for each nested
+/// collection, and buffers.
 const ALLOWANCE_BYTES: u64 = 4 << 20;
 
-/// For each byte of input: a payload of a log may take sixteen, and a copy or two.
+/// The memory that a reader may use for each byte of input: a payload of a log may take sixteen, and a copy or two.
 const ALLOWANCE_PER_BYTE: u64 = 20;
 
-/// Reads within bounds; panics with `what` if more memory was held than the input justifies.
+/// Reads within bounds; panics with `what` if more memory was used than the input justifies.
 #[track_caller]
 fn within_bounds<T>(what: &str, input_bytes: usize, read: impl FnOnce() -> T) -> T {
     let mut result = None;

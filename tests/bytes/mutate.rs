@@ -1,4 +1,4 @@
-//! What can become of bytes: flipped, cut, spliced, swapped, zeroed, with lengths that are huge.
+//! How bytes are damaged: flipped, cut, spliced, swapped, zeroed, with huge lengths.
 
 use crate::memory_disk::Random;
 

@@ -1,5 +1,5 @@
-//! What a source of lines keeps of the file that it has read: over another file it is refused, and
-//! whatever it says itself, the job ends.
+//! Positions of a source of lines: over another file a position is refused, and whatever bytes a
+//! position has, the job ends.
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,8 @@ impl ReadLines {
         fs::write(self.file(), text).expect("written");
     }
 
-    /// Damages the file, or only appends to it: what had been read is there and the rest is emitted, or it is refused.
+    /// Damages the file, or only appends to it: the part that was read is unchanged and the rest is emitted, or the
+    /// position is refused.
     pub(crate) fn damage_file(&self, random: &mut Random, what: &str) {
         let mut text = self.text.clone();
         match random.below(2) {
@@ -84,7 +85,8 @@ impl ReadLines {
         }
     }
 
-    /// Damages what the newest checkpoint says of the position, under right checksums: the job ends, and emits lines of the file only.
+    /// Damages the position in the newest checkpoint and corrects the checksums: the job ends, and emits only lines of the
+    /// file.
     pub(crate) fn lie(&self, random: &mut Random, what: &str) {
         let mut text = self.text.clone();
         text.extend(b"one more\n");

@@ -21,7 +21,7 @@ const ROOT: &str = "/store";
 /// Bytes of all files of a store here, and more.
 const STORE_BYTES: usize = 8_000;
 
-/// A store that nothing has happened to, and what is in it.
+/// An undamaged store, and its content.
 pub(crate) struct SoundStore {
     disk: MemoryDisk,
     root: &'static str,
@@ -35,7 +35,7 @@ pub(crate) struct SoundStore {
 }
 
 impl SoundStore {
-    /// That with these checkpoints, in these files.
+    /// A sound store with these checkpoints, in these files.
     pub(crate) fn on(
         (disk, root): (MemoryDisk, &'static str),
         files: Vec<PathBuf>,
@@ -119,7 +119,7 @@ pub(crate) fn sound() -> SoundStore {
     sound
 }
 
-/// What was found is what was written: never another thing, never nothing.
+/// The checkpoint that was found is one that was written: never altered, never absent.
 fn assert_true_or_refused(
     store: &DirectoryStore,
     sound: &SoundStore,
@@ -154,7 +154,7 @@ fn assert_true_or_refused(
     }
 }
 
-/// Damages one to three of the files: what is read is what was written, or it is refused.
+/// Damages one to three of the files: reading gives what was written, or is refused.
 pub(crate) fn damage(sound: &SoundStore, random: &mut Random, what: &str) {
     let disk = sound.disk.fork();
     let mut what = format!("{what}:");
@@ -177,12 +177,12 @@ pub(crate) fn damage(sound: &SoundStore, random: &mut Random, what: &str) {
     });
 }
 
-/// Damages one of the files and sets its checksum right: it may say anything, and is read within bounds.
+/// Damages one of the files and corrects its checksum: any result is allowed, within the bounds of memory.
 pub(crate) fn lie(sound: &SoundStore, random: &mut Random, what: &str) {
     let disk = sound.disk.fork();
     let path = &sound.files[random.below(sound.files.len())];
     let mut bytes = mutated(&disk.get(path), random);
-    // The envelope's own length is set right as well, or nothing behind it would be looked at.
+    // The length in the envelope is corrected as well, otherwise nothing after it would be read.
     if let Some(body) = bytes.len().checked_sub(23).filter(|_| random.below(4) > 0) {
         bytes[11..19].copy_from_slice(&(body as u64).to_le_bytes());
     }

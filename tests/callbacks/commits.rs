@@ -15,13 +15,13 @@ use crate::memory_disk::{MemoryDisk, Random};
 use crate::tier;
 use crate::world::{counts, silence_booms};
 
-/// How often, in percent, what fails.
+/// How often each step fails, in percent.
 #[derive(Clone, Copy, Debug)]
 struct Profile {
     before_percent: u64,
     after_percent: u64,
     prepare_percent: u64,
-    /// Instead of saying so, it panics.
+    /// The failure is a panic instead of an error.
     panics: bool,
 }
 
@@ -132,8 +132,8 @@ impl StatefulSource for Paced {
     }
 }
 
-/// Runs a job against a database that fails so; how often each event is shown, and how often it
-/// failed.
+/// Runs a job against a database with these failures. Returns how often each event is shown, and how often
+/// the database failed.
 fn run(
     events: u64,
     guarantee: Guarantee,

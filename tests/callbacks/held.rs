@@ -1,4 +1,4 @@
-//! An operator that holds events in tokens, and the events that it holds: each of their callbacks can fail.
+//! An operator that holds events in tokens, and its events: each of their callbacks can fail.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Clone for HeldNumber {
     }
 }
 
-/// Passes on what it holds when three events are there, a timer fires, or the input is over.
+/// Emits its held events when there are three, when a timer fires, or when the input is over.
 pub(super) struct Hold {
     pub(super) world: Arc<World>,
     held: Vec<(u64, Token)>,

@@ -1,6 +1,6 @@
 //! Every callback of a user fails, in every way, under every guarantee; sinks lose their commits;
-//! events are poison; times are extreme. The oracle is always the same: every event has a number,
-//! and what each sink shows and each state counts is compared with what the guarantee promises.
+//! events are poison; times are extreme. The oracle is always the same: every event has a number, and
+//! the output of each sink and the count of each state are compared with the promise of the guarantee.
 
 mod commits;
 mod matrix;

@@ -20,7 +20,7 @@ use crate::memory_disk::MemoryDisk;
 use crate::tier;
 use crate::world::{Fault, Kind, Shape, World, assert_promised, run};
 
-/// Every callback, by the component that a failure is laid to, and whether it can return an error.
+/// Every callback, with the component that its failure names, and whether it can return an error.
 const CALLBACKS: [(&str, &str, bool); 36] = [
     ("source", "factory", false),
     ("source", "setup", true),
@@ -60,7 +60,7 @@ const CALLBACKS: [(&str, &str, bool); 36] = [
     ("", "", true),
 ];
 
-/// Those of a source with splits.
+/// The callbacks of a source with splits.
 const OF_SPLITS: [(&str, &str, bool); 11] = [
     ("source", "factory", false),
     ("source", "setup", true),
@@ -75,7 +75,7 @@ const OF_SPLITS: [(&str, &str, bool); 11] = [
     ("source", "drop", false),
 ];
 
-/// Those that meet dead letters of an operator: where these come from, and their sink.
+/// The callbacks that are involved in dead letters of an operator: those of the operator and of their sink.
 const OF_DEAD_LETTERS: [(&str, &str, bool); 11] = [
     ("work", "apply", true),
     ("work", "on_timer", true),
@@ -90,7 +90,7 @@ const OF_DEAD_LETTERS: [(&str, &str, bool); 11] = [
     ("aside", "drop", false),
 ];
 
-/// Those of an operator that holds events, and of the events.
+/// The callbacks of an operator that holds events, and of the events.
 const OF_HELD_EVENTS: [(&str, &str, bool); 10] = [
     ("hold", "factory", false),
     ("hold", "setup", true),
@@ -136,7 +136,7 @@ fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
     cases
 }
 
-/// Runs a case, then what is left of it without the fault; whether the fault happened.
+/// Runs a case, and then the rest of it without the fault. Returns whether the fault happened.
 fn check(case: &Case) -> bool {
     let what = format!("{case:?}");
     let Case { guarantee, shape, place, kind, from, times } = *case;
@@ -170,7 +170,7 @@ fn check(case: &Case) -> bool {
     struck
 }
 
-/// The error says which component and what it said.
+/// The error names the component and has its message.
 #[track_caller]
 fn assert_attributed(error: &RunError, world: &World, what: &str) {
     let component = world.fault.component;

@@ -16,7 +16,7 @@ use crate::memory_disk::Random;
 use crate::tier;
 use crate::world::silence_booms;
 
-/// An event that can prove that it is as it was emitted.
+/// An event that can prove that it is unchanged.
 type Proven = (u64, u64);
 
 fn proof(number: u64) -> u64 {
@@ -68,7 +68,7 @@ impl Sink for Letters {
     }
 }
 
-/// What came of a run: its report, what was shown, what became a dead letter.
+/// The outcome of a run: its report, the shown events, the dead letters.
 struct Outcome {
     result: Result<JobReport, JobError>,
     shown: Vec<Proven>,

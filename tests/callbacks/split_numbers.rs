@@ -1,5 +1,5 @@
-//! The source of the matrix in splits: one with every event, one that is gone before anything was read of it, and one
-//! that appears. Which split an event comes from does not matter to what is promised.
+//! The source of the matrix in splits: one with every event, one that is removed before an event of it is read, and
+//! one that appears. The promises do not depend on the split of an event.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

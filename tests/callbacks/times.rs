@@ -1,4 +1,4 @@
-//! Row 17: times at the ends of what a number can hold. Nothing panics, and nothing fires early.
+//! Row 17: the smallest and largest times. Nothing panics, and nothing fires early.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Functions that panic in the middle of a batch that is handled where it lies, or moved: the event at hand
+//! Functions that panic in the middle of a batch that is handled in place, or moved: the event at hand
 //! fails, and nothing else.
 
 use streamwork::testkit::Collected;
@@ -56,7 +56,7 @@ impl<T: Event> Sink for UntrackedSource<T> {
     }
 }
 
-/// What must come out: all that no function has failed on, in order.
+/// The expected output: all events on which no function has failed, in order.
 fn expected() -> Vec<u64> {
     (0..EVENTS).filter(|number| survives(*number) && kept(*number)).collect()
 }

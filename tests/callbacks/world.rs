@@ -1,4 +1,4 @@
-//! A job whose every callback can be told to fail, and what an outside reader sees of it.
+//! A job in which every callback can be made to fail, and its output as an outside reader sees it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -113,19 +113,19 @@ impl Fault {
     }
 }
 
-/// What the job of a world looks like.
+/// Variants of the job of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     Plain,
     /// The source has splits.
     Splits,
-    /// The operator makes dead letters of the events that it fails at, for a sink with transactions.
+    /// Events on which the operator fails become dead letters, for a sink with transactions.
     DeadLetters,
-    /// Behind the operator stands one that holds events in tokens.
+    /// After the operator there is one that holds events in tokens.
     Held,
 }
 
-/// What is the same for all values of one run: the fault, and what the outside sees.
+/// Shared by all components of one run: the fault, and the visible output.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) shape: Shape,
@@ -135,10 +135,10 @@ pub(crate) struct World {
     pub(crate) fault: Fault,
     /// At this event the operator panics once, so that something has to be restored.
     pub(crate) stumble: Mutex<Option<u64>>,
-    /// What the plain sink has made final.
+    /// The events that the plain sink has flushed.
     pub(crate) seen: Mutex<Vec<u64>>,
     pub(crate) ledger: Mutex<Table>,
-    /// What became a dead letter of the operator.
+    /// The dead letters of the operator.
     pub(crate) aside: Mutex<Table>,
     /// Checkpoints that the source was told of.
     checkpoints: AtomicU64,
@@ -155,7 +155,7 @@ pub(crate) struct Table {
     pub(crate) shown: Vec<u64>,
 }
 
-/// The current runs, for `Deserialize`, which is given nothing.
+/// The current runs, for `Deserialize`, which has no other access to them.
 static WORLDS: LazyLock<Mutex<HashMap<u64, Arc<World>>>> = LazyLock::new(Mutex::default);
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
@@ -208,7 +208,7 @@ impl World {
     }
 }
 
-/// Panics that are meant need not be read.
+/// Hides the messages of injected panics.
 pub(crate) fn silence_booms() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -533,7 +533,7 @@ fn job(world: &Arc<World>, name: &str) -> Job {
     job
 }
 
-/// Runs the job to its end, whatever that is. It must come in time, and leave no thread behind.
+/// Runs the job to its end, whether it succeeds or fails. It must end in time, and leave no thread behind.
 pub(crate) fn run(
     world: &Arc<World>,
     name: &str,
@@ -581,7 +581,7 @@ pub(crate) fn counts(events: &[u64]) -> BTreeMap<u64, u64> {
     })
 }
 
-/// What the guarantee promises holds, after a run that ended well or not.
+/// Checks the promise of the guarantee, after a run that succeeded or failed.
 #[track_caller]
 pub(crate) fn assert_promised(
     guarantee: &str,

@@ -1,4 +1,4 @@
-//! Checkpoints when all goes well, and callers that do the wrong thing.
+//! Checkpoints without faults, and callers that misuse the store.
 
 use std::collections::BTreeSet;
 

@@ -17,7 +17,7 @@ fn fail(disk: &MemoryDisk, fault: DiskFault, at: u64) {
     disk.fail(DiskFailures { after: at, times: 1, fault, ..DiskFailures::default() });
 }
 
-/// What the outside world was told, which must hold whatever happens.
+/// The results that callers got, which must hold whatever happens.
 #[derive(Clone, Debug, Default)]
 struct Told {
     execution: ExecutionId,
@@ -83,7 +83,7 @@ fn take_checkpoint(
             let _ = store.retain(2, None);
         }
         Err(StoreError::InDoubt { .. }) => told.perhaps.push(manifest),
-        // In a crash nobody is told anything.
+        // In a crash no caller gets an answer.
         Err(_) if is_crash => told.perhaps.push(manifest),
         Err(_) => {
             let _ = store.abandon(execution, id);
@@ -96,7 +96,7 @@ fn assert_holds(store: &DirectoryStore, found: Option<Manifest>, told: &Told) {
     let possible = told.perhaps.iter().map(Some).chain([told.committed.as_ref()]);
     let matches = possible.into_iter().any(|manifest| manifest == found.as_ref());
     assert!(matches, "found {found:?}, but was told {told:#?}");
-    // A read may be the operation that fails; what it gives must be right.
+    // A read may be the operation that fails; a result must be right.
     for name in names() {
         if let Some(manifest) = &found
             && let Ok(state) = store.read_part(manifest, &name)
@@ -107,7 +107,8 @@ fn assert_holds(store: &DirectoryStore, found: Option<Manifest>, told: &Told) {
     }
 }
 
-/// A new process on a disk that works again: all that was told holds, nothing is damaged, and it goes on.
+/// A new process on a disk that works again: all that was confirmed is there, nothing is damaged, and the store can
+/// be used.
 fn assert_recovers(disk: &MemoryDisk, told: &Told) {
     let store = open(disk);
     let execution = store.begin_execution().unwrap();

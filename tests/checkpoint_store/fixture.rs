@@ -1,4 +1,4 @@
-//! Checkpoints to try things on.
+//! Checkpoints for the tests.
 
 use std::{path::Path, sync::Arc};
 
@@ -28,7 +28,7 @@ pub(crate) fn names() -> [PartName; 2] {
     [PartName::new("counter", 0), PartName::new("counter", 1)]
 }
 
-/// What instance `name` has to remember at `checkpoint`.
+/// The state of instance `name` at `checkpoint`.
 pub(crate) fn state(execution: ExecutionId, checkpoint: u64, name: &PartName) -> Vec<u8> {
     format!("{name} at {checkpoint} in {execution}").into_bytes()
 }
@@ -99,7 +99,7 @@ pub(crate) fn complete(
     manifest
 }
 
-/// A disk with the given checkpoints of one execution, and nobody using it.
+/// A disk with the given checkpoints of one execution, and no process that uses it.
 pub(crate) fn disk_with(checkpoints: impl IntoIterator<Item = u64>) -> (MemoryDisk, Vec<Manifest>) {
     let disk = MemoryDisk::new();
     let store = open(&disk);
@@ -141,7 +141,7 @@ pub(crate) fn part_path(manifest: &Manifest, part: usize) -> std::path::PathBuf 
     Path::new(ROOT).join(directory(manifest)).join(file)
 }
 
-/// Every part of a checkpoint is there and holds what was written.
+/// Every part of a checkpoint is there and has the written content.
 pub(crate) fn assert_parts_hold(store: &DirectoryStore, manifest: &Manifest) {
     for name in names() {
         let expected = state(manifest.execution, manifest.checkpoint.0, &name);
@@ -150,7 +150,7 @@ pub(crate) fn assert_parts_hold(store: &DirectoryStore, manifest: &Manifest) {
     }
 }
 
-/// The same file with another byte at `at`, under a checksum that is right.
+/// The same file with another byte at `at`, and a correct checksum.
 pub(crate) fn resealed(file: &[u8], at: usize, byte: u8) -> Vec<u8> {
     let mut file = file[..file.len() - 4].to_vec();
     file[at] = byte;

@@ -1,4 +1,4 @@
-//! What lies in the directory of a store and is not of the store, and what should be of it and cannot be read.
+//! Foreign files in the directory of a store, and files of the store that cannot be read.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::fixture::{complete, directory};
 
-/// A directory with these checkpoints, and nobody using it.
+/// A directory with these checkpoints, and no process that uses it.
 fn store_with(checkpoints: std::ops::RangeInclusive<u64>) -> (TempDir, Vec<Manifest>) {
     let dir = tempfile::tempdir().unwrap();
     let store = DirectoryStore::open(dir.path()).unwrap();
@@ -34,7 +34,7 @@ fn link(to: impl AsRef<Path>, from: &Path) {
     std::os::unix::fs::symlink(to, from).unwrap();
 }
 
-/// fault F20: one directory in an old checkpoint, and none was removed any more.
+/// fault F20: because of one directory in an old checkpoint, no checkpoint was removed any more.
 #[test]
 fn what_others_put_into_a_checkpoint_is_left_and_all_else_is_cleaned() {
     let (dir, manifests) = store_with(1..=15);
@@ -89,7 +89,7 @@ fn a_checkpoint_that_cannot_be_read_is_left_and_all_others_are_cleaned() {
     assert_eq!(told.filter(|one| matches!(one, Condition::Unreadable(_))).count(), 1);
 }
 
-/// fault F20: checkpoints that had been moved to a larger disk, with links in their place, counted as none.
+/// fault F20: checkpoints that had been moved to a larger disk, with links in their place, were not found.
 #[cfg(unix)]
 #[test]
 fn a_checkpoint_behind_a_symbolic_link_is_used_and_removed_like_any_other() {
@@ -114,7 +114,7 @@ fn a_checkpoint_behind_a_symbolic_link_is_used_and_removed_like_any_other() {
     assert_eq!(numbers(&store), [6, 5]);
 }
 
-/// Whatever cannot be read is refused by its name. It is not nothing.
+/// Unreadable files are refused by name, and do not count as absent.
 #[cfg(unix)]
 #[test]
 fn what_is_behind_a_link_to_nothing_is_refused_by_name_and_never_none() {

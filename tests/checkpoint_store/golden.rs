@@ -37,7 +37,7 @@ fn source() -> PartName {
     PartName::new("transactions", 1)
 }
 
-/// What version 1 wrote for two executions' work.
+/// The files that version 1 wrote for two executions.
 fn disk_of_today() -> (MemoryDisk, Manifest) {
     let disk = MemoryDisk::new();
     let store = open(&disk);
@@ -69,7 +69,7 @@ fn files(disk: &MemoryDisk, manifest: &Manifest) -> [(&'static str, std::path::P
     ]
 }
 
-/// What version 1 wrote where parts shared a file.
+/// The files that version 1 wrote if parts shared a file.
 fn disk_with_a_shared_file() -> (MemoryDisk, Manifest) {
     let disk = MemoryDisk::new();
     let store = open(&disk);

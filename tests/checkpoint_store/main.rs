@@ -1,5 +1,5 @@
-//! The checkpoint store: what it promises when all goes well, when bytes are damaged, when the disk refuses, and when
-//! power fails between any two operations.
+//! The promises of the checkpoint store: without faults, with damaged bytes, with a disk that fails, and when power
+//! fails between any two operations.
 
 mod fixture;
 mod memory_disk;

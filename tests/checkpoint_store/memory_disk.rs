@@ -1,4 +1,4 @@
-//! The simulated disk of the test kit, and what tests of the store do to it beside.
+//! The simulated disk of the test kit, with functions that only tests of the store need.
 #![allow(dead_code, reason = "each binary uses what it needs")]
 
 use std::path::Path;
@@ -24,9 +24,9 @@ impl Random {
     }
 }
 
-/// A disk looked at and written to from outside.
+/// A disk that the test reads and changes from outside.
 pub(crate) trait Outside {
-    /// What the machine finds after a power failure: of everything not synchronized, any part.
+    /// The disk after a power failure: any part of the unsynchronized changes is there.
     fn after_power_failure(&self, random: &mut Random) -> Self;
     /// Puts content into a file, as if it had always been there.
     fn put(&self, path: impl AsRef<Path>, content: &[u8]);

@@ -1,4 +1,4 @@
-//! Who only looks, and is overtaken by the owner between any two operations.
+//! A process that only reads a store, while the owner changes it between any two operations.
 
 use std::{
     fmt, io,
@@ -14,7 +14,7 @@ use streamwork::storage::{Disk, DiskEntry, DiskFile, DiskLock};
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
 
-/// Lets something happen right before one of its operations.
+/// A disk that runs a function right before one of its operations.
 struct Overtaken {
     disk: MemoryDisk,
     done: AtomicUsize,
@@ -78,7 +78,7 @@ impl Disk for Overtaken {
     }
 }
 
-/// How far the owner has come with the removal of old checkpoints when the looker goes on.
+/// How far the owner's removal of old checkpoints is when the reader continues.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Removal {
     Done,
@@ -86,7 +86,7 @@ enum Removal {
     HalfWay,
 }
 
-/// A looker that is overtaken at operation `at` by an owner who takes three checkpoints more and removes older ones.
+/// A reader that is overtaken at operation `at` by an owner that takes three more checkpoints and removes older ones.
 fn overtaken(at: usize, removal: Removal) -> (DirectoryStore, Arc<Overtaken>) {
     let disk = MemoryDisk::new();
     let owner = open(&disk);

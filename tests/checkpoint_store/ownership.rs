@@ -1,4 +1,4 @@
-//! Who may write: one process, and in it one execution.
+//! One process may write to a store, and in that process one execution.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -151,7 +151,7 @@ fn an_owner_that_lost_its_lock_is_fenced_by_the_id_on_the_disk() {
     assert_eq!(other.latest().unwrap().unwrap().manifest, third);
     assert_eq!(other.list().unwrap().len(), 3);
     assert_eq!(other.read_position(&names()[0]).unwrap(), None);
-    // It holds on to nothing: what it does now is what any second store does.
+    // It has kept nothing: now it behaves like any second store.
     assert!(matches!(
         stalled.write_position(old, &names()[0], &b"".into()),
         Err(StoreError::NotBegun)
@@ -285,7 +285,7 @@ fn a_store_that_was_let_go_is_free_while_other_threads_start_processes() {
     });
 }
 
-/// fault F33: checkpoints went to another place when the program changed its working directory.
+/// fault F33: checkpoints were written elsewhere after the program changed its working directory.
 #[test]
 fn a_store_of_a_relative_path_stays_where_it_was_when_the_program_goes_elsewhere() {
     let here = tempfile::Builder::new().prefix("store-").tempdir_in(".").unwrap();

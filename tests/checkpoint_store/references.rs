@@ -1,4 +1,4 @@
-//! A manifest may refer to parts that earlier checkpoints wrote; they stay as long as one does.
+//! A manifest may refer to parts of earlier checkpoints; a part is kept as long as a manifest refers to it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Parts that share a file: they come back, and whatever becomes of the file or is said of it is found out.
+//! Parts that share a file: they are read back, and any damage to the file or to a reference to it is detected.
 
 use std::path::Path;
 
@@ -93,7 +93,7 @@ fn a_shared_file_in_the_place_of_another_falls_back() {
     assert_falls_back(&disk, &manifests, "the parts of the checkpoint before");
 }
 
-/// What a manifest may say of the second part that is not where it lies.
+/// Wrong locations of the second part in a manifest.
 fn wrong_words(manifest: &Manifest) -> Vec<String> {
     let [first, second] = [0, 1].map(|part| manifest.parts[part].at.file.clone());
     let (file, range) = second.split_once('@').unwrap();

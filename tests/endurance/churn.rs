@@ -1,4 +1,4 @@
-//! Jobs that are started, stopped, dropped and started again, at every moment of their lives: nothing
+//! Jobs that are started, stopped, dropped and started again, at any moment: no thread, file or memory
 //! is left behind.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::tier;
 enum Moment {
     /// As soon as there is a handle: its components are still being set up.
     Starting,
-    /// While an operator is given its state back.
+    /// While an operator restores its state.
     Restoring,
     /// While an operator hands over its state for a checkpoint.
     Saving,
@@ -32,7 +32,7 @@ enum Moment {
 const MOMENTS: [Moment; 5] =
     [Moment::Starting, Moment::Restoring, Moment::Saving, Moment::Flowing, Moment::Any];
 
-/// How it is told.
+/// How the job is told to end.
 #[derive(Clone, Copy, Debug)]
 enum How {
     Stopped,
@@ -84,7 +84,7 @@ impl StatefulSource for Numbers {
     }
 }
 
-/// Takes its time to be set up and to hand over its state.
+/// Takes some time in `setup` and in `state`.
 struct Slow {
     count: u64,
     progress: Arc<Progress>,
@@ -127,7 +127,7 @@ fn start(name: &str, directory: &Path, progress: &Arc<Progress>) -> Result<JobHa
     job.start(guarantee(name, directory))
 }
 
-/// One job, from its start to its end. The directory has what the one before has left.
+/// One job, from its start to its end. The directory has the files of the job before.
 fn round(name: &str, directory: &Path, moment: Moment, how: How, random: u64) {
     let progress = Arc::new(Progress::default());
     let handle = start(name, directory, &progress)

@@ -1,5 +1,5 @@
-//! Events of a mebibyte each before a slow sink: what waits is bounded in bytes, by default, under every guarantee
-//! and from every source that comes with the crate (fault F22).
+//! Events of a mebibyte each before a slow sink: the events in flight are bounded in bytes, by default, under every
+//! guarantee and from every source of the crate (fault F22).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use crate::tier;
 
 const MEBIBYTE: usize = 1 << 20;
 
-/// What the whole process may take up.
+/// The memory that the whole process may use.
 const LIMIT_KIB: u64 = 256 << 10;
 
-/// Events that a file or a log has: more than a slow sink takes while it is watched.
+/// The number of events in a file or log: more than a slow sink takes while memory is watched.
 const EVENTS: u64 = 300;
 
 fn guarantees(directory: &Path) -> [(&'static str, Guarantee); 4] {
@@ -52,7 +52,7 @@ fn write_log(path: &Path) {
     log.sync().expect("it is written");
 }
 
-/// Lets these events go through two threads to a sink that takes some milliseconds for each, and watches the memory.
+/// Sends these events through two threads to a sink that takes some milliseconds for each, and watches the memory.
 fn watch<T: Event>(what: &str, job: &Job, events: &Stream<T>, guarantee: Guarantee) {
     events
         .map(|event| event)
@@ -135,7 +135,7 @@ fn mebibytes() -> u64 {
     tier::times(300, 10 << 10)
 }
 
-/// Runs a job to its end and says how long it took.
+/// Runs a job to its end, and returns how long it took.
 fn run(what: &str, job: &Job, guarantee: Guarantee, events: u64, sink: &str) {
     let report = job.run(guarantee).expect(what);
     assert_eq!(report.metrics.sum(sink, |m| m.delivered), events, "{what}");

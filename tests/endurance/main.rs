@@ -1,5 +1,5 @@
-//! What holds for long, under load, in great numbers and again and again: bounded memory, checkpoints
-//! without a pause, thousands of instances, jobs that come and go.
+//! Long runs, high load and large numbers: bounded memory, checkpoints without a pause, thousands of
+//! instances, jobs that are started and stopped again and again.
 
 mod churn;
 mod heavy;

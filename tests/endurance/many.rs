@@ -1,4 +1,4 @@
-//! Ten thousand instances, and more than the machine can carry.
+//! Ten thousand instances, and more instances than the machine can run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use streamwork::{AtMostOnce, EventSender, Job, Refused};
 use crate::process::{Footprint, alone, wait_until};
 use crate::tier;
 
-/// A job with this many instances of one component; what it has seen; and what sends to it.
+/// A job with this many instances of one component, the events that it has seen, and a sender to it.
 fn job(instances: usize) -> (Job, Arc<AtomicU64>, EventSender<u64>) {
     let (job, seen) = (Job::new("many"), Arc::new(AtomicU64::new(0)));
     let (sender, numbers) = job.channel::<u64>("numbers", 1);

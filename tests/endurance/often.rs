@@ -17,7 +17,7 @@ use crate::tier;
 /// Checkpoints between two failures.
 const EVERY: u64 = 4;
 
-/// What fails next, and whether anything does any more.
+/// What fails next, and whether failures go on.
 #[derive(Debug, Default)]
 struct Faults {
     prepared: AtomicU64,
@@ -104,7 +104,7 @@ impl StatefulOperator for Tally {
     }
 }
 
-/// What is shown, by source: numbers below this, each once. What is prepared, by handle.
+/// The committed output by source: numbers below this, each once. The prepared output by handle.
 #[derive(Debug, Default)]
 struct Shown {
     below: BTreeMap<u64, u64>,
@@ -112,7 +112,7 @@ struct Shown {
     handles: u64,
 }
 
-/// A transactional sink that looks at once whether what it shows follows on what it has shown.
+/// A transactional sink that checks at each commit that its output continues the output so far.
 #[derive(Clone)]
 struct Ledger {
     open: Vec<(u64, u64)>,

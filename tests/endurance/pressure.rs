@@ -1,4 +1,4 @@
-//! Consumers that are too slow or stand still: memory is bounded, checkpoints go on.
+//! Consumers that are too slow or stand still: memory is bounded, and checkpoints complete.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use streamwork::{
 use crate::process::{Footprint, alone, wait_until};
 use crate::tier;
 
-/// An event that takes up half a kibibyte.
+/// An event of half a kibibyte.
 type Heavy = Vec<u8>;
 
 const EVENT_BYTES: u64 = 512;
@@ -20,7 +20,7 @@ const EVENT_BYTES: u64 = 512;
 /// Queues of eight batches with 1,024 events each, and one batch at each of their ends.
 const QUEUE_EVENTS: u64 = 10 * 1_024;
 
-/// What the replay buffer of a source may hold besides.
+/// The size of the replay buffer of a source, in addition.
 const REPLAY_EVENTS: u64 = 65_536;
 
 /// Emits without end, as fast as it can: some hundred megabytes a second.
@@ -29,12 +29,12 @@ struct Endless {
     pace: Pace,
 }
 
-/// How a source instance goes on.
+/// What a source instance does next.
 enum Pace {
     Fast,
-    /// After its first events it has nothing more to tell.
+    /// After its first events it has no more.
     Silent,
-    /// It does not come back from its callback while somebody holds this.
+    /// Its callback does not return while another thread has this lock.
     Held(Arc<Mutex<()>>),
 }
 
@@ -71,7 +71,7 @@ fn work(time: Duration) {
     }
 }
 
-/// The most that was taken up beyond the beginning while the job ran for this long.
+/// The largest growth of memory while the job ran for this long.
 fn peak_kib(handle: &JobHandle, before: Footprint, time: Duration) -> u64 {
     let until = Instant::now() + time;
     let mut peak = 0;
@@ -83,7 +83,7 @@ fn peak_kib(handle: &JobHandle, before: Footprint, time: Duration) -> u64 {
     peak
 }
 
-/// A sink a hundred times slower than the source, which then stands still and then goes on.
+/// A sink a hundred times slower than the source, which then stands still and then continues.
 fn slow_and_still(guarantee: Guarantee, kept_events: u64) {
     let name = guarantee.name();
     let gate = Arc::new(Mutex::new(()));

@@ -1,4 +1,4 @@
-//! A test in a process of its own, and what that process takes up.
+//! A test in a separate process, and the resources of that process.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const ALONE: &str = "STREAMWORK_ALONE";
 
-/// Runs the body in a process that does nothing else, so that what it takes up is the body's.
+/// Runs the body in a process that does nothing else, so that the body uses all resources of the process.
 /// `path` is the test's own, with its module.
 ///
 /// # Panics
@@ -46,7 +46,7 @@ fn start(mut command: Command, path: &str, body: impl FnOnce()) {
     assert!(said.contains("1 passed"), "there is no test {path}");
 }
 
-/// What the process takes up.
+/// The resources that the process uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Footprint {
     pub(crate) resident_kib: u64,

@@ -1,4 +1,4 @@
-//! What a crash leaves: cut, reported, and never a synced record with it.
+//! The unsynced end of a log after a crash: it is cut and reported, and never a synced record with it.
 
 use super::*;
 
@@ -116,7 +116,7 @@ fn a_kill_loses_nothing_that_a_reader_has_seen_and_frees_the_lock() {
     }
 }
 
-/// Not a test of its own: the process that the one above kills.
+/// Not a separate test: the process that the test above kills.
 #[test]
 fn writer_that_will_be_killed() {
     let Some(dir) = std::env::var_os("LOG_TO_WRITE") else {

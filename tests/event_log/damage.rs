@@ -1,8 +1,8 @@
-//! Damage to what was durable: an error by name and place, never a wrong record and never a silent cut.
+//! Damage to durable records: an error with name and place, never a wrong record and never a silent cut.
 
 use super::*;
 
-/// What a reader gets when one byte of a file is not what it was.
+/// What a reader gets when one byte of a file is changed.
 enum Outcome {
     /// The file is not needed: everything.
     All,
@@ -227,7 +227,7 @@ fn a_description_of_no_or_too_many_partitions_is_refused_by_name_although_its_ch
     }
 }
 
-/// A log whose records have been moved to `first` and the offsets behind it, under checksums that are right.
+/// A log whose records have been moved to `first` and the following offsets, with correct checksums.
 fn log_moved_to(first: u64, records: u64) -> TempDir {
     let dir = closed_log(records, 1 << 20);
     let segment = last_segment(dir.path());

@@ -1,4 +1,4 @@
-//! What lies in a log's directories and is not of the log, and what should be a file of it and cannot be read.
+//! Foreign files in a log's directories, and files of the log that cannot be read.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn what_is_not_of_the_log_is_left_alone_and_listed() {
     }
 }
 
-/// A directory, or a link to nothing, where a file of the log should be: refused by its name, and never taken for no file.
+/// A directory, or a broken link, where a file of the log should be: refused by its name, and never treated as absent.
 #[test]
 fn a_file_of_the_log_that_cannot_be_read_is_refused_by_name() {
     for file in ["meta", "partition-00000/00000000000000000000.log", "partition-00000/end"] {

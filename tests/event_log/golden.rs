@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The files of a small log with a full segment: what they are called in `tests/golden`, and where they lie.
+/// The files of a small log with a full segment: their names in `tests/golden`, and their paths in the log.
 const FILES: [(&str, &str); 5] = [
     ("log-meta-v1.hex", "meta"),
     ("log-segment-full-v1.hex", "partition-00000/00000000000000000000.log"),
@@ -31,9 +31,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.chunks(32).map(line).collect()
 }
 
-/// What is called differently since a log has an identity.
+/// The golden file that has another name since logs have an identity.
 const META_V2: &str = "log-meta-v2.hex";
-/// Where that is, in `meta`, and where the checksum.
+/// Where the identity is in `meta`, and where the checksum is.
 const IDENTITY: std::ops::Range<usize> = 16..32;
 
 /// The log that version 1 wrote, in a directory.
@@ -46,7 +46,7 @@ fn log_of_version_1() -> TempDir {
     dir
 }
 
-/// The same file with another byte at `at`, under a checksum that is right.
+/// The same file with another byte at `at`, and a correct checksum.
 pub(super) fn resealed(path: &Path, at: usize, byte: u8, checksum_at: usize) {
     let mut bytes = fs::read(path).expect("read");
     bytes[at] = byte;

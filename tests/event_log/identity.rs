@@ -1,4 +1,4 @@
-//! Which log it is: the same after everything that happens to a log, another for another log.
+//! The identity of a log: it stays the same whatever happens to the log, and another log has another one.
 
 use super::*;
 

@@ -1,7 +1,7 @@
-//! The event log through its public door: what it keeps, what it refuses, what it reports.
+//! The event log through its public interface: what it keeps, what it refuses, what it reports.
 //!
-//! A crash is simulated by copying the directory of a log whose writer still lives (what the process had written) and then
-//! taking away from the copy what the disk had not been told to keep. One test really kills a process.
+//! A crash is simulated: the directory of a log with a living writer is copied (all that the process had written), and
+//! then everything that was not synced is removed from the copy. One test really kills a process.
 
 #[path = "../tier/mod.rs"]
 mod tier;
@@ -134,7 +134,7 @@ fn length(file: &Path) -> u64 {
     file.metadata().expect("measured").len()
 }
 
-/// The place at which each record of a single-segment log begins, and the place behind the last.
+/// The byte at which each record of a single-segment log begins, and the end of the last.
 fn places(records: u64) -> Vec<u64> {
     let mut places = vec![SEGMENT_HEADER_BYTES];
     for number in 0..records {
@@ -171,7 +171,7 @@ fn expected(numbers: std::ops::Range<u64>) -> Vec<Record<String>> {
     numbers.map(record).collect()
 }
 
-/// Calls `attempt` until it gives something, for half a minute at most.
+/// Calls `attempt` until it returns a value, for at most half a minute.
 fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

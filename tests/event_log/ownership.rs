@@ -1,8 +1,8 @@
-//! One writer, and what becomes of it when its lock is taken from under it.
+//! One writer, and what happens to it when its lock file is removed.
 
 use super::*;
 
-/// Lets a second writer in although the first lives, as whoever clears "old" lock files does.
+/// Lets a second writer in although the first lives, as a script that removes "old" lock files does.
 fn take_over(dir: &Path) -> EventLog<String> {
     fs::remove_file(dir.join("LOCK")).expect("the lock is a file");
     open(dir, LogOptions { segment_bytes: 2_000, ..LogOptions::default() })
@@ -29,7 +29,7 @@ fn attempts() -> Vec<Attempt> {
     ]
 }
 
-/// fault F31: whoever removed the lock file let a second writer in, and the first overwrote its synced records.
+/// fault F31: removing the lock file let a second writer in, and the first overwrote its synced records.
 #[test]
 fn a_writer_whose_lock_was_removed_is_fenced_before_it_changes_anything() {
     for (what, options, attempt) in attempts() {

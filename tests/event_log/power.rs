@@ -1,7 +1,7 @@
-//! A log whose machine loses its power, or whose process is killed, at random moments, over many lives; against a vector.
+//! A log whose machine loses power, or whose process is killed, at random moments, many times; compared with a vector.
 //!
-//! What each policy calls durable is there afterwards, what readers have seen is too, nothing is torn, and nothing is missing
-//! between two records.
+//! Afterwards the log has all records that its policy calls durable and all that readers have seen. No record is torn, and
+//! none is missing between two others.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Random {
 /// What is known of one partition.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// All that was ever handed to the log and may be there.
+    /// All records that were appended and may be there.
     appended: Vec<u64>,
     /// The number of durable records, ...
     durable: usize,
@@ -130,7 +130,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What a new writer has found is all there is, and durable.
+    /// The records that a new writer has found are durable, and there are no others.
     fn take_stock(&mut self, log: &EventLog<u64>) {
         for (partition, known) in (0..).zip(&mut self.known) {
             let end = log.end(partition).expect("the partition exists").get() as usize;
@@ -139,7 +139,7 @@ impl Machine {
         self.is_durable();
     }
 
-    /// What readers see is a beginning of what was appended, and as long as ever.
+    /// Readers see a prefix of the appended records, which never gets shorter.
     fn look(&mut self) -> Result<(), LogError> {
         let mut reader = self.reader()?;
         for (partition, known) in (0..).zip(&mut self.known) {
@@ -151,7 +151,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes the power away, or the process, and looks at what is left.
+    /// Ends the power or the process, and checks the records that are left.
     fn end(&mut self, what: &str) {
         let power = self.random.below(3) > 0;
         match power {

@@ -1,4 +1,4 @@
-//! Random histories of one partition, against a vector.
+//! Random histories of one partition, compared with a vector.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is refused while the log goes on, and what has no sense from the start.
+//! Operations that a log refuses without being damaged, and options that are refused when it is opened.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What retention takes, and what it leaves.
+//! What retention deletes, and what it keeps.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Seeking a time, in order and out of it.
+//! Seeking a time, with times in order and out of order.
 
 use super::*;
 

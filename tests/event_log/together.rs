@@ -1,4 +1,4 @@
-//! One writer and its readers: who may, who sees what when, and in which order.
+//! One writer and its readers: who may open the log, and when and in which order readers see records.
 
 use super::*;
 

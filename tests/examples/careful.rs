@@ -1,5 +1,5 @@
-//! The examples as careful programs: locks, the identity of their input, files that are whole or not there, outputs
-//! that are closed, figures that are true, a sign of life. Fault F36.
+//! Edge cases of the examples: locks, the identity of their input, files that are whole or absent, closed outputs,
+//! correct figures, a sign of life. Fault F36.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -123,14 +123,14 @@ fn a_second_run_over_one_fraud_database_is_refused() {
     assert!(text(&good[0].stdout).contains("decisions   2000 of 2000"), "{good:?}");
 }
 
-/// fault F36: another file of as many rows was "right" with what was counted of the first.
+/// fault F36: another file with as many rows was called "right" with the counts of the first.
 #[test]
 fn another_file_of_as_many_rows_is_refused_and_the_same_under_another_name_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
     let same = |_: usize, row: &str| row.to_owned();
     let first = file_of(directory.path(), "first.csv", 500, same);
     let renamed = file_of(directory.path(), "renamed.csv", 500, same);
-    // Another amount in one row, which is a field of its own in a file without quotes.
+    // Another amount in one row; fields are separated by commas, since the file has no quotes.
     let whole = fs::read_to_string(&first).expect("the file");
     let header: Vec<&str> = whole.lines().next().expect("a header").split(',').collect();
     let amount = header.iter().position(|name| name.to_lowercase().contains("amount"));
@@ -152,7 +152,7 @@ fn another_file_of_as_many_rows_is_refused_and_the_same_under_another_name_is_no
     assert!(said.contains("first.csv") && said.contains("other.csv"), "{said}");
 }
 
-/// fault F36: what the fraud job decided about other transactions was taken for an answer.
+/// fault F36: decisions of the fraud job about other transactions were used.
 #[test]
 fn decisions_about_other_transactions_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -164,7 +164,7 @@ fn decisions_about_other_transactions_are_refused() {
     assert!(!refused.status.success() && said.contains("of the 500 transactions"), "{said}");
 }
 
-/// fault F36: a close that could not bring the write-ahead log into the file said nothing, and the file was moved
+/// fault F36: a close that could not merge the write-ahead log into the file failed silently, and the file was moved
 /// to its place without it.
 #[test]
 fn a_fraud_database_that_is_not_in_one_file_is_never_taken_for_whole() {

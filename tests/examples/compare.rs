@@ -1,4 +1,4 @@
-//! Under every guarantee the same faults have the consequences that its name promises.
+//! Under each guarantee the same faults have the consequences that the guarantee promises.
 
 use serde_json::Value;
 

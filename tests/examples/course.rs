@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::program::Program;
 
-/// The examples that say what they print.
+/// The examples whose source files have an expected output.
 const SMALL: [&str; 8] = [
     "custom_source",
     "graceful_stop",
@@ -17,7 +17,7 @@ const SMALL: [&str; 8] = [
     "stateful_operator",
 ];
 
-/// What a file promises under "Expected output:" in its head.
+/// The expected output in the head of a file, under "Expected output:".
 fn promised(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).expect("an example");
     let head = text.lines().map_while(|line| line.strip_prefix("//!"));

@@ -1,4 +1,4 @@
-//! Every transaction is decided once, whoever is slow or dead.
+//! Every transaction is decided once, even if an analyzer is slow or dead.
 
 use std::path::Path;
 

@@ -71,7 +71,7 @@ fn content(directory: &Path) -> Content {
     found
 }
 
-/// Runs the inspector; its exit code and what it said. It must not have changed anything.
+/// Runs the inspector, and returns its exit code and its output. It must not have changed anything.
 #[track_caller]
 fn inspect(what: &str, directory: &Path, flags: &[&str]) -> (i32, String) {
     let before = content(directory);

@@ -45,12 +45,12 @@ impl Program {
         command
     }
 
-    /// Runs it to its end, whatever that is.
+    /// Runs it to its end, whether it succeeds or fails.
     pub(crate) fn output(&self) -> Output {
         self.command().output().expect("the example can be started")
     }
 
-    /// Runs it to its end, which must be a good one; what it printed.
+    /// Runs it to its end, which must be a success, and returns its output.
     pub(crate) fn printed(&self) -> String {
         let output = self.output();
         let (said, complained) = (text(&output.stdout), text(&output.stderr));
@@ -92,7 +92,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What an example said with `--json`.
+/// The output of an example with `--json`.
 #[derive(Debug)]
 pub(crate) struct Figures(Value);
 

@@ -21,7 +21,7 @@ use streamwork::{
 use crate::memory_disk::{MemoryDisk, Random};
 use crate::tier;
 
-/// Sums, and tells the sum at the end.
+/// Sums, and emits the sum at the end.
 #[derive(Default)]
 struct Sum {
     sum: u64,
@@ -52,7 +52,7 @@ impl StatefulOperator for Sum {
 
 const EVENTS: u64 = 300;
 
-/// Runs the job over the first `events` numbers; its report and the sum.
+/// Runs the job over the first `events` numbers, and returns its report and the sum.
 fn run(disk: &MemoryDisk, events: u64) -> Result<(JobReport, u64), RunError> {
     let store = DirectoryStore::open_on(Arc::new(disk.clone()), "/store").map_err(Refused::from)?;
     let seen = Collected::new();
@@ -68,7 +68,8 @@ fn sum(events: u64) -> u64 {
     (0..events).sum()
 }
 
-/// A disk with two runs' checkpoints, newest first: that of a third of the events, and that of two.
+/// A disk with the checkpoints of two runs, over a third and over two thirds of the events; and their manifests, newest
+/// first.
 fn two_checkpoints() -> (MemoryDisk, Vec<Manifest>) {
     let disk = MemoryDisk::new();
     for events in [EVENTS / 3, EVENTS / 3 * 2] {
@@ -98,7 +99,7 @@ fn files(manifest: &Manifest) -> Vec<PathBuf> {
     files.map(|file| directory(manifest).join(file)).collect()
 }
 
-/// The job goes on from the older one, and its result is right.
+/// The job continues from the older checkpoint, and its result is right.
 #[track_caller]
 fn assert_falls_back(disk: &MemoryDisk, manifests: &[Manifest], what: &str) {
     let (report, total) = run(disk, EVENTS).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -1,6 +1,6 @@
-//! Row 6: every operation of the disk fails once, or it and those after it until space returns, while
-//! a job runs. The job goes on or ends with an error that names the cause, and a fresh start on the
-//! same disk has the result that the guarantee promises.
+//! Row 6: while a job runs, every operation of the disk fails once, or the operation and all later ones
+//! until space returns. The job continues or ends with an error that names the cause, and a fresh start
+//! on the same disk has the result that the guarantee promises.
 
 use std::error::Error;
 use std::iter::successors;
@@ -30,8 +30,8 @@ const WINDOWS: [(u64, DiskFault, usize); 4] = [
 /// many operations a run has depends on its checkpoints.
 const BEYOND: usize = 12;
 
-/// Runs a job on a disk that fails so, and one after it on a disk that works; whether it failed, and
-/// the number of the newest checkpoint of the first job if it did not.
+/// Runs a job on a disk that fails in this way, and then another one on a disk that works. Returns whether the first
+/// failed, and the number of its newest checkpoint if it did not.
 fn check(guarantee: &str, failures: DiskFailures) -> Result<u64, Failed> {
     let what = format!("{guarantee}, {failures:?}");
     let memory = MemoryDisk::new();

@@ -1,5 +1,5 @@
-//! A disk that fails or lies under a running job: every operation of it refused, for a moment or for
-//! a while, and directories that were damaged between two runs.
+//! A disk that fails under a running job: each operation is refused, once or for a while; and
+//! directories that were damaged between two runs.
 
 mod damage;
 mod faults;

@@ -27,22 +27,22 @@ const EVENTS_VARIABLE: &str = "STREAMWORK_CHILD_EVENTS";
 pub(crate) const ALL: [&str; 4] =
     ["exactly-once", "at-least-once", "at-least-once-checkpoint", "at-most-once"];
 
-/// Behind the name of a guarantee: the source has splits, and another parallelism in every process.
+/// A suffix to the name of a guarantee: the source has splits, and another parallelism in every process.
 pub(crate) const OF_SPLITS: &str = " of splits";
 
-/// Behind the name of a guarantee: events are held in tokens, some at a time.
+/// A suffix to the name of a guarantee: events are held in tokens, some at a time.
 pub(crate) const THAT_HOLDS: &str = " that holds";
 
-/// The name of the guarantee, without what stands behind it.
+/// The name of the guarantee, without a suffix.
 pub(crate) fn guarantee_of(semantics: &str) -> &str {
     let without = |suffix| semantics.strip_suffix(suffix);
     without(OF_SPLITS).or_else(|| without(THAT_HOLDS)).unwrap_or(semantics)
 }
 
-/// What a child leaves in its directory, so that its parent knows how far it came.
+/// The progress of a child, which it notes in its directory for its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// The program has not come to its job.
+    /// The program has not reached its job.
     Loading,
     /// The job is being started, or restored from a checkpoint.
     Starting,
@@ -80,7 +80,7 @@ pub(crate) fn spawn(semantics: &str, directory: &Path, events: u64) -> Process {
     Process(command.spawn().expect("this test can be started again"))
 }
 
-/// As [`spawn`], for a child that is expected to fail: what it says is in its outcome.
+/// As [`spawn`], for a child that is expected to fail: its outcome has its messages.
 pub(crate) fn spawn_silently(semantics: &str, directory: &Path, events: u64) -> Process {
     let mut command = command(semantics, directory, events);
     Process(command.stderr(Stdio::null()).spawn().expect("this test can be started again"))
@@ -98,20 +98,20 @@ fn command(semantics: &str, directory: &Path, events: u64) -> Command {
     command
 }
 
-/// What a child that has ended by itself left to say: its error, or nothing.
+/// The error of a child that has ended by itself, or nothing.
 pub(crate) fn outcome(directory: &Path, process: u32) -> String {
     let said = std::fs::read_to_string(directory.join(format!("outcome-{process}")));
     said.unwrap_or_default()
 }
 
-/// How far a child has come, or had come when it was killed.
+/// The progress of a child, or its progress when it was killed.
 pub(crate) fn phase(directory: &Path, process: u32) -> Phase {
     let left = |phase| trace(directory, phase, process).exists();
     let reached = [Phase::Flowing, Phase::Starting].into_iter().find(|phase| left(*phase));
     reached.unwrap_or(Phase::Loading)
 }
 
-/// Waits until a child has come so far, or has ended by itself.
+/// Waits until a child has reached this phase, or has ended by itself.
 ///
 /// # Panics
 /// If it does neither.
@@ -217,7 +217,7 @@ fn start(semantics: &str, directory: &Path, events: u64) -> Result<JobHandle, Re
     job.start(guarantee)
 }
 
-/// Numbers that take different ways to one counter. The directory is told when they begin to flow.
+/// Numbers that reach one counter on different paths. The directory is told when they begin to flow.
 /// With an acknowledger some fail once in each process.
 pub(crate) fn numbers_counted(
     job: &Job,
@@ -307,7 +307,7 @@ pub(crate) fn leave(directory: &Path, phase: Phase) {
 struct Numbers {
     next: u64,
     end: u64,
-    /// Where to tell that events flow, until that is told.
+    /// Where to note that events flow; `None` once that is noted.
     flow: Option<PathBuf>,
 }
 
@@ -336,7 +336,7 @@ impl StatefulSource for Numbers {
     }
 }
 
-/// Pairs every event with how many there have been.
+/// Pairs every event with the number of events so far.
 #[derive(Default)]
 pub(crate) struct Count(u64);
 
@@ -358,7 +358,7 @@ impl StatefulOperator for Count {
     }
 }
 
-/// A plain sink: appends lines to a file of its own.
+/// A plain sink: each execution appends lines to a separate file.
 pub(crate) struct Append {
     directory: PathBuf,
     lines: Vec<u8>,

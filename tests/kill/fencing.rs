@@ -1,5 +1,5 @@
-//! Two processes on one store: the second is refused, and if it is let in because the first has
-//! lost its lock without knowing, the first changes nothing any more when it goes on.
+//! Two processes on one store: the second is refused. If it is let in because the first has lost its
+//! lock without knowing, the first changes nothing when it continues.
 //!
 //! ```text
 //!   first   ── runs ──▶ SIGSTOP ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ SIGCONT ──▶ ends with a typed error
@@ -46,7 +46,7 @@ fn stop(child: &Process) -> bool {
     !ended
 }
 
-/// Waits for a child to end, and says with which error; with none if it came to the end of its job.
+/// Waits for a child to end, and returns its error; none if it reached the end of its job.
 fn error_of(mut child: Process, directory: &Path, context: &str) -> String {
     let status = child::ended(&mut child, Duration::from_secs(30), context);
     let error = child::outcome(directory, child.id());
@@ -88,7 +88,7 @@ fn second_is_refused(random: &mut Random) -> bool {
 }
 
 /// Lets a second process take over from one that stands still and has lost its lock, and then lets
-/// the first go on: while the second is at work, or after it has ended.
+/// the first continue: while the second is at work, or after it has ended.
 /// `false` if the first was too quick.
 fn take_over(semantics: &str, random: &mut Random, goes_on_later: bool) -> bool {
     let directory = tempfile::tempdir().expect("a directory");
@@ -120,7 +120,7 @@ fn take_over(semantics: &str, random: &mut Random, goes_on_later: bool) -> bool 
     true
 }
 
-/// Plays a scene until it has come about often enough.
+/// Repeats a scene until it has succeeded often enough.
 fn rounds(test: &str, mut scene: impl FnMut(&mut Random, u64) -> bool) {
     let (began, seed) = (Instant::now(), tier::seed(test));
     let (mut random, rounds) = (Random(seed), tier::times(10, 200));

@@ -1,8 +1,8 @@
 //! Processes that end without warning: `kill -9` at random moments and at every named step of the
-//! protocol, processes that are stopped and go on when another has taken their place.
+//! protocol, processes that are stopped and continue when another has taken their place.
 //!
 //! A test starts this binary again as a child, ends it, and repeats; the last child runs to its end.
-//! What all of them left behind is then held against the guarantee.
+//! Then the output of all of them is compared with the promise of the guarantee.
 
 mod child;
 mod fencing;

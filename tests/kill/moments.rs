@@ -1,6 +1,6 @@
 //! kill -9 at random moments, start and recovery included, and graceful stops at random moments.
 //!
-//! A child says how far it has come. Moments are drawn within its start and within its flow, so that both are met
+//! A child reports its progress. Moments are drawn within its start and within its flow, so that both are hit
 //! however fast a build starts.
 //!
 //! Kills per guarantee: `STREAMWORK_KILLS`; the moments come from `STREAMWORK_SEED`.
@@ -35,7 +35,7 @@ fn torment(test: &str, row: u8, semantics: &str, how: How, rounds: u64) -> Seen 
             child::await_phase(&mut child, directory.path(), phase, semantics);
         }
         std::thread::sleep(moment.pause);
-        // A child that is asked to stop may come further before it hears of it; what counts is when it was asked.
+        // A child that is asked to stop may make progress before it knows; the moment of the request counts.
         let asked = child::phase(directory.path(), process);
         if end(child, how, semantics) {
             let met = match how {
@@ -64,7 +64,7 @@ fn torment(test: &str, row: u8, semantics: &str, how: How, rounds: u64) -> Seen 
     seen
 }
 
-/// Ends a child, and says whether it was still at work.
+/// Ends a child, and returns whether it was still at work.
 fn end(mut child: Process, how: How, semantics: &str) -> bool {
     let running = child.try_wait().expect("the child can be asked").is_none();
     match how {
@@ -90,7 +90,7 @@ impl Random {
         (self.0 >> 33) % bound
     }
 
-    /// When a child is ended: one in four while it starts or recovers, which takes about so long, one in
+    /// When a child is ended: one in four while it starts or recovers, which takes about this long, one in
     /// eight at any time from its first moment on, the others while events flow.
     fn moment(&mut self, turn: u64, start_takes: Duration) -> Moment {
         let start_us = u64::try_from(start_takes.as_micros()).unwrap_or(u64::MAX).max(1);

@@ -1,4 +1,4 @@
-//! What a reader of the output sees, and the verdict on it: lost, repeated, altered, invented.
+//! The output as a reader sees it, and the verdict on it: lost, duplicated, altered or invented events.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,13 +13,13 @@ pub(crate) struct Seen {
     events: u64,
 }
 
-/// What travels with an event's number, so that an altered one is found out.
+/// A stamp beside an event's number, so that an altered event is detected.
 pub(crate) fn stamp(event: u64) -> u64 {
     (event + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
 impl Seen {
-    /// Reads all that a reader may see: committed files, complete lines. Events are `0..events`.
+    /// Reads all visible output: committed files, complete lines. Events are `0..events`.
     ///
     /// # Panics
     /// If a line was altered, or tells of an event that no source emitted.
@@ -54,10 +54,10 @@ impl Seen {
         self.times.values().map(|times| times - 1).sum()
     }
 
-    /// Holds this against what a guarantee promises, in output and state.
+    /// Compares output and state with the promise of a guarantee.
     ///
     /// # Panics
-    /// If it is not kept.
+    /// If the promise is broken.
     pub(crate) fn assert_kept(&self, semantics: &str, context: &str) {
         let (lost, repeated) = (self.lost(), self.repeated());
         let (count, events) = (self.highest_count, self.events);

@@ -15,7 +15,7 @@ const SPLITS: u64 = 3;
 pub(crate) struct SplitNumbers {
     next: BTreeMap<u64, u64>,
     end: u64,
-    /// Where to tell that events flow, until that is told.
+    /// Where to note that events flow; `None` once that is noted.
     flow: Option<PathBuf>,
 }
 

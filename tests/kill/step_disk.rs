@@ -1,5 +1,5 @@
-//! Named steps of the protocol, and seams that count them and end the process at a chosen one: a
-//! disk for the checkpoint store and a transactional sink, both doing what the real ones do.
+//! Named steps of the protocol, counted by a disk for the checkpoint store and by a transactional sink,
+//! which can end the process at a chosen step. Otherwise both behave like the real ones.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -56,7 +56,7 @@ impl Steps {
     }
 }
 
-/// The machine's disk, with a name for everything that changes what is on it.
+/// The machine's disk, with a named step for every operation that changes it.
 #[derive(Clone, Debug)]
 pub(crate) struct StepDisk {
     steps: Arc<Steps>,
@@ -165,7 +165,7 @@ impl DiskFile for StepFile {
     }
 }
 
-/// The transactional files of the crate, with a name for each call that changes what they show.
+/// The transactional files of the crate, with a named step for each call that changes their output.
 pub(crate) struct StepFiles {
     files: TransactionalFiles<Counted>,
     directory: PathBuf,

@@ -1,8 +1,8 @@
 //! The process ends at every named step of the checkpoint and commit protocol: before, after and in
-//! the middle of everything that is done to a disk, and around every call that the sink gets.
+//! the middle of every operation of the disk, and around every call of the sink.
 //!
-//! A run without an end tells which steps there are. Then each is the end of a process: of the
-//! first one, at the step's first and at a later occurrence, and of one that recovers.
+//! A run that is not ended finds out which steps there are. Then processes end at each step: the first
+//! process, at the first and at a later occurrence of the step, and a process that recovers.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -109,7 +109,7 @@ impl Scene {
         Self { semantics, directory, story: Vec::new() }
     }
 
-    /// A process that ends at the `nth` occurrence of a step; whether it came there.
+    /// A process that ends at the `nth` occurrence of a step. Returns whether it reached that step.
     fn ends_at(&mut self, step: &str, nth: u64) -> bool {
         self.story.push(format!("{step} ({nth}.)"));
         self.process(Some((step, nth)))
@@ -135,7 +135,7 @@ impl Scene {
         !status.success()
     }
 
-    /// The last process comes to its end; what all have left is held against the guarantee.
+    /// The last process runs to its end; then the output of all is compared with the promise of the guarantee.
     fn finish(mut self) -> (Seen, Census) {
         self.process(None);
         let seen = Seen::read(&self.directory.path().join("out"), EVENTS);
@@ -150,7 +150,7 @@ impl Scene {
 
 const SIGABRT: i32 = 6;
 
-/// What the matrix came to.
+/// The results of the matrix.
 #[derive(Default)]
 struct Sum {
     ends: u64,
@@ -196,8 +196,8 @@ fn play_one(semantics: &'static str, story: &Story, sum: &Mutex<Sum>) {
     sum.repeated += seen.repeated();
 }
 
-/// Where a process ended before the one that recovers: a checkpoint that is just not complete, and
-/// one that is, but has not been told to anybody.
+/// Where a process ended before the one that recovers: at a checkpoint that is almost complete, and at
+/// one that is complete but has not been reported.
 const BEFORE_RECOVERY: [(&str, u64); 2] =
     [("before renaming the manifest", 4), ("after renaming the manifest", 3)];
 

@@ -1,4 +1,4 @@
-//! [A1]–[A7]: components, their life, groupings, threads, the handle, refusals, counters.
+//! [A1]–[A7]: components, their life cycle, groupings, threads, the handle, refusals, counters.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use streamwork::{
 
 use crate::support::{ALL, Sum, Where, counts, guarantee, under_all_at_once, wait_until};
 
-/// Counts up to a limit, from where it was.
+/// Counts up to a limit, from its restored position.
 #[derive(Clone)]
 struct Numbers {
     next: u64,

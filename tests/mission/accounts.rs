@@ -1,4 +1,4 @@
-//! Every event is accounted for, whatever restarts (reliability row 22, fault F4).
+//! Every event is accounted for, even if components restart (reliability row 22, fault F4).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ fn numbers(job: &Job) -> Stream<u64> {
     job.from_iter("numbers", || 0..EVENTS)
 }
 
-/// Runs the job under at-most-once with a store; how often its hook was told of a dropped event.
+/// Runs the job under at-most-once with a store, and returns how often its hook was called with a dropped event.
 fn run(job: &Job) -> (JobReport, u64) {
     let directory = tempfile::tempdir().unwrap();
     let told = Arc::new(AtomicU64::new(0));

@@ -1,4 +1,4 @@
-//! [B1]–[B4]: fire and forget, and everything that is dropped is counted.
+//! [B1]–[B4]: fire and forget; every dropped event is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

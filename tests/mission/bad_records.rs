@@ -1,4 +1,4 @@
-//! A record that is no event fails by itself: the source goes on (fault F6).
+//! A record that cannot become an event fails by itself: the source continues (fault F6).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use streamwork::{
 
 use crate::support::{ALL, Faults, guarantee};
 
-/// Numbers from 0 to 99; what is not whole in tens is either rejected or skipped.
+/// Numbers from 0 to 99; those that are no multiples of ten are either rejected or skipped.
 struct Readings {
     next: u64,
     skips: bool,
@@ -254,7 +254,7 @@ fn bad_lines_are_events_with_their_bytes_and_position_where_the_job_reads_them()
         }
         assert_eq!(metrics.sum("lines", |m| m.emitted), 6, "{name}");
         assert_eq!(metrics.sum("lines", |m| m.dead_lettered), 3, "{name}");
-        // The next run goes on behind them.
+        // The next run continues after them.
         if name.ends_with("stored") || name == "exactly-once" {
             let (seen, bad, _) = run();
             assert_eq!((seen.len(), bad.len()), (0, 0), "{name}");

@@ -186,7 +186,7 @@ fn the_replay_buffer_is_bounded_and_holds_the_source_back() {
     assert_eq!(metrics.sum("for_each", |m| m.delivered), 10_000);
 }
 
-/// Holds events until it has three, then lets one output stand for them.
+/// Holds events until it has three, then emits one output that stands for them.
 struct Threes(Vec<(u64, Token)>);
 
 impl Operator for Threes {
@@ -234,8 +234,8 @@ fn an_output_that_stands_for_several_inputs_fails_and_finishes_for_all_of_them()
 
 #[test]
 fn an_event_that_fails_takes_back_an_output_that_stood_for_others_and_they_come_again() {
-    /// Holds every even event, and lets an output of the odd one after it stand for it. Some odd ones fail
-    /// behind that output, once; the first time in the middle of a batch.
+    /// Holds every even event; an output of the next odd event stands for it. Some odd events fail once after
+    /// that output; the first time in the middle of a batch.
     struct Pairs {
         held: Option<(u64, Token)>,
         faults: Faults<u64>,

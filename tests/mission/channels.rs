@@ -1,5 +1,5 @@
-//! What a job has accepted it processes, and who sends to a job that takes nothing any more learns it
-//! (faults F9 and F10).
+//! A job processes all events that it has accepted, and a sender to a job that accepts no more gets an
+//! error (faults F9 and F10).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -111,7 +111,7 @@ fn a_job_that_fails_for_good_closes_its_channel_and_says_how_many_events_it_left
     assert!(sender.waiting() > 0, "it failed before it had taken all of them");
 }
 
-/// Fails at once, and for good: its destructor takes its state along.
+/// Panics at its first event, and cannot be set up a second time.
 struct Bad;
 
 impl streamwork::Operator for Bad {
@@ -154,7 +154,7 @@ fn a_job_that_is_dropped_without_having_run_closes_its_channels() {
     assert_eq!(sender.waiting(), 1);
 }
 
-/// Accepts from a counter until it is told to stop; then emits what it has accepted, one by one.
+/// Accepts events from a counter until it is told to stop; then emits the accepted events, one by one.
 struct Accepting {
     accepted: Arc<AtomicU64>,
     emitted: Arc<AtomicU64>,

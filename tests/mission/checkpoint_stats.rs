@@ -1,4 +1,4 @@
-//! What checkpoints took, as a running job tells it.
+//! The statistics of checkpoints of a running job.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::support::wait_until;
 /// The instances whose states have been encoded, a bit each.
 type Encoded = Arc<AtomicU64>;
 
-/// A state that tells when it is encoded.
+/// A state that notes when it is encoded.
 #[derive(Clone, Default)]
 struct Telling {
     bit: u64,
@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Telling {
     }
 }
 
-/// Gives its state away when the states of these instances have been encoded.
+/// Its `state` returns when the states of these instances have been encoded.
 struct Follows {
     these: u64,
     state: Telling,

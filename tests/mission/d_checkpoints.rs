@@ -42,10 +42,10 @@ impl StatefulOperator for Tally {
     }
 }
 
-/// Prepared transactions by handle, and what is shown.
+/// Prepared transactions by handle, and the committed output.
 type Table = (BTreeMap<u64, Vec<u64>>, Vec<u64>);
 
-/// What a transactional sink has shown, and what it has only prepared.
+/// The committed output of a transactional sink, and the output that is only prepared.
 #[derive(Clone, Debug, Default)]
 struct Ledger {
     open: Vec<u64>,
@@ -290,7 +290,7 @@ fn what_a_damaged_checkpoint_had_shown_is_taken_back_before_it_comes_again() {
     assert_eq!(shown(), (0..3_000).collect::<Vec<_>>());
 }
 
-/// As [`Tally`], but tells every count as it changes and keeps it at the end.
+/// As [`Tally`], but emits every count as it changes and keeps it at the end.
 #[derive(Default)]
 struct KeptTally(Tally);
 

@@ -1,4 +1,4 @@
-//! An event that fails need not end a job: it is a dead letter, and that is an event.
+//! An event that fails need not end a job: it becomes a dead letter, which is an event too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -199,7 +199,7 @@ fn state_that_an_event_changed_before_it_failed_stays_changed() {
     }
 }
 
-/// Refuses some events, and shows the others at `flush`.
+/// Refuses some events, and makes the others visible at `flush`.
 struct Picky {
     open: Vec<u64>,
     shown: Arc<Mutex<Vec<u64>>>,

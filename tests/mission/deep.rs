@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// One more component behind a stream.
 type Verb = fn(&Stream<u64>, usize) -> Stream<u64>;
 
-/// The kinds of component that are fused, each with a way of its own to be built and called.
+/// The kinds of component that are fused; each is built and called in a different way.
 const CHAINS: &[(&str, Verb)] = &[
     ("map", |stream, _| stream.map(|n| n)),
     ("try_map", |stream, _| stream.try_map(Ok)),
@@ -158,7 +158,7 @@ fn runs_the_shape_that_it_is_told() {
     }
 }
 
-/// fault F34: what is cut off goes on under every guarantee: events, barriers, state and the end.
+/// fault F34: after the cut the chain continues under every guarantee: events, barriers, state and the end.
 #[test]
 fn a_chain_that_is_longer_than_a_thread_may_run_keeps_every_guarantee() {
     for name in ALL {

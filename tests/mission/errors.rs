@@ -9,7 +9,7 @@ use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, EventLogSource, ExactlyOnce, Guarantee, Job, Restarts,
 };
 
-/// What a job says that cannot use its store.
+/// The error of a job that cannot use its store.
 fn refusals(store: &Path) -> Vec<String> {
     let guarantees: [Guarantee; 4] = [
         ExactlyOnce::checkpoints_in(store).into(),
@@ -57,7 +57,7 @@ fn a_store_that_cannot_be_used_is_told_with_its_path_and_the_reason() {
     all_say(&damaged, &damaged.join("EXECUTION"), "has not the length it says");
 }
 
-/// No permission bit stops root, and no test can mount a disk: the one file system that nobody writes to is asked.
+/// Permission bits do not stop root, and a test cannot mount a disk: so this uses a file system that is never writable.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_store_that_can_only_be_read_is_told_with_its_path_and_the_reason() {
@@ -79,7 +79,7 @@ fn error_of(job: &Job) -> String {
     job.run(guarantee).expect_err("the job fails").to_string()
 }
 
-/// fault F35, its kin: what a callback returned was told without its cause.
+/// fault F35, a related one: the error of a callback was reported without its cause.
 #[test]
 fn the_error_of_a_job_names_component_callback_and_every_cause_of_what_was_returned() {
     let job = Job::new("hides");

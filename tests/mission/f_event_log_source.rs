@@ -1,4 +1,4 @@
-//! [F1], as a source: several jobs read one log, each at its own offsets.
+//! [F1]: the event log as a source. Several jobs read one log, each at different offsets.
 
 use std::path::Path;
 use std::time::Duration;

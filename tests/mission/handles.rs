@@ -1,4 +1,4 @@
-//! A job fits into the program around it: it moves between threads, is looked at and stopped from anywhere, and
+//! A job fits into the program around it: it moves between threads, can be observed and stopped from anywhere, and
 //! waited for with a limit (fault F38).
 
 use std::pin::pin;

@@ -51,7 +51,7 @@ fn numbers(job: &Job, limit: &Arc<AtomicUsize>, end: u64) -> Stream<u64> {
     job.stateful_source("numbers", move || Numbers { next: 1, limit: Arc::clone(&limit), end })
 }
 
-/// The operator of `Token`'s documentation, but that it emits the numbers and not their sum.
+/// The operator of `Token`'s documentation, except that it emits the numbers and not their sum.
 #[derive(Default)]
 struct Batcher {
     held: Vec<(u64, Token)>,
@@ -114,7 +114,7 @@ impl StatefulOperator for CountingBatcher {
     }
 }
 
-/// Holds for ever, and says so to the test.
+/// Holds events for ever, and tells the test.
 #[derive(Clone, Default)]
 struct Keeps(Arc<Mutex<Vec<(u64, Token)>>>);
 
@@ -154,7 +154,7 @@ impl Keeps {
 const STORED: [&str; 4] =
     ["at-most-once stored", "at-least-once stored", "at-least-once-checkpoint", "exactly-once"];
 
-/// Stops in the middle of every three, some times, and goes on to the end; the sum of all sums.
+/// Stops some times, each time with an incomplete batch of three, and then runs to the end. Returns the sum of all sums.
 fn stopped_again_and_again(
     name: &str,
     operator: impl Fn(&Stream<u64>) -> Stream<Vec<u64>>,

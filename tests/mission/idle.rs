@@ -1,5 +1,5 @@
-//! [A4]: instances that have nothing to do cost next to nothing. Fault F37: the time that was measured was that in
-//! callbacks, so an instance that span while it waited passed.
+//! [A4]: idle instances use almost no processor time. Fault F37: only the time in callbacks was measured, so an
+//! instance that span while it waited was not detected.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::wait_until;
 const IDLES_VARIABLE: &str = "STREAMWORK_IDLES";
 const INSTANCES: usize = 100;
 
-/// fault F37: what counts is the processor time of all threads of the process, whatever they do with it.
+/// fault F37: the processor time of all threads of the process counts, whatever they use it for.
 #[test]
 fn a_hundred_idle_instances_take_next_to_no_processor_time() {
     for guarantee in ["at-most-once", "at-least-once"] {
@@ -48,7 +48,7 @@ fn idles_when_it_is_told_to() {
     handle.wait().unwrap();
 }
 
-/// What all threads of this process, those that have ended too, have used: in steps of ten milliseconds.
+/// The processor time of all threads of this process, ended threads included, in steps of ten milliseconds.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("the system counts");
     let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");

@@ -1,4 +1,4 @@
-//! State belongs to keys or to all events, and to single instances only where that is said (fault F14).
+//! State belongs to keys or to all events, and to single instances only if the job asks for it (fault F14).
 
 use std::collections::HashMap;
 

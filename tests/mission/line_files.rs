@@ -1,4 +1,4 @@
-//! A source of lines that reads several files: each line once, at any parallelism, whatever becomes of the directory.
+//! A source of lines that reads several files: each line once, at any parallelism, whatever happens to the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::{ALL, Faults, counts, guarantee, wait_until};
 
-/// The guarantees that go on where a run before has ended.
+/// The guarantees that continue where an earlier run has ended.
 const STORED: [&str; 4] =
     ["at-most-once stored", "at-least-once stored", "at-least-once-checkpoint", "exactly-once"];
 
@@ -46,7 +46,7 @@ impl Scene {
         self.input.path().join(name)
     }
 
-    /// A file that is there as a whole, or not.
+    /// Creates a file that is visible as a whole, or not at all.
     fn put(&self, name: &str, text: impl AsRef<[u8]>) {
         let unfinished = self.path(&format!("{name}.tmp"));
         fs::write(&unfinished, text).expect("written");
@@ -354,7 +354,7 @@ fn a_process_that_is_killed_goes_on_in_each_file_and_repeats_no_line() {
     assert_eq!((text.lines().count(), counts.len()), (120_000, 120_000));
 }
 
-/// Where there is one file, its position is good wherever the file lies.
+/// If there is only one file, its position is valid at any path.
 #[test]
 fn the_only_file_is_the_same_in_a_copy_at_another_path() {
     for name in STORED {
@@ -433,7 +433,7 @@ impl StatefulSource for Earlier {
     }
 }
 
-/// The guarantee of that name, under which the source leaves behind what is stored of it.
+/// The guarantee of that name, under which the source ignores its stored state.
 fn anew(name: &str, store: &Path) -> Guarantee {
     match name {
         "at-most-once stored" => AtMostOnce::new().store_in(store).start_anew("lines").into(),

@@ -1,4 +1,4 @@
-//! A source of lines: what is an event, how it goes on in a file that has grown, and in one that is another.
+//! A source of lines: which lines are events, and how it continues in a file that has grown or was replaced.
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +22,7 @@ struct Scene {
 /// Its place among the guarantees.
 const AT_MOST_ONCE: usize = 3;
 
-/// Every guarantee that goes on where a run before has ended.
+/// Every guarantee that continues where an earlier run has ended.
 fn guarantees(store: &Path) -> Vec<Guarantee> {
     let once = Restarts { limit: 0, ..Restarts::default() };
     vec![
@@ -196,7 +196,7 @@ fn the_end_of_a_file_that_a_policy_goes_on_behind_is_the_end_of_a_line() {
     scene.put("1\n2");
     scene.emits(0, &[]);
     scene.append("0\n3\n");
-    // Half of the line "20" had been skipped: it goes on behind the end of the file again.
+    // Half of the line "20" had been skipped: the source continues at the end of the file again.
     scene.emits(0, &[]);
     scene.append("4\n");
     scene.emits(0, &["4"]);

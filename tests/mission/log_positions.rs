@@ -1,5 +1,5 @@
-//! A source of an event log goes on where it stopped, or says that it cannot: in a log that is another, that was put back from
-//! an older copy, or whose retention has overtaken it.
+//! A source of an event log continues where it stopped, or fails if it cannot: in another log, in one that was restored from
+//! an older copy, or in one whose retention has overtaken the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Scene {
         self.directory.path().join("log")
     }
 
-    /// Appends numbers in segments of a few records, and keeps as many bytes as that.
+    /// Appends numbers in segments of a few records, and retains this many bytes.
     fn append(&self, numbers: std::ops::Range<u64>, kept_bytes: Option<u64>) {
         let retention = Retention { max_partition_bytes: kept_bytes, ..Retention::default() };
         let options = LogOptions {
@@ -75,7 +75,7 @@ impl Scene {
         job.run(guarantee(number, &store)).map(|_| seen.events())
     }
 
-    /// A job that follows the log, and what it emits.
+    /// A job that follows the log, and its output.
     fn follow(&self) -> (JobHandle, Receiver<u64>) {
         let job = Job::new("following");
         let (tell, told) = channel();
@@ -166,7 +166,7 @@ fn a_log_that_was_moved_copied_and_put_back_is_the_same_log() {
     }
 }
 
-/// fault F18: a position behind the end waited in silence until the log had come there again with other records.
+/// fault F18: a position behind the end waited silently until the log had reached it again with other records.
 #[test]
 fn a_log_that_was_put_back_from_an_older_copy_is_refused_also_when_it_was_written_on() {
     for number in 0..4 {
@@ -186,7 +186,7 @@ fn a_log_that_was_put_back_from_an_older_copy_is_refused_also_when_it_was_writte
     }
 }
 
-/// fault F18, its kin: what comes next had been removed.
+/// fault F18, a related one: the next records had been removed by retention.
 #[test]
 fn a_source_that_retention_has_overtaken_says_so_or_goes_on_as_its_policy_says() {
     for number in 0..4 {
@@ -226,7 +226,7 @@ fn a_position_behind_a_mark_that_a_power_loss_has_put_back_is_not_lost() {
     }
 }
 
-/// fault F18, its kin: the files of a removed log stay open, and nothing ever came from them again.
+/// fault F18, a related one: the files of a removed log stayed open, and no event ever came from them again.
 #[test]
 fn a_log_that_is_made_anew_under_a_source_that_follows_it_ends_the_job() {
     let scene = Scene::new();

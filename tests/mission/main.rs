@@ -1,4 +1,4 @@
-//! What the mission promises, item by item: each test's name is the promise, `docs/TESTS.md` maps
+//! The promises of the mission, item by item: each test's name is a promise, and `docs/TESTS.md` maps
 //! the numbers to the names.
 
 mod process;

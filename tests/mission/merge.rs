@@ -1,5 +1,5 @@
-//! [A3]: streams that are merged keep their own options, and what is set on the merged stream holds
-//! for all of them. Fault F12: the options of the other stream were dropped.
+//! [A3]: streams that are merged keep their own options, and options of the merged stream hold for all
+//! of them. Fault F12: the options of the other stream were dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn is_shuffled(side: &BTreeMap<usize, Vec<u64>>) -> bool {
     side.len() == INSTANCES && side.values().all(|e| e.len() == EVENTS as usize / INSTANCES)
 }
 
-/// fault F12: `a.merge(&b.key_by(k))` dealt `b` out in turn.
+/// fault F12: `a.merge(&b.key_by(k))` distributed `b` round-robin.
 #[test]
 fn a_key_holds_for_the_merged_stream_that_it_was_set_on_and_for_no_other() {
     for name in ALL {
@@ -224,7 +224,7 @@ fn emitted(handle: &JobHandle, source: &str) -> u64 {
     handle.metrics().sum(source, |m| m.emitted)
 }
 
-/// fault F12: what is set on the other stream is what its own queue does when it is full.
+/// fault F12: the overflow option of the other stream applies to that stream's queue.
 #[test]
 fn a_full_edge_drops_events_of_the_merged_stream_that_said_so_and_of_no_other() {
     let dropped = |handle: &JobHandle| handle.metrics().sum("inspect", |m| m.dropped);

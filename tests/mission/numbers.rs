@@ -1,8 +1,8 @@
 //! [A6]: every numeric option at 0, 1, its default and its greatest value: it runs and does what it says, or it
 //! is refused by name. Fault F29: some hung, panicked or took memory without bound.
 //!
-//! The values of an option are tried in a process of their own, with a limit on its memory and a deadline: a hang,
-//! an abort or a full memory is then a failure that names the option and the value.
+//! The values of an option are tried in a separate process, with a limit on its memory and a deadline: a hang, an
+//! abort or a full memory is then a failure that names the option and the value.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -29,7 +29,7 @@ use crate::support::{Faults, wait_until};
 const OPTION_VARIABLE: &str = "STREAMWORK_TRIED_OPTION";
 const DIRECTORY_VARIABLE: &str = "STREAMWORK_TRIED_DIRECTORY";
 
-/// Every option of the public interface that is a number or a length of time, and what tries its values.
+/// Every option of the public interface that is a number or a duration, and the function that tries its values.
 const OPTIONS: &[(&str, fn())] = &[
     ("every", every),
     ("minimum_pause", minimum_pause),
@@ -72,7 +72,7 @@ const OPTIONS: &[(&str, fn())] = &[
     ("operator harness", operator_harness),
 ];
 
-/// Far more than a process takes for all values of an option.
+/// Far longer than a process takes for all values of an option.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// fault F29: each value runs or is refused by name; nothing hangs, panics, aborts or fills the memory.
@@ -99,7 +99,7 @@ fn tries_the_option_that_it_is_told() {
     tries();
 }
 
-/// Says which value is tried next, for the case that nothing is said after it.
+/// Prints the value that is tried next, in case the process ends without another word.
 fn value(value: impl Debug) {
     println!("value {value:?}");
     std::io::stdout().flush().unwrap();
@@ -117,7 +117,7 @@ fn directory() -> PathBuf {
 
 const EVENTS: u64 = 2_000;
 
-/// Two threads on the way from numbers to a sink, and an event that fails as often as it is told.
+/// Two threads between the numbers and a sink, and an event that fails a given number of times.
 fn run_with_failures(
     guarantee: impl Into<Guarantee>,
     failures: u32,
@@ -291,7 +291,7 @@ fn replay_bytes_max() {
 }
 
 fn event_bytes() {
-    /// Events that say what they weigh.
+    /// Events that have a weigher.
     struct Weighed(u64, usize);
     impl Source for Weighed {
         type Out = (u64, usize);
@@ -768,7 +768,7 @@ fn latency() {
     assert_eq!(summary.p50, summary.max);
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn panic_of(run: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
     let text = payload.downcast_ref::<String>().cloned();

@@ -1,4 +1,4 @@
-//! `TransactionalFiles`: what a reader of the directory sees, whoever else writes to it or takes files away.
+//! `TransactionalFiles`: what a reader of the directory sees, even if others write to it or remove files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,7 +93,7 @@ fn jobs_of_the_same_names_share_a_directory_and_neither_replaces_nor_discards_fi
     run("first", 0..100);
     run("second", 100..150);
     assert_eq!(shown(&[out.path()]), numbers(150));
-    // The first takes back what it showed since the checkpoint before, and nothing of the second.
+    // The first discards its output since the checkpoint before, and nothing of the second.
     damage_newest(&stores.path().join("first"));
     run("first", 0..100);
     run("second", 100..200);
@@ -166,7 +166,7 @@ fn an_output_directory_that_a_consumer_took_away_is_made_again() {
     assert_eq!(shown(&[&out, &kept]), numbers(20));
 }
 
-/// fault F20: what the sink did not put there it leaves there, and goes on.
+/// fault F20: the sink leaves foreign files alone, and continues.
 #[test]
 fn foreign_entries_in_the_output_directory_are_left_alone_and_hold_nothing_up() {
     let directory = tempfile::tempdir().unwrap();

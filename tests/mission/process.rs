@@ -1,5 +1,5 @@
-//! This test binary as a process of its own, for what must not disturb the other tests or be disturbed by them: hangs,
-//! aborts, a full memory, the time that a whole process takes.
+//! Runs a test of this binary in a separate process, if it must not disturb the other tests or be disturbed by them:
+//! hangs, aborts, a full memory, the processor time of a whole process.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Kilobytes of addresses that a process may use; each of its threads takes some ten thousand.
 const ADDRESSES_KB: u64 = 8_000_000;
 
-/// Runs one test of this binary in a process; what it said on its standard output.
+/// Runs one test of this binary in a process, and returns its standard output.
 ///
 /// # Errors
 /// How it failed or that it hangs, with all that it said.

@@ -1,4 +1,4 @@
-//! Relative paths, in a program that changes its working directory while its job is there: a process of its own, since all
+//! Relative paths, in a program that changes its working directory while its job exists: a separate process, since all
 //! threads share that directory.
 
 use std::fs;

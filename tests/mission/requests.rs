@@ -1,5 +1,5 @@
-//! What the owner of a job asks for, and how jobs end: the answer is to the question that was asked
-//! (faults F25, F26, F27).
+//! Requests to a running job, and how jobs end: each request gets the answer to that request (faults F25,
+//! F26, F27).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -176,13 +176,13 @@ impl Drop for Counted {
 impl Serialize for Counted {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.encoded.fetch_add(1, Ordering::SeqCst);
-        // Large enough to be a file of its own.
+        // Large enough for a separate file.
         serializer.serialize_bytes(&[0; 100_000])
     }
 }
 
 impl<'de> Deserialize<'de> for Counted {
-    /// With counts of its own: it is only looked at whether it can be read back.
+    /// With separate counts: only whether the state can be read back is checked.
     fn deserialize<D: serde::Deserializer<'de>>(bytes: D) -> Result<Self, D::Error> {
         Vec::<u8>::deserialize(bytes).map(|_| Self::default())
     }
@@ -234,7 +234,7 @@ fn states_of_checkpoints_that_were_given_up_are_neither_kept_nor_written() {
         if given_up() > hung {
             break (shut, before, hung);
         }
-        // It hangs in the commit, which is waited for without a limit: nobody knows what comes of it.
+        // It hangs in the commit, for which the job waits without a limit: its outcome is not known.
     };
     wait_until("many are given up", || handle.metrics().checkpoints_failed >= hung + 30);
     // The operator's own and its factory's; one being written, one being taken, one in the queue.

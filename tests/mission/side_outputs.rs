@@ -1,4 +1,4 @@
-//! A side output has one event type, and an event of another is never lost without a word (fault F11).
+//! A side output has one event type, and an event of another type is never lost silently (fault F11).
 
 use streamwork::{
     AtLeastOnce, BoxError, Collector, DeadLetter, DeclaredOutput, Job, Operator, Refused, RunError,

@@ -1,6 +1,5 @@
-//! A step that takes 20 ms an event, wherever it stands and with all defaults: the first result is there at
-//! once, a checkpoint completes each second, and a stop does not wait for work that was taken on ahead
-//! (fault F21).
+//! A step that takes 20 ms an event, at any place of the job and with all defaults: the first result comes at
+//! once, a checkpoint completes each second, and a stop does not wait for a long backlog (fault F21).
 
 use std::path::Path;
 use std::sync::Arc;

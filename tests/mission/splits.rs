@@ -1,4 +1,4 @@
-//! Sources with splits: positions belong to splits, which are distributed over any number of instances, also over running ones.
+//! Sources with splits: positions belong to splits, which are assigned to any number of instances, also to running ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -309,7 +309,7 @@ fn under_at_most_once_a_position_is_durable_before_the_first_event_of_its_split(
     }
 }
 
-/// Panics when it is told of its first durable position, while it has nothing else to do.
+/// Panics when it is told of its first durable position, while it is idle.
 struct Startled(u64, Arc<AtomicUsize>);
 
 impl StatefulSource for Startled {

@@ -1,5 +1,5 @@
-//! What a checkpoint holds is given back to what it was taken from, or refused by name (faults F3, F15, F16 and
-//! F17).
+//! Stored state is restored to the component and type that it was taken from, or refused by name (faults F3, F15, F16
+//! and F17).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -16,7 +16,7 @@ use streamwork::{
     SourceOutput, StatefulOperator, StatefulSource, Stream, TransactionalFiles,
 };
 
-/// Keeps a value that it is given, and passes events on.
+/// Keeps a given value, and passes events on.
 struct Keeps<S>(S);
 
 impl<S: Clone + Default + Serialize + DeserializeOwned + Send + 'static> StatefulOperator
@@ -202,7 +202,7 @@ fn what_a_component_has_stored_since_it_started_anew_is_taken_up_when_the_job_st
     assert_eq!(seen.events().last(), Some(&(0..2_000).sum()), "each number once");
 }
 
-/// A state that is written in another way than it is read.
+/// A state that is encoded in another way than it is decoded.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Skips {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,7 +267,7 @@ fn a_state_that_cannot_be_given_back_is_found_when_the_first_of_it_is_taken_and_
     }
 }
 
-/// Tells what it starts from, and keeps a value.
+/// Keeps a value, and notes the state that it starts from.
 struct Tells<S>(S, Collected<Option<S>>);
 
 impl<S> StatefulOperator for Tells<S>
@@ -290,7 +290,7 @@ where
     }
 }
 
-/// What the second of two runs starts from.
+/// The state from which the second of two runs starts.
 fn given_back<S>(first: impl Into<Guarantee>, second: impl Into<Guarantee>, value: S) -> S
 where
     S: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -418,7 +418,7 @@ fn fields_may_come_change_places_and_be_renamed_in_a_state_that_describes_itself
     assert_eq!(told.events(), [Some(expected)]);
 }
 
-/// A source whose position cannot be given back.
+/// A source whose position cannot be decoded from its own bytes.
 struct Odd(Skips);
 
 impl StatefulSource for Odd {

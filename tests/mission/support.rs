@@ -1,4 +1,4 @@
-//! What the tests share: every guarantee by name, faults that happen once, sinks that tell.
+//! Shared by the tests: every guarantee by name, faults that happen once, sinks that record their events.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -49,7 +49,7 @@ pub(crate) fn guarantee(name: &str, directory: &Path) -> Guarantee {
     }
 }
 
-/// Tells which instance got which event.
+/// Records which instance got which event.
 #[derive(Default)]
 pub(crate) struct Where(usize);
 
@@ -115,7 +115,7 @@ pub(crate) fn counts<T: Eq + Hash>(events: impl IntoIterator<Item = T>) -> HashM
     })
 }
 
-/// Sums what it is given.
+/// Sums its events.
 #[derive(Default)]
 pub(crate) struct Sum(u64);
 
@@ -140,11 +140,11 @@ impl StatefulOperator for Sum {
     }
 }
 
-/// A disk on which no file can be created while the gate is shut: who tries, waits.
+/// A disk on which the creation of files waits while the gate is shut.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hanging {
     pub(crate) gate: Arc<Mutex<()>>,
-    /// How many wait.
+    /// How many threads wait.
     pub(crate) waiting: Arc<AtomicUsize>,
 }
 

@@ -1,4 +1,4 @@
-//! Timers fire once each, unless they are cancelled, whatever fails or starts over between (state O4, O8).
+//! Each timer fires once unless it is cancelled, even if components fail or the job starts over (state O4, O8).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,7 +127,7 @@ fn cancelled_timers_do_not_fire_and_all_others_fire_once_under_every_guarantee()
     }
 }
 
-/// What the operator is told after a restart, behind the five orders that it was told before.
+/// The orders after a restart, following the five orders before it.
 const LATER: &[Order] =
     &[Set(1), Set(2), Set(1), Set(2), Set(3), Again(2), Cancel(1), Cancel(3), Set(5)];
 

@@ -1,5 +1,5 @@
-//! Event time passes along every edge alike: it never falls, also not by a restart, and idle streams hold
-//! nobody (state T8 to T12, T14).
+//! Watermarks behave the same on every edge: they never fall, not even after a restart, and idle streams hold no
+//! reader back (state T8 to T12, T14).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use streamwork::{
 
 use crate::support::{guarantee, wait_until};
 
-/// Says these watermarks, one per call.
+/// Advances to these watermarks, one per call.
 struct Says(std::vec::IntoIter<i64>);
 
 impl Source for Says {
@@ -30,7 +30,7 @@ impl Source for Says {
     }
 }
 
-/// Emits the watermarks that it hears of.
+/// Emits the watermarks with which it is called.
 struct Hears;
 
 impl Operator for Hears {
@@ -64,7 +64,7 @@ fn fused_and_exchanged_readers_hear_the_same_watermarks_and_none_that_falls() {
     }
 }
 
-/// Emits one event, says that it is idle, and goes on with its second when it is told.
+/// Emits one event, becomes idle, and emits its second event when it is told to.
 struct Rests {
     spoken: usize,
     go_on: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ impl Source for Rests {
     }
 }
 
-/// Says a watermark for every number that the test has put up.
+/// Advances to a watermark for every number that the test has published.
 struct Climbs {
     said: i64,
     until: Arc<std::sync::atomic::AtomicI64>,
@@ -145,7 +145,7 @@ fn a_watermark_is_told_once_however_the_job_is_guaranteed() {
     }
 }
 
-/// Says a hundred watermarks, each twice.
+/// Advances to a hundred watermarks, each twice.
 struct Counts(i64);
 
 impl streamwork::StatefulSource for Counts {
@@ -166,7 +166,7 @@ impl streamwork::StatefulSource for Counts {
     }
 }
 
-/// What the readers of one run have heard, in order: `e4` an event, `w30` a watermark, and each start.
+/// What the readers of one run have received, in order: `e4` an event, `w30` a watermark, and each start.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<String>>>);
 
@@ -175,7 +175,7 @@ impl Journal {
         self.0.lock().push(entry.into());
     }
 
-    /// What was heard since the last start.
+    /// What was received since the last start.
     fn since_start(&self) -> String {
         let heard = self.0.lock();
         let start = heard.iter().rposition(|entry| entry == "start");
@@ -183,8 +183,8 @@ impl Journal {
     }
 }
 
-/// Emits numbers up to a limit that the test moves. After 1 to 3 it says 10, 20 and 30, after 4 and 5 only 4
-/// and 5, and then 60.
+/// Emits numbers up to a limit that the test moves. After 1 to 3 its watermarks are 10, 20 and 30, after 4 and 5
+/// only 4 and 5, and then 60.
 struct Steps {
     at: i64,
     until: Arc<AtomicI64>,
@@ -211,7 +211,7 @@ impl StatefulSource for Steps {
     }
 }
 
-/// Passes on what it hears of, and notes it; fails at 4 if it is told to.
+/// Passes on and notes events and watermarks; fails at 4 if it is told to.
 struct Notes {
     journal: Journal,
     fails: Arc<AtomicBool>,
@@ -264,7 +264,7 @@ impl StatefulOperator for Keeps {
     fn state(&self) {}
 }
 
-/// A source, an operator with state behind it, and readers without: one of the source, one of the operator.
+/// A source, an operator with state after it, and two readers without state: one of the source, one of the operator.
 struct Chain {
     job: Job,
     until: Arc<AtomicI64>,
@@ -305,7 +305,7 @@ impl Chain {
         wait_until("all have heard it", have_heard);
     }
 
-    /// What the three have heard since they were started last.
+    /// What the three have received since their last start.
     fn heard(&self) -> [String; 3] {
         [&self.of_source, &self.with_state, &self.of_state].map(Journal::since_start)
     }
@@ -313,7 +313,7 @@ impl Chain {
 
 const STOP: Duration = Duration::from_secs(10);
 
-/// What is heard after a restart at 3: by who reads the source, the operator with state, and its reader.
+/// What is received after a restart at 3: by the reader of the source, the operator with state, and its reader.
 const GOES_ON: [&str; 3] = ["w30 e4 e5 e6 w60", "e4 e5 e6 w60", "w30 e4 e5 e6 w60"];
 
 fn stopped_and_started(name: &str, fused: bool) -> [String; 3] {
@@ -364,8 +364,8 @@ fn a_job_that_goes_back_goes_back_to_the_watermarks_of_its_checkpoint() {
     }
 }
 
-/// Emits one number more of each of its splits in every run. In the first run it says how far event time is
-/// afterwards: 20 where it has the first of two splits, else 30.
+/// Emits one more number of each of its splits in every run. In the first run it then advances the watermark: to 20
+/// if it has the first of two splits, otherwise to 30.
 struct Halves {
     next: BTreeMap<String, i64>,
     until: i64,
@@ -434,7 +434,7 @@ fn splits_that_are_dealt_out_anew_go_on_from_the_least_watermark_of_those_who_ha
     assert_eq!(heard_of_halves(4, 3, directory.path()), "e4 e4");
 }
 
-/// Emits 1 to 3 and says 10, 20 and 30; at its second call it emits the last two, says 30, and fails.
+/// Emits 1 to 3 with the watermarks 10, 20 and 30; at its second call it emits the last two, advances to 30, and fails.
 struct Stumbles {
     at: i64,
     fails: Arc<AtomicBool>,

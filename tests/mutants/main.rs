@@ -1,10 +1,10 @@
-//! Deliberately broken engines: each must be caught by the test that is named for it. A test suite
-//! that passes on a broken engine proves nothing.
+//! Deliberately broken engines: for each the table names the test that must fail. A test suite that
+//! passes on a broken engine proves nothing.
 //!
-//! `cargo test --test mutants -- --ignored` breaks a copy of the crate, one way after the other, and
-//! runs the named test on each. It builds the crate a score of times, so it is not part of
-//! `cargo test`; there only the table is checked: that each break still applies. `STREAMWORK_MUTANTS=words`
-//! chooses those with these words in their name.
+//! `cargo test --test mutants -- --ignored` breaks a copy of the crate in each way of the table and runs the
+//! named test on it. It builds the crate many times, so it is not part of `cargo test`, which only checks that
+//! each change of the table still applies. `STREAMWORK_MUTANTS=words` chooses the mutants with these words in
+//! their name.
 
 #[path = "../tier/mod.rs"]
 mod tier;
@@ -82,7 +82,7 @@ enum Verdict {
 /// The crate, where it may be broken.
 struct Copy {
     directory: PathBuf,
-    /// What the files are that are broken and mended, as they were at the start.
+    /// The original content of the files that are broken and restored.
     whole: BTreeMap<&'static str, String>,
 }
 
@@ -110,8 +110,8 @@ impl Copy {
         }
     }
 
-    /// Builds and runs the test that is named. One that draws what it tries goes on, in the long
-    /// tier, until it fails or its time is over.
+    /// Builds and runs the named test. In the long tier a random test is repeated until it fails or its
+    /// time is over.
     fn run(&self, mutant: &Mutant, tier: &str) -> Verdict {
         let built = self.cargo(mutant).args(["--no-run", "--quiet"]).status();
         if !built.expect("cargo can be started").success() {
@@ -131,7 +131,7 @@ impl Copy {
                 return if status.success() { Verdict::Passed } else { Verdict::Failed };
             }
             if began.elapsed() > Duration::from_secs(120) {
-                // Not only cargo: the test that hangs is a process of its own.
+                // Not only cargo: the test that hangs is a separate process.
                 let group = format!("-{}", child.id());
                 let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
                 assert!(killed.expect("kill can be started").success(), "the test goes on");
@@ -162,7 +162,7 @@ impl Copy {
     }
 }
 
-/// Copies what has changed, so that what was built before need not be built again.
+/// Copies only changed files, so that the others need not be compiled again.
 fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         std::fs::create_dir_all(to).expect("a directory in the build directory");

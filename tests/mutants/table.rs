@@ -1,12 +1,12 @@
-//! The table: what is broken where, and which test must notice.
+//! The table of mutants: the file, the change, and the test that must fail.
 
 /// One broken engine.
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
-    /// What is there; exactly once in the file.
+    /// The original text; it occurs exactly once in the file.
     pub(crate) whole: &'static str,
-    /// What is put in its place.
+    /// The text that replaces it.
     pub(crate) broken: &'static str,
     /// `file::test`.
     pub(crate) killed_by: &'static str,

@@ -1,17 +1,17 @@
-//! The floors of the house: a file uses only what is below it. `src/lib.rs` and `docs/ARCHITECTURE.md`
-//! tell the same in words.
+//! The floors: a file uses only files on lower floors. `src/lib.rs` and `docs/ARCHITECTURE.md` say the
+//! same in words.
 
 use std::path::Path;
 
 use crate::{lines_of_code, read, rust_files};
 
-/// What a module may use beside itself.
+/// The modules that a module may use beside itself.
 enum Uses {
     /// Everything on lower floors.
     Below,
     /// These only.
     Only(&'static [&'static str]),
-    /// Everything on lower floors, and these of its own.
+    /// Everything on lower floors, and these modules of the same floor.
     BelowAnd(&'static [&'static str]),
 }
 
@@ -45,7 +45,7 @@ const MODULES: [(&str, u8, Uses); 19] = [
     ("lib", 8, Below),
 ];
 
-/// A file's own tests may use what they like: the test kit is above what it tests. So may a file that is nothing but tests.
+/// The tests in a file may use everything: the test kit is above what it tests. So may a file that has only tests.
 fn is_tests(file: &Path) -> bool {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     name == "tests" || name.ends_with("_tests")

@@ -1,6 +1,5 @@
-//! What holds for the project as a whole and no single module can say: which floor uses which, where
-//! the guarantees are named, that every promise has its test, and what a crate that depends on this
-//! one meets.
+//! Rules for the project as a whole: which floor uses which, where the guarantees may be named, that
+//! every promise has its test, and that a crate that depends on this one compiles and runs.
 
 mod floors;
 mod names;

@@ -1,5 +1,5 @@
-//! A crate that depends on this one by path, made in the target directory: what compiles runs, and
-//! what does not fit does not compile.
+//! A crate that depends on this one by path, made in the target directory: its program runs, and wrong
+//! uses of the crate do not compile.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 use crate::{read, root};
 
 /// The crate, written once for all tests. Its `main.rs` is `outside/main.rs`; every file in `ui` is a
-/// binary of its own.
+/// separate binary.
 static OUTSIDE: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
     let binaries = directory.join("src/bin");
-    // What an earlier run wrote may no longer exist; what it built is used again.
+    // Sources of an earlier run are removed; what was compiled is used again.
     let _ = fs::remove_dir_all(directory.join("src"));
     fs::create_dir_all(&binaries).expect("the target directory can be written");
     let manifest = format!(

@@ -23,7 +23,7 @@ struct Chapter<'a> {
 }
 
 struct Promise<'a> {
-    /// What is promised; it begins with the number in brackets if it has one.
+    /// The text of the promise; it begins with the number in brackets if it has one.
     text: &'a str,
     /// `tests/kill/main.rs::name`.
     tests: Vec<&'a str>,
@@ -67,7 +67,7 @@ fn is_a_test(text: &str, name: &str) -> bool {
     at.is_some_and(|at| lines[..at].iter().rev().take(4).any(|line| line.trim() == "#[test]"))
 }
 
-/// What is wrong with the source, a line for each.
+/// The errors in the source, a line for each.
 fn faults(chapters: &[Chapter<'_>]) -> Vec<String> {
     let mut faults = Vec::new();
     let (unproven, proven): (Vec<_>, Vec<_>) =

@@ -1,5 +1,5 @@
-//! Makes `docs/RELIABILITY.md` out of what the fault tests have noted down. `tests/reliability.sh`
-//! runs them and then this.
+//! Makes `docs/RELIABILITY.md` from the notes of the fault tests. `tests/reliability.sh` runs those tests
+//! and then this.
 
 #[path = "../mutants/table.rs"]
 #[allow(dead_code, reason = "only names are of interest here")]

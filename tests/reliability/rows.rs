@@ -1,4 +1,4 @@
-//! The rows of the fault table, what was found, and what is not covered.
+//! The rows of the fault table, the faults that were found, and what is not covered.
 
 /// One kind of fault.
 pub(crate) struct Row {

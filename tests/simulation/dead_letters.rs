@@ -1,5 +1,5 @@
-//! Events that fail and records that are none, as events: in every history each number is in one of three outputs, as
-//! often as the guarantee says.
+//! Dead letters and bad records as events: in every history each number is in one of three outputs, as often as the
+//! guarantee says.
 //!
 //! ```text
 //!   numbers ─┬─▶ check (2) ─┬─▶ write ───▶ shown
@@ -68,7 +68,7 @@ impl StatefulSource for Numbers {
 
 const COPIES: SideOutput<u64> = SideOutput::new("copies");
 
-/// Passes on, counts what it has passed on, and fails at poison when it has done everything else.
+/// Passes events on and counts them. At poison it does the same and then fails.
 #[derive(Default)]
 struct Check(u64);
 
@@ -98,7 +98,7 @@ impl StatefulOperator for Check {
     }
 }
 
-/// What an outside reader saw.
+/// The output as an outside reader saw it.
 #[derive(Default)]
 struct Outputs {
     shown: Published<u64>,

@@ -1,4 +1,4 @@
-//! Output into files on the simulated disk: what is committed there, whatever the disk does.
+//! Output into files on the simulated disk: the committed output is right, whatever the disk does.
 
 use std::cell::Cell;
 use std::path::Path;

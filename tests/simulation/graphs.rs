@@ -1,5 +1,5 @@
-//! Random graphs of up to 30 components under random guarantees and faults, against an interpreter
-//! that runs them in its head: a multiset for every stream.
+//! Random graphs of up to 30 components under random guarantees and faults, compared with an interpreter
+//! that computes a multiset for every stream.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use streamwork::{
 use crate::split_numbers::{Outside, SplitNumbers};
 use crate::tier;
 
-/// Numbers that look drawn (SplitMix64).
+/// Numbers that look random (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -54,7 +54,7 @@ enum Kind {
     Map,
     Filter,
     Twice,
-    /// Passes on, counts per key, and says the counts at the end.
+    /// Passes events on, counts them per key, and emits the counts at the end.
     Count,
 }
 
@@ -66,7 +66,7 @@ struct Component {
     grouping: Grouping,
     parallelism: u64,
     own_thread: bool,
-    /// Whether a sink reads it; always where nothing else does.
+    /// Whether a sink reads it; always if nothing else does.
     shown: bool,
 }
 
@@ -93,12 +93,12 @@ fn said(salt: u64, key: u64, count: u64) -> u64 {
     mix(mix(key, salt), count)
 }
 
-/// A graph and what each of its streams holds in the end.
+/// A graph, and all events of each of its streams.
 #[derive(Debug)]
 struct Graph {
     components: Vec<Component>,
     streams: Vec<Multiset>,
-    /// Whether counters say at the end what they have counted; only where it must be exact.
+    /// Whether counters emit their counts at the end; only if the counts must be exact.
     counts_are_said: bool,
 }
 
@@ -284,7 +284,7 @@ impl Graph {
     }
 }
 
-/// A map that fails for some values, which are mapped as dead letters: together the same as a map.
+/// A map that fails for some values, whose dead letters are mapped: together the same as a map.
 fn mapped_or_failed(read: &Stream<u64>, salt: u64, name: String) -> Stream<u64> {
     let map = move |value| match kept(value, salt + 1) {
         true => Ok(mix(value, salt)),

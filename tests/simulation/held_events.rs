@@ -1,5 +1,5 @@
-//! Events that are held in tokens over checkpoints, stops and crashes: in every history each number is in the batches
-//! that came of them as often as the guarantee says (fault F7, F8).
+//! Events that are held in tokens over checkpoints, stops and crashes: in every history each number is in the emitted
+//! batches as often as the guarantee says (fault F7, F8).
 //!
 //! ```text
 //!   numbers (2) ──▶ batches (2): three at a time, or what there is when a timer fires ──▶ shown   transactional
@@ -22,7 +22,7 @@ const EVENTS: u64 = 61;
 /// Numbers that are emitted together, and how many batches there were with this one.
 type Batch = (Vec<u64>, u64);
 
-/// What both kinds of operators do: an event counts when its batch is emitted, not before.
+/// The part that both kinds of operators share: an event counts when its batch is emitted, not before.
 #[derive(Default)]
 struct Holds {
     held: Vec<(u64, Token)>,
@@ -78,7 +78,7 @@ impl Operator for Batcher {
     }
 }
 
-/// The same, and it remembers how many batches there were.
+/// The same, with the number of batches as its state.
 #[derive(Default)]
 struct CountingBatcher(Holds);
 
@@ -127,7 +127,7 @@ fn job(shown: &Published<Batch>, seed: u64) -> Job {
 
 type Counts = BTreeMap<u64, u64>;
 
-/// Runs many histories; `holds` looks at how often each number was in a batch. How often one came again.
+/// Runs many histories; `holds` checks how often each number was in a batch. Returns how many events checkpoints restored.
 fn torment(
     test: &str,
     faults: &Faults,

@@ -1,4 +1,4 @@
-//! One job, every guarantee, every fault, in any order.
+//! One job under every guarantee, with every fault, in any order.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::tier;
 
 const EVENTS: u64 = 60;
 
-/// What is summed up over many histories, so that a test that could not fail is noticed.
+/// Sums over many histories, so that a test that cannot fail is noticed.
 #[derive(Debug, Default)]
 struct Sums {
     histories: Cell<u64>,
@@ -28,7 +28,7 @@ fn add(cell: &Cell<u64>, number: u64) {
     cell.set(cell.get() + number);
 }
 
-/// Runs many histories; `holds` looks at each.
+/// Runs many histories; `holds` checks each.
 fn torment(
     row: u8,
     test: &str,
@@ -73,7 +73,7 @@ pub(crate) fn often() -> Duration {
     Duration::from_micros(500)
 }
 
-/// What at-least-once promises, whatever keeps the promise.
+/// The promise of at-least-once, with the acknowledger and with checkpoints.
 fn assert_nothing_is_lost(history: &History, shown: &Verdict, seen: &Verdict) {
     assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
     assert_eq!((shown.lost, seen.lost), (0, 0), "{history}");

@@ -1,4 +1,4 @@
-//! The event log on the simulated disk: one job writes it, one reads it, and both do so beside each other.
+//! The event log on the simulated disk: one job writes it, another reads it, and both run at the same time.
 //!
 //! ```text
 //!   numbers ── by key ──▶ log (plain sink, an event log in "/log")
@@ -26,7 +26,7 @@ const EVENTS: u64 = 40;
 const LOG: &str = "/log";
 const PARTITIONS: u32 = 2;
 
-/// What the log has said to be durable, by partition, and where that was not so; outside of all processes.
+/// The records that the log has reported as durable, by partition, and violations of that; outside of all processes.
 #[derive(Clone, Debug, Default)]
 struct Promised {
     durable: Arc<Mutex<[Vec<Event>; PARTITIONS as usize]>>,
@@ -56,14 +56,14 @@ fn read_all(disk: &SimulatedDisk, partition: u32) -> Result<Vec<Event>, BoxError
     Ok(records.into_iter().map(|record| record.event).collect())
 }
 
-/// Appends to the log, and has what it was given durable before it is acknowledged.
+/// Appends to the log, and syncs events before they are acknowledged.
 struct Append {
     disk: SimulatedDisk,
     promised: Promised,
     log: Option<EventLog<Event>>,
     /// Whether the log has failed since the last flush, and another was opened.
     has_lost: bool,
-    /// What the log holds, if all that was appended is there.
+    /// The content of the log, if all appended records are there.
     appended: [Vec<Event>; PARTITIONS as usize],
 }
 
@@ -84,7 +84,7 @@ impl Append {
 }
 
 impl Append {
-    /// The log, opened if it is not, and looked at then: what was durable has to be there.
+    /// The log. If it has to be opened, it is checked: durable records must be there.
     fn log(&mut self) -> Result<&mut EventLog<Event>, BoxError> {
         if self.log.is_none() {
             let log = open(&self.disk)?;
@@ -120,7 +120,7 @@ impl Append {
         Ok(())
     }
 
-    /// A log that has failed writes nothing any more, and what it was given since its last sync may be gone.
+    /// A log that has failed writes nothing more, and events since its last sync may be lost.
     fn or_begin_anew(&mut self, done: Result<(), BoxError>) -> Result<(), BoxError> {
         done.inspect_err(|_| self.log = None)
     }
@@ -157,14 +157,14 @@ fn from_log(job: &Job, disk: &SimulatedDisk) {
     read.map(|event| (event, 0)).own_thread().transactional_sink("files", files_on(disk));
 }
 
-/// The events of the log that stand in files.
+/// The events of the log that are in files.
 fn in_files(disk: &SimulatedDisk) -> Vec<Event> {
     let mut events: Vec<_> = committed(disk).into_iter().map(|(event, _): Counted| event).collect();
     events.sort_by_key(|event| event.number);
     events
 }
 
-/// What the whole log holds, by number.
+/// The content of the whole log, by number.
 fn in_log(disk: &SimulatedDisk, history: &History) -> Vec<Event> {
     let read = |partition| read_all(disk, partition).unwrap_or_else(|e| panic!("{e}: {history}"));
     let mut events: Vec<_> = (0..PARTITIONS).flat_map(read).collect();

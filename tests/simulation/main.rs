@@ -1,5 +1,5 @@
-//! Jobs under thousands of seeded histories: every order of steps, every fault, crashes and
-//! recoveries included, held against an oracle.
+//! Jobs under thousands of seeded histories, with random orders of steps, faults, crashes and
+//! recoveries, compared with an oracle.
 //!
 //! `STREAMWORK_SEED=n` runs one history of a test again, `STREAMWORK_TRACE=1` prints its steps.
 

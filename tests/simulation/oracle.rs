@@ -1,4 +1,4 @@
-//! The job that is tormented, and the verdict over what it showed.
+//! The job under test, and the verdict on its output.
 //!
 //! ```text
 //!   numbers (2 instances) ── by key ──▶ count (stateful, 2) ──┬──▶ shown (transactional)
@@ -34,7 +34,7 @@ pub(crate) const KEYS: u64 = 5;
 pub(crate) const SOURCES: u64 = 2;
 pub(crate) const SPLITS: u64 = 4;
 
-/// Emits every number that is its own, some at a time.
+/// Emits the numbers of its instance, some at a time.
 #[derive(Debug)]
 pub(crate) struct Numbers {
     end: u64,
@@ -74,7 +74,7 @@ impl StatefulSource for Numbers {
     }
 }
 
-/// Counts the events of each key and says how many there were.
+/// Counts the events of each key, and emits the count with each event.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     counts: BTreeMap<u64, u64>,
@@ -105,7 +105,7 @@ impl StatefulOperator for Count {
     }
 }
 
-/// What an outside reader saw.
+/// The output as an outside reader saw it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outputs {
     pub(crate) shown: Published<Counted>,
@@ -147,7 +147,7 @@ pub(crate) fn job_into<S: TransactionalSink<In = Counted>>(
     job
 }
 
-/// How the instances stand to each other.
+/// How the instances are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// As drawn above.
@@ -156,7 +156,7 @@ pub(crate) enum Shape {
     Fused,
     /// Keyed, and the source has splits.
     Splits,
-    /// Sources, a stateless operator, and the counter and the plain sink on threads of their own.
+    /// Sources, a stateless operator, and the counter and the plain sink on separate threads.
     Apart,
 }
 
@@ -169,7 +169,7 @@ impl Shape {
     }
 }
 
-/// What became of the events.
+/// The outcome of the events.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) lost: u64,

@@ -1,5 +1,5 @@
-//! A source of numbers that lie in splits, one of which appears while the job runs. It watches what it is told of
-//! durable positions.
+//! A source of numbers in splits, one of which appears while the job runs. It checks the durable positions that it is
+//! told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use streamwork::{BoxError, Event, Next, SourceOutput, SplitSource, SplitStart};
 
-/// What lies outside: number `n` is in split `n % splits`. It lives on when the simulated process dies.
+/// The outside system: number `n` is in split `n % splits`. It survives the simulated process.
 #[derive(Clone, Debug)]
 pub(crate) struct Outside {
     end: u64,
@@ -21,7 +21,7 @@ struct Noted {
     /// How often splits were looked for. The last one is there from the second time on.
     looked: u64,
     last_is_read: bool,
-    /// Up to where the source has been told that it will not be asked again.
+    /// By split, the durable position that the source was told.
     durable: BTreeMap<u64, u64>,
     broken_promises: Vec<String>,
 }
@@ -31,7 +31,7 @@ impl Outside {
         Self { end, splits, noted: Arc::default() }
     }
 
-    /// Splits that were begun before a position of which the source had been told that it is durable.
+    /// Splits that were begun before a position that the source was told is durable.
     pub(crate) fn broken_promises(&self) -> Vec<String> {
         self.noted.lock().broken_promises.clone()
     }

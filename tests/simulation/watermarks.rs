@@ -1,5 +1,5 @@
-//! Event time in any history: operators with state never hear of a watermark a second time, nor of one that is
-//! lower, and under aligned checkpoints no event is ever behind (state T8, T14).
+//! Watermarks in any history: operators with state never get a watermark a second time, nor a lower one, and with
+//! aligned checkpoints no event is ever late (state T8, T14).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use streamwork::{
 use crate::histories::often;
 use crate::tier;
 
-/// Emits its moments in ascending order, and after each few says how far it is.
+/// Emits its moments in ascending order, and advances the watermark after a few each.
 struct Moments {
     emitted: i64,
     instance: usize,
@@ -50,7 +50,7 @@ impl StatefulSource for Moments {
     }
 }
 
-/// What was heard that must not be.
+/// Watermarks and events that must not have been received.
 #[derive(Clone, Default)]
 struct Wrong {
     fallen: Arc<Mutex<Vec<String>>>,
@@ -58,7 +58,7 @@ struct Wrong {
     restored: Arc<Mutex<u64>>,
 }
 
-/// Remembers the highest watermark that it has heard of.
+/// Remembers the highest watermark with which it was called.
 struct Judge {
     high: Option<i64>,
     wrong: Wrong,

@@ -1,4 +1,4 @@
-//! What all test binaries share: how long to go on, which seed, and a line for the report.
+//! Shared by all test binaries: how long to run, the seed, and a line for the report.
 //!
 //! Quick is what `cargo test` runs. `STREAMWORK_TIER=long` multiplies the counts; `STREAMWORK_SEED`
 //! repeats a run; `STREAMWORK_REPORT=FILE` collects what was tested, one JSON object a line, from

@@ -52,7 +52,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// So many times are remembered; more within a day say nothing new.
+    /// This many times are remembered; more within a day say nothing new.
     const RECENT_MAX: usize = 24;
     /// A customer nobody has seen makes so many transactions a day; believed like one day of
     /// history.

@@ -6,10 +6,10 @@
 //!                                 front, failures ───────────▶ take_answers
 //!                                 source waits? ─▶ wake
 //! ```
-//! One lock per source instance, taken once per batch of reports. The order in which the lock is
-//! taken is the queue that the counting rule needs; nothing here can fill up or block.
+//! One lock per source instance, taken once per batch of reports. The counting rule needs reports in an
+//! order: that in which they take the lock. There is no queue that could fill up.
 //!
-//! First attempts, replays and groups are counted apart: a root names its tracker, which is source
+//! First attempts, replays and groups are counted separately: a root names its tracker, which is source
 //! `n`, the replays of source `n`, or the groups of instance `n`, in this order.
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ struct SourceEntry {
     waker: Waker,
 }
 
-/// What is known of one source instance's events.
+/// The outstanding events of one source instance.
 pub(crate) struct Outstanding {
     pub(crate) first: Counts,
     /// Replays, each for an event of `first`.
@@ -56,7 +56,7 @@ pub(crate) struct TakenAnswers {
     pub(crate) front: u64,
     /// Events that are not done.
     pub(crate) unfinished: usize,
-    /// Every outstanding delivery sits in a token.
+    /// Every outstanding delivery is in a token.
     all_held: bool,
     /// Events whose attempt failed.
     pub(crate) failed: Vec<(u64, Failure)>,
@@ -86,7 +86,7 @@ impl Acknowledger {
         })
     }
 
-    /// The outstanding of a source instance, for the source itself.
+    /// The outstanding events of a source instance, for the source itself.
     pub(crate) fn outstanding(&self, source: usize) -> MutexGuard<'_, Outstanding> {
         self.sources[source].outstanding.lock()
     }
@@ -105,7 +105,7 @@ impl Acknowledger {
         InstanceAnswers { acknowledger: Arc::clone(self), instance }
     }
 
-    /// The execution is over; what still comes changes nothing.
+    /// The execution is over: answers of tokens are ignored from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
@@ -122,7 +122,7 @@ impl Acknowledger {
         }
     }
 
-    /// Applies one report and, where that completes or fails a group, what follows for its members.
+    /// Applies one report. If it completes or fails a group, applies what follows for its members.
     fn apply(&self, root: Root, report: Report) {
         let mut work = vec![(root, report)];
         let now = self.now();
@@ -155,7 +155,7 @@ impl Acknowledger {
         }
     }
 
-    /// Makes entries in the outstanding of a source, and wakes the source if it waits for what they bring.
+    /// Changes the outstanding events of a source, and wakes the source if it waits for that.
     fn enter(&self, source: usize, entries: impl FnOnce(&mut Outstanding)) {
         let entry = &self.sources[source];
         let mut outstanding = entry.outstanding.lock();
@@ -167,8 +167,8 @@ impl Acknowledger {
         }
     }
 
-    /// Counts entries, each a change of a root's deliveries: those for first attempts by `count`, which takes
-    /// all that follow each other under one source in one go, and gives the others back.
+    /// Counts entries, each a change of a root's deliveries. First attempts are counted by `count`: it takes all
+    /// entries up to the first that has another tracker, under one lock, and returns the rest.
     fn count<'e, E>(
         &self,
         mut entries: &'e [E],
@@ -199,7 +199,7 @@ enum Report {
 }
 
 impl Outstanding {
-    /// Of the source instance of this number.
+    /// For the source instance of this number.
     fn new(source: usize) -> Self {
         Self {
             first: Counts::new(source),
@@ -237,13 +237,13 @@ impl Outstanding {
         }
     }
 
-    /// Whether there is something that the source would do, if it waits.
+    /// Whether a source that waits would have something to do.
     fn has_news(&self) -> bool {
         let reached = |front| self.first.front() >= front || self.all_held();
         !self.failed.is_empty() || self.awaited.is_some_and(reached)
     }
 
-    /// Says what is done, and moves what has failed out.
+    /// Tells the front, and hands the failures over.
     pub(crate) fn take_answers(&mut self, into: &mut TakenAnswers) {
         self.awaited = None;
         into.front = self.first.front();
@@ -252,22 +252,22 @@ impl Outstanding {
         into.failed.append(&mut self.failed);
     }
 
-    /// Everything from the front on comes again. What is out for it, first attempts and replays,
-    /// counts no more.
+    /// The source emits everything from the front on again. Outstanding deliveries, first attempts and replays,
+    /// no longer count.
     pub(crate) fn rewind(&mut self) {
         self.first.rewind();
         self.again.retire_all();
     }
 
-    /// Fails everything that was not heard of since `before`; which events.
+    /// Fails all events without a report since `before`, and returns them.
     pub(crate) fn expire(&mut self, before: Timestamp) -> Vec<u64> {
         let mut stale = self.first.expire(before);
         stale.extend(self.again.expire(before));
         stale
     }
 
-    /// Whether nothing more comes before a token is answered: every answer that has come is taken,
-    /// and what is outstanding is held.
+    /// Whether nothing more comes before a token is answered: the source has taken all answers, and every
+    /// outstanding delivery is in a token.
     pub(crate) fn waits_for_tokens_only(&self, known: &TakenAnswers) -> bool {
         self.failed.is_empty() && self.first.front() == known.front && self.all_held()
     }
@@ -276,9 +276,9 @@ impl Outstanding {
         self.first.all_held() && self.again.all_held()
     }
 
-    /// Asks for a wake-up when the front has come so far, when an event has failed, and when every
-    /// delivery that is out sits in a token, since nothing more would come by itself then. `false` if
-    /// that has happened since these answers were taken.
+    /// Asks for a wake-up when the front has reached `front`, when an event has failed, or when every
+    /// outstanding delivery is in a token, since then nothing more comes by itself. Returns `false` if that has
+    /// happened since the answers in `known` were taken.
     pub(crate) fn await_front(&mut self, front: u64, known: &TakenAnswers) -> bool {
         self.awaited = Some(front);
         let moved = self.first.front() > known.front || self.all_held() != known.all_held;
@@ -299,7 +299,7 @@ impl Reports for Acknowledger {
     }
 }
 
-/// An instance's way to answer for tokens.
+/// Takes the answers of an instance's tokens.
 pub(crate) struct InstanceAnswers {
     acknowledger: Arc<Acknowledger>,
     instance: usize,

@@ -1,11 +1,11 @@
-//! Events that fail and go on as dead letters, where the component was given that choice.
+//! Events that fail and are emitted as dead letters, where the job asks for it (`on_error`).
 //!
-//! `apply` takes its event by value, so a dead letter needs a copy that was made before. A batch is copied as a whole,
-//! in a loop of its own: the loop over the component stays as it is, and a component without the choice pays one look
-//! at an `Option` per batch.
+//! `apply` takes its event by value, so the copy for a dead letter is made before. A batch is copied as a whole, in
+//! a separate loop: the loop over the component stays as it is, and a component without dead letters only checks
+//! an `Option` per batch.
 //!
 //! A dead letter is an output of the event that failed: it has the event's root, lies on the same side of every
-//! barrier, and is done when what reads it has handled it.
+//! barrier, and is done when its readers have handled it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +19,7 @@ use crate::id::Root;
 
 /// Copies of the events of one batch.
 pub(super) struct Copies<T> {
-    /// The last event first, so that the next one to be looked at is at the end.
+    /// The last event first, so that the copy that is needed next is at the end.
     reversed: Vec<T>,
     total: usize,
 }
@@ -36,12 +36,12 @@ impl<T: Event> Copies<T> {
         self.reversed.extend(events.iter().rev().cloned());
     }
 
-    /// Lets go of the copies that nothing asked for.
+    /// Drops the copies that were not needed.
     pub(super) fn clear(&mut self) {
         self.reversed.clear();
     }
 
-    /// The copy of the event at this place. Asked for in ascending order, once each.
+    /// The copy of the event at this index. Called in ascending order, at most once for each.
     pub(super) fn of(&mut self, event: usize) -> Option<T> {
         self.reversed.truncate(self.total - event);
         self.reversed.pop()
@@ -49,8 +49,8 @@ impl<T: Event> Copies<T> {
 }
 
 impl<C: Component> Node<C> {
-    /// Copies the events of a batch, if copies are needed. Whether the batch can be run: `false` if an event cannot
-    /// be cloned, which nothing can be done about here.
+    /// Copies the events of a batch, if copies are needed. Returns whether the batch can be run: not if an event
+    /// cannot be cloned, which is fatal.
     pub(super) fn copy_events(&mut self, events: &[C::In], context: &mut Context) -> bool {
         let Some(copies) = &mut self.copies else { return true };
         let copied = catch_unwind(AssertUnwindSafe(|| copies.make(events)));
@@ -61,7 +61,7 @@ impl<C: Component> Node<C> {
         true
     }
 
-    /// An event that failed goes on as a dead letter. Its own outputs have been taken back.
+    /// Emits an event that failed as a dead letter. Its outputs have been discarded.
     pub(super) fn dead_letter(
         &mut self,
         event: C::In,
@@ -75,6 +75,7 @@ impl<C: Component> Node<C> {
         let letter = DeadLetter { event, failure, attempts: 1 };
         let deliveries = self.collector.emit_dead_letter(letter, root);
         if !root.is_none() {
+            // The deliveries of the dead letter take the place of that of the event.
             context.ledger.change(root, i64::from(deliveries) - 1);
         }
     }

@@ -1,6 +1,6 @@
-//! A node whose component makes watermarks: they follow each batch, and time that passes without one.
+//! A node whose component makes watermarks: after each batch, and when time passes without one.
 //!
-//! What the streams before it say of event time ends here.
+//! Watermarks and idleness of its inputs are not passed on.
 
 use crate::channel::frame::Control;
 use crate::channel::push::Context;
@@ -9,7 +9,7 @@ use crate::executor::node::Node;
 use crate::time::watermarks::Change;
 
 impl<C: Component> Node<C> {
-    /// The component makes watermarks, so what comes from before it does not pass.
+    /// Whether the component makes watermarks, so that this frame of an input is not passed on.
     pub(super) fn makes_watermarks(&mut self, control: Control) -> bool {
         let of_event_time =
             matches!(control, Control::Watermark(_) | Control::Idle | Control::Active);
@@ -17,15 +17,15 @@ impl<C: Component> Node<C> {
             && self.component.as_mut().is_some_and(|component| component.watermarks().is_some())
     }
 
-    /// Says what follows from the events that have been passed on.
+    /// Passes on the watermark that follows from the events of a batch.
     pub(super) fn say_after_batch(&mut self, context: &mut Context) {
         let Some(generator) = self.component.as_mut().and_then(C::watermarks) else { return };
         let change = generator.after_batch();
         self.say(change, context);
     }
 
-    /// Says what follows from the time that has passed. Time in which the readers were not ready is no time without
-    /// events.
+    /// Passes on what follows from the time that has passed, such as idleness. Time in which the node was blocked does
+    /// not count as time without events.
     pub(super) fn say_after_time(&mut self, context: &mut Context) {
         let blocked = self.stage_blocked() || !self.pending.is_empty();
         let Some(generator) = self.component.as_mut().and_then(C::watermarks) else { return };

@@ -17,6 +17,7 @@ impl<C: Component> Node<C> {
         self.counters.failed.add(1);
         match self.consequences.verdict {
             Verdict::Drop => self.give_up(&failure, 1),
+            // No source can replay it, for example if a timer emitted it.
             Verdict::Fail if root.is_none() => self.give_up(&failure, 1),
             Verdict::Fail => context.ledger.fail(root, failure),
             Verdict::RollBack => context.fail(failure),
@@ -29,7 +30,7 @@ impl<C: Component> Node<C> {
         tell(self.consequences.on_drop.as_ref(), failure, events);
     }
 
-    /// What a sink took and did not flush is lost to it.
+    /// The events that a sink has written and not flushed have failed.
     pub(super) fn unwritten(&mut self, events: u64, failure: &Failure, context: &mut Context) {
         self.counters.failed.add(events);
         match self.consequences.verdict {
@@ -39,16 +40,17 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// After a panic: the component is given up and built anew, with what it knew.
+    /// After a panic: the component is dropped and rebuilt from its state.
     pub(super) fn on_panic(&mut self, failure: Failure, context: &mut Context) {
         if context.fatal.is_some() {
             return;
         }
+        // The new value cannot flush what the old one has written.
         if C::IS_SINK && self.unflushed > 0 {
             let events = std::mem::take(&mut self.unflushed);
             self.unwritten(events, &failure, context);
         }
-        // What the events before asked for is part of what it knew.
+        // Timers that earlier events requested are part of the state.
         self.set_timers(context.now);
         let (timers, codec) = (self.timers.left(context.now), self.codec);
         self.timers = TagTimers::default();
@@ -56,7 +58,7 @@ impl<C: Component> Node<C> {
         let carried_over = catch_unwind(AssertUnwindSafe(move || {
             let Some(mut component) = component else { return Ok(None) };
             let state = carry_over(&mut component, timers, codec);
-            // A destructor that panics must not take the state with it.
+            // If the destructor panics, the state is kept.
             let _ = catch_unwind(AssertUnwindSafe(move || drop(component)));
             state
         }));
@@ -78,7 +80,7 @@ impl<C: Component> Node<C> {
         self.rebuild(context);
     }
 
-    /// Tries to build the component that is down.
+    /// Tries to rebuild the component that is down.
     pub(super) fn rebuild(&mut self, context: &mut Context) {
         self.counters.restarts.add(1);
         match self.build(context.now) {

@@ -1,14 +1,15 @@
 //! Events that a component holds: deferred, and not answered yet.
 //!
 //! The engine keeps each of them, in the order in which they were deferred, from `defer` until the last answer.
-//! So it knows what a checkpoint has to hold beside the state, who has not answered, and when the input is over
-//! for good.
+//! So it knows which events a checkpoint has to store beside the state, which instances have not answered, and
+//! when the end of the input may pass.
 //!
-//! `apply` takes its event by value, so what is to be stored is a copy made before. Then events are run one at a
-//! time: the copy at hand is that of the event that is deferred. Where nothing is stored, no copy is made, and what
-//! is kept is a number.
+//! `apply` takes its event by value, so the copy to be stored is made before. Then events are run one at a time,
+//! so that the copy at hand is that of the event that is deferred. Where nothing is stored no copy is made, and
+//! only a number is kept.
 //!
-//! Never calls a component, and never decides what a late answer means: that is the guarantee's.
+//! Never calls a component, and never decides what becomes of an event that is not answered in time: the
+//! guarantee does.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,15 +35,15 @@ use crate::id::{CheckpointId, InstanceName};
 use crate::metrics::Counters;
 use crate::sync::Mutex;
 
-/// The name of the state that held events are, within their component.
+/// The name of the state that consists of held events, within its component.
 const HELD: &str = "held events";
 
-/// The part of a checkpoint that has the events held by an instance.
+/// The name of the part of a checkpoint that stores the events held by an instance.
 pub(crate) fn held_part_name(name: &InstanceName) -> PartName {
     PartName::of(&*name.component, HELD, Unit::Instance(name.instance as u64))
 }
 
-/// Whether it is the part of held events.
+/// Whether this part stores held events.
 pub(crate) fn is_held_part(name: &PartName) -> bool {
     name.state == HELD
 }
@@ -55,7 +56,7 @@ pub(crate) struct HeldCodec<E> {
 }
 
 impl<E> HeldCodec<E> {
-    /// If events are stored.
+    /// `None` if the operator does not store its events.
     pub(crate) fn of(events: HeldEvents<E>) -> Option<Self> {
         let mut found = Found(None);
         events.tell(&mut found);
@@ -78,7 +79,7 @@ impl<E> Storable<E> for Found<E> {
     }
 }
 
-/// The events that one instance has deferred and that are not answered. Tokens reach it from any thread.
+/// The events that one instance has deferred and not answered. Tokens release them from any thread.
 pub(crate) struct Held<E> {
     kept: Mutex<Kept<E>>,
     counters: Arc<Counters>,
@@ -86,17 +87,19 @@ pub(crate) struct Held<E> {
 }
 
 struct Kept<E> {
-    /// A copy of the event that `apply` has.
+    /// A copy of the event that `apply` handles.
     at_hand: Option<E>,
     /// By number, which is the order in which they were deferred.
-    events: BTreeMap<u64, One<E>>,
+    events: BTreeMap<u64, HeldEvent<E>>,
     next: u64,
+    /// When the running batch began; kept only if `answer_within` is set.
     now: Timestamp,
-    /// Whether the instance waits until none is left.
+    /// Whether the instance waits until no event is held.
     awaited: bool,
 }
 
-struct One<E> {
+struct HeldEvent<E> {
+    /// `None` where held events are not stored.
     event: Option<E>,
     since: Timestamp,
     deferred: Weak<Deferred>,
@@ -115,7 +118,7 @@ impl<E> Held<E> {
         Arc::new(Self { kept: Mutex::new(kept), counters, waker })
     }
 
-    /// Whether nothing is held. If something is, the instance is woken when that has changed.
+    /// Whether no event is held. Otherwise the instance is woken when the last one is released.
     fn is_empty_or_awaited(&self) -> bool {
         let mut kept = self.kept.lock();
         kept.awaited = !kept.events.is_empty();
@@ -132,7 +135,7 @@ impl<E: Send> Holder for Held<E> {
         let mut kept = self.kept.lock();
         let (number, event, since) = (kept.next, kept.at_hand.take(), kept.now);
         kept.next += 1;
-        kept.events.insert(number, One { event, since, deferred });
+        kept.events.insert(number, HeldEvent { event, since, deferred });
         self.counters.deferred.set(kept.events.len() as u64);
         number
     }
@@ -143,7 +146,7 @@ impl<E: Send> Holder for Held<E> {
         self.counters.deferred.set(kept.events.len() as u64);
         let wake = kept.awaited && kept.events.is_empty();
         drop(kept);
-        // A destructor of the user's runs outside the lock.
+        // Outside the lock, since it may run a destructor of the user.
         drop(released);
         if wake {
             self.waker.notify();
@@ -151,18 +154,18 @@ impl<E: Send> Holder for Held<E> {
     }
 }
 
-/// What a node does about the events that its component holds.
+/// A node's side of the events that its component holds.
 pub(crate) struct Holding<E> {
     pub(crate) held: Arc<Held<E>>,
-    /// What brings them again.
+    /// What brings held events back after a restart.
     pub(crate) held_in: HeldIn,
-    /// How they are stored, if they are.
+    /// How they are stored; `None` if the operator does not store them.
     pub(crate) codec: Option<HeldCodec<E>>,
-    /// The time an event may be held, if that is limited.
+    /// How long an event may be held, if that is limited.
     pub(crate) answer_within: Option<Duration>,
-    /// Those of a checkpoint that may be given back once another one without them is complete.
+    /// Events of the restored checkpoint that are applied once a checkpoint without them is complete.
     waiting: Vec<E>,
-    /// The first checkpoint that does not hold them.
+    /// The first checkpoint that does not store them.
     without: Option<CheckpointId>,
     /// The job is suspended.
     suspended: bool,
@@ -179,23 +182,23 @@ impl<E: Event> Holding<E> {
         Self { held, held_in, codec, answer_within, waiting, without, suspended }
     }
 
-    /// Whether a copy of each event is needed, in case that it is deferred.
+    /// Whether each event has to be copied, in case it is deferred.
     pub(super) fn copies(&self) -> bool {
         let stored = matches!(self.held_in, HeldIn::EveryCheckpoint | HeldIn::LastCheckpoint);
         stored && self.codec.is_some()
     }
 
-    /// The job is suspended: the end of the input does not wait for what the last checkpoint can hold.
+    /// The job is suspended: the end of the input does not wait for events that the last checkpoint can store.
     pub(super) fn suspend(&mut self) {
         self.suspended = true;
     }
 
-    /// Whether it holds events that are left to the next start.
+    /// Whether there are held events that are left to the next start.
     pub(super) fn leaves_some(&self) -> bool {
         self.suspended && self.copies() && self.how_many() > 0
     }
 
-    /// They are the next process's.
+    /// Leaves the held events to the next process.
     fn leave(&mut self) {
         self.waiting.clear();
         let left = std::mem::take(&mut self.held.kept.lock().events);
@@ -204,7 +207,7 @@ impl<E: Event> Holding<E> {
             .for_each(|deferred| deferred.leave());
     }
 
-    /// Copies of the events that are held, in order; none if one of them has no copy.
+    /// Copies of the held events, in order; `None` if one of them was not copied.
     fn events(&self) -> Option<Vec<E>> {
         let kept = self.held.kept.lock();
         let open = kept.events.values().map(|one| one.event.clone());
@@ -217,10 +220,10 @@ impl<E: Event> Holding<E> {
 }
 
 impl<C: Component> Node<C> {
-    /// Takes up the events that a checkpoint held.
+    /// Restores the events that a checkpoint has stored.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// They cannot be decoded.
     pub(super) fn restore_held(
         &mut self,
         stored: Option<EncodedState>,
@@ -242,16 +245,17 @@ impl<C: Component> Node<C> {
         Ok(())
     }
 
-    /// Has these events applied again, before what comes after them.
+    /// Makes these events pending, so that they are applied before any event that arrives later.
     fn give_back(&mut self, mut events: Vec<C::In>, now: Timestamp) {
         self.counters.restored.add(events.len() as u64);
         self.counters.received.add(events.len() as u64);
-        // Where events have roots, sources have those that are held.
+        // They need no roots: where events have roots, sources emit held events again.
         self.pending.events.append(&mut events);
         self.pending.born = self.pending.born.min(now);
     }
 
-    /// Keeps a copy of the one event that is run next, in case that it is deferred. Whether it can be run.
+    /// Keeps a copy of the event that is run next, in case it is deferred. Returns whether the event can be run:
+    /// not if it cannot be cloned.
     pub(super) fn copy_at_hand(&mut self, events: &[C::In], context: &mut Context) -> bool {
         if !self.holding.copies() {
             return true;
@@ -272,15 +276,15 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// The moment from which events count as held that are deferred now.
+    /// Notes the time from which events that are deferred now count as held.
     pub(super) fn note_now(&self, now: Timestamp) {
         if self.holding.answer_within.is_some() {
             self.holding.held.kept.lock().now = now;
         }
     }
 
-    /// Puts what is held into the checkpoint that is being taken. After the last one of an instance what it
-    /// holds is the next process's.
+    /// Stores the held events in the checkpoint that is being taken. With the `last` snapshot of an instance they
+    /// are left to the next process.
     pub(super) fn save_held(
         &mut self,
         checkpoint: CheckpointId,
@@ -303,7 +307,7 @@ impl<C: Component> Node<C> {
         let events = match (copied, &self.holding.codec) {
             (Ok(Some(events)), Some(_)) => events,
             (Err(payload), _) => return context.fail(self.failure("clone", Cause::panic(payload))),
-            // Under at-most-once what is held may go; that it does is told at the end.
+            // At-most-once may lose them.
             _ if self.holding.held_in == HeldIn::LastCheckpoint => return,
             _ => {
                 let cause = Permanent::new(NotStored { held });
@@ -320,7 +324,8 @@ impl<C: Component> Node<C> {
         context.snapshots.push(Part::new(held_part_name(&self.instance.name), state).at(watermark));
     }
 
-    /// A checkpoint is complete: events that an older one held can not come a second time any more.
+    /// A checkpoint is complete. If it does not store the restored events that wait, they cannot be restored a
+    /// second time, and are applied now.
     pub(super) fn give_back_after(&mut self, checkpoint: CheckpointId, now: Timestamp) {
         if self.holding.without.is_some_and(|without| without <= checkpoint) {
             let events = std::mem::take(&mut self.holding.waiting);
@@ -330,20 +335,20 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// Whether the end of the input waits for events that are held; if so, the instance is woken.
+    /// Whether the end of the input waits for held events; if so, the last answer wakes the instance.
     pub(super) fn end_waits_for_held(&self) -> bool {
         let waits = !self.holding.waiting.is_empty() || !self.pending.is_empty();
         let is_here = self.holding.held_in != HeldIn::Source && !self.holding.leaves_some();
         is_here && (waits || !self.holding.held.is_empty_or_awaited())
     }
 
-    /// When the event that has been held longest is to fail for want of an answer.
+    /// When the event that has been held longest fails if it is not answered.
     pub(super) fn answer_due(&self) -> Option<Timestamp> {
         let within = self.holding.answer_within?;
         self.holding.held.since_when().map(|since| since.after(within))
     }
 
-    /// Fails all events that are held.
+    /// Fails all held events.
     pub(super) fn give_up_held(&mut self, cause: &Cause) {
         let held = std::mem::take(&mut self.holding.held.kept.lock().events);
         let held = held.values().filter_map(|one| one.deferred.upgrade());
@@ -372,7 +377,7 @@ struct Unanswered {
     within: Duration,
 }
 
-/// What is held cannot be stored.
+/// Held events cannot be stored.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{held} events are held in tokens over a checkpoint that would lose them: store them with `const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::stored();`, or answer them before `apply` returns"

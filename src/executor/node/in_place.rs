@@ -1,4 +1,4 @@
-//! A batch handled where it lies: one loop of the component over all of it, no collector in between.
+//! A batch that is handled in place: one loop of the component over all events, without a collector.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +11,8 @@ use crate::executor::node::Node;
 use crate::id::Root;
 
 impl<C: Component> Node<C> {
-    /// Runs the batch as far as it goes; the rest becomes pending. What lies before an event that
-    /// panics goes on, and the new value of the component takes up what lies behind it.
+    /// Runs the batch as far as possible; the rest becomes pending. If an event panics, the outputs of the events
+    /// before it are passed on, and the rebuilt component continues with the events after it.
     pub(super) fn run_in_place(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         while let Some(component) = self.component.as_mut().filter(|_| !batch.is_empty()) {
             let (events, mut handled) = (batch.len(), 0);
@@ -22,7 +22,7 @@ impl<C: Component> Node<C> {
             self.counters.processed.add(handled as u64);
             self.counters.delivered.add((handled - usize::from(swept.is_err())) as u64);
             let Err(payload) = swept else { return self.pass_on(batch, context) };
-            // The event at hand is gone; its root is not, nor are those of events that did not stay.
+            // The event that panicked is gone, and so are events without an output. Their roots are removed here.
             let unread = events - handled;
             let written = batch.events.len() - unread;
             let root = batch.roots.get(handled - 1).copied().unwrap_or(Root::NONE);
@@ -44,7 +44,7 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// Passes on what lies in the batch. What goes in comes out, so the two types are one.
+    /// Passes the batch on. Of a component that works in place `In` and `Out` are the same type.
     fn pass_on(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         let copies = i64::from(self.collector.accounts.copies());
         if copies != 1 {

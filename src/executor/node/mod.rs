@@ -1,8 +1,8 @@
 //! [`Node`]: one component at its place in a stage. The loop over a batch, and everything that can
 //! interrupt it: an error, a panic, a full stage after it, a component that is being rebuilt.
 //!
-//! Inside the loop nothing is boxed, locked, cloned or matched per event. What interrupts it leaves
-//! the rest of the batch in `pending`; while anything is pending the node is blocked.
+//! Inside the loop nothing is boxed, locked, cloned or matched per event. When the loop is interrupted, the
+//! rest of the batch goes to `pending`; while events are pending the node is blocked.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,17 +38,17 @@ pub(crate) mod held;
 mod in_place;
 mod timers;
 
-/// Full batches of outputs after which the loop hands on before it takes the next event.
+/// The loop hands its outputs on when they fill this many batches, before it takes the next event.
 const BATCHES: usize = 4;
 
-/// What a failure leads to at this parts.
+/// What a failure of this component leads to.
 pub(crate) struct Consequences {
     pub(crate) verdict: Verdict,
     pub(crate) on_drop: Option<DropHook>,
     pub(crate) rebuild: Rebuild,
 }
 
-/// What a node is made of: who it is, what comes after it, what its failures lead to.
+/// The parts of a node: its identity, the stages after it, and what its failures lead to.
 pub(crate) struct NodeParts<C: Component> {
     pub(crate) instance: Instance,
     pub(crate) collector: Collector<C::Out>,
@@ -56,36 +56,41 @@ pub(crate) struct NodeParts<C: Component> {
     pub(crate) sides: Vec<Box<dyn SidePort>>,
     pub(crate) consequences: Consequences,
     pub(crate) injected: Injected,
-    /// What its state is turned into bytes with.
+    /// The codec of its state.
     pub(crate) codec: CodecId,
     pub(crate) watermark: OutputWatermark,
     pub(crate) on_error: OnError,
     pub(crate) holding: Holding<C::In>,
 }
 
-/// What a checkpoint has of a component: its encoded state, and the events that it held.
+/// What a checkpoint has stored of a component: its state, and the events that it held.
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) state: Option<EncodedState>,
     pub(crate) held: Option<EncodedState>,
 }
 
-/// One type per component, whatever made it: then what the loop calls is called from a single parts.
+/// Generic over the component and not over its factory: so the loop is compiled once per component, and the
+/// compiler can inline its only call of the component.
 pub(crate) struct Node<C: Component> {
     instance: Instance,
     factory: Box<dyn Fn() -> C>,
     /// `None` while it is down.
     component: Option<C>,
+    /// When a component that is down is rebuilt.
     retry_at: Timestamp,
+    /// The state from which the component is built next.
     carried_over: Option<EncodedState>,
     codec: CodecId,
     collector: Collector<C::Out>,
     timers: TagTimers,
     watermark: OutputWatermark,
+    /// Events that were taken in and not applied yet.
     pending: Batch<C::In>,
     pace: Pace,
-    /// The buffer of the piece of a batch that is run.
+    /// The buffer for a piece of a batch.
     piece: Batch<C::In>,
+    /// Control frames that came after the pending events.
     waiting: VecDeque<Control>,
     out: Batch<C::Out>,
     next: Box<dyn Push<C::Out>>,
@@ -96,21 +101,21 @@ pub(crate) struct Node<C: Component> {
     copies: Option<dead_letters::Copies<C::In>>,
     holding: Holding<C::In>,
     injected: Injected,
-    /// A failure that is to happen at the next event.
+    /// A failure to be injected at the next event.
     strike: Option<Strike>,
     /// Whether events came since the last `finish`.
     unfinished: bool,
-    /// Successes of a sink since its last `end_batch`.
+    /// Events that a sink has written since its last `end_batch`.
     unflushed: u64,
-    /// Where the ledger stood when the running batch began.
+    /// How many finished deliveries were in the ledger when the running batch began.
     reported: usize,
 }
 
 impl<C: Component> Node<C> {
-    /// Builds the component and sets it up, from what a checkpoint has of it.
+    /// Builds the component and sets it up from what a checkpoint has stored of it.
     ///
     /// # Errors
-    /// What the factory or `setup` said, or that it cannot be read.
+    /// The factory panicked, `setup` failed, or the checkpoint cannot be decoded.
     pub(crate) fn start(
         parts: NodeParts<C>,
         factory: Box<dyn Fn() -> C>,
@@ -175,21 +180,25 @@ impl<C: Component> Node<C> {
         Failure { instance: self.instance.name.clone(), callback, cause }
     }
 
-    /// Runs the batch as far as it goes; the rest becomes pending. It comes in pieces, between which the clock
-    /// is looked at, and in a simulation any event may be the one that fails.
+    /// Runs the batch as far as possible; the rest becomes pending.
     fn feed(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.reported = context.ledger.finished();
         let born = batch.born;
         self.feed_pieces(batch, context);
         self.say_after_batch(context);
         if C::IS_SINK {
+            // Flushed before dead letters are handed on: that sends the reports of the written events.
             self.end_batch(born, context);
             self.hand_on(born, context);
         }
     }
 
+    /// Runs the batch in pieces and reads the clock between them, so that a slow component stops at the end of its
+    /// slice and the rest of the batch waits for the next step. A batch of events that were fast so far is run in
+    /// one go.
     fn feed_pieces(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.pace.doubt(context.slice.doubts());
+        // Injected failures and copies of held events need pieces, however fast the component is.
         let in_one_go = self.injected.faults().is_none() && !self.holding.copies();
         if in_one_go && self.pace.trusts(batch.len()) {
             return self.run(batch, context);
@@ -208,6 +217,8 @@ impl<C: Component> Node<C> {
             if self.injected.faults().is_some_and(|faults| faults.time_is_up()) {
                 context.slice.end();
             }
+            // Otherwise the rest waits: until the component is rebuilt, the events before are applied, the next
+            // step begins, or the next stage has room. After a fatal failure it is never run.
             let goes_on = self.component.is_some()
                 && self.pending.is_empty()
                 && context.fatal.is_none()
@@ -225,15 +236,16 @@ impl<C: Component> Node<C> {
         self.piece = piece;
     }
 
-    /// How many of these events are run before the clock is looked at.
+    /// How many of these events are run before the clock is read again.
     fn next_piece(&mut self, events: usize) -> usize {
+        // One event, so that the copy at hand is a copy of the event that is deferred.
         let most = if self.holding.copies() { 1 } else { usize::MAX };
         let Some(faults) = self.injected.faults() else { return self.pace.events().min(most) };
         self.strike = faults.strike(&self.instance.name, "apply");
         if self.strike.is_some() { 1 } else { faults.piece(events).min(most) }
     }
 
-    /// Runs the batch as far as it goes; the rest becomes pending.
+    /// Runs the batch, which is one piece, as far as possible; the rest becomes pending.
     fn run(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         self.unfinished = true;
         if C::in_place() && self.strike.is_none() {
@@ -245,11 +257,14 @@ impl<C: Component> Node<C> {
             self.run_each(batch, context);
             self.copies.iter_mut().for_each(dead_letters::Copies::clear);
         } else {
+            // An event could not be cloned: none of the batch is applied.
             self.pending.append(batch);
         }
     }
 
-    /// Event by event, from the batch into the collector.
+    /// Event by event, from the batch into the collector. The component's loop returns when the batch is
+    /// exhausted, the collector is full or an event has failed. Each time the accounts are settled, then outputs
+    /// are handed on or the failure is handled, and the loop is entered again for the rest.
     fn run_each(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
         let born = batch.born;
         self.collector.room = self.next.room().min(BATCHES * Batch::<C::Out>::FULL);
@@ -269,7 +284,8 @@ impl<C: Component> Node<C> {
                 let Some(strike) = strike else {
                     return component.apply_each(&mut events, out, tracked);
                 };
-                // It is alone in its batch.
+                // The failure comes after the call, so the account of the event must not be closed by it. The
+                // event is alone in its batch.
                 out.accounts.keep_open();
                 let pass = component.apply_each(&mut events, out, tracked);
                 out.accounts.reopen(first_output);
@@ -285,15 +301,18 @@ impl<C: Component> Node<C> {
                 Ok(Pass::Failed(error)) => (false, Some((Cause::error(error), false))),
                 Err(payload) => (false, Some((Cause::panic(payload), true))),
             };
+            // Before the accounts are settled: outputs of the failed event are not counted.
             let take_back = |(cause, _): &(Cause, bool)| self.collector.take_back(cause);
             let deferred = failed_with.as_ref().is_some_and(take_back);
             let well = consumed - usize::from(failed_with.is_some());
+            // Before outputs are handed on: they need their roots, and the ledger is sent before an output
+            // becomes visible.
             if tracked {
                 let emitted = self.collector.emitted();
                 let accounts = &mut self.collector.accounts;
                 accounts.settle(emitted, |root, delta| context.ledger.change(root, delta));
             }
-            // Before anything is handed on: whatever happens there, these have been here.
+            // Before outputs are handed on: the events are processed, whatever the next stage does.
             self.counters.processed.add((consumed - before) as u64);
             if C::IS_SINK {
                 self.unflushed += (well - before) as u64;
@@ -314,6 +333,7 @@ impl<C: Component> Node<C> {
             };
             let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
+            // A panic is no dead letter. Neither is an event that has tokens.
             let copy = self.copies.as_mut().and_then(|copies| copies.of(consumed - 1));
             match copy.filter(|_| !panicked && !deferred) {
                 Some(event) => self.dead_letter(event, root, failure.clone(), context),
@@ -333,13 +353,13 @@ impl<C: Component> Node<C> {
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
-        // A sink has dead letters at most. Sending them would report what it has not flushed yet.
+        // A sink emits at most dead letters. Handing them on here would report events that it has not flushed.
         if !C::IS_SINK {
             self.hand_on(born, context);
         }
     }
 
-    /// The end of a sink's batch: what was written counts from here.
+    /// Flushes a sink at the end of its batch: only now the written events count as delivered.
     fn end_batch(&mut self, born: Timestamp, context: &mut Context) {
         let events = std::mem::take(&mut self.unflushed);
         let Some(component) = &mut self.component else { return };
@@ -348,7 +368,7 @@ impl<C: Component> Node<C> {
         }
         let (name, injected) = (&self.instance.name, &self.injected);
         let flush = || injected.call(name, "flush", || component.end_batch());
-        // Where everything is fast, the time of the flush is nothing to reckon with.
+        // While everything is fast, the duration of a flush does not matter.
         let began = context.slice.is_doubtful().then(|| context.clock.now());
         let flushed = catch_unwind(AssertUnwindSafe(flush));
         let ended = context.clock.now();
@@ -374,7 +394,7 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// Passes the outputs on.
+    /// Carries out the requests for timers, and passes the outputs to the next stage.
     fn hand_on(&mut self, born: Timestamp, context: &mut Context) {
         self.set_timers(context.now);
         for (port, side) in self.sides.iter_mut().zip(&mut self.collector.sides) {
@@ -393,7 +413,7 @@ impl<C: Component> Node<C> {
         std::mem::swap(&mut self.out.roots, &mut self.collector.accounts.outputs);
     }
 
-    /// Calls the component outside the loop: timers, finish, watermarks.
+    /// Calls the component outside the loop: for a timer, a watermark or `finish`.
     fn call(
         &mut self,
         callback: &'static str,
@@ -425,7 +445,7 @@ impl<C: Component> Node<C> {
             Verdict::Drop | Verdict::Fail => {
                 tracing::warn!(%failure, "callback failed");
                 if callback == "finish" {
-                    // Nothing else would have answered for what the component holds.
+                    // Nothing else will answer for held events.
                     self.give_up_held(&failure.cause);
                 }
                 if panicked {
@@ -435,8 +455,11 @@ impl<C: Component> Node<C> {
         }
     }
 
+    /// Lets a control frame take effect on the component, and then passes it to the next stage: behind the
+    /// outputs of the callback, and after the state was taken.
     fn pass(&mut self, control: Control, context: &mut Context) {
         let control = match control {
+            // The last checkpoint stores the held events, so the input goes on at the next start: no `finish`.
             Control::End(End::Finished) if self.holding.leaves_some() => {
                 Control::End(End::Suspended)
             }
@@ -447,7 +470,7 @@ impl<C: Component> Node<C> {
         }
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, false, context),
-            // After a restart it may be less than what had passed before, which those behind know.
+            // After a restart the inputs may begin with lower watermarks, but the readers must not see one fall.
             Control::Watermark(watermark) if !self.watermark.rise(watermark) => return,
             Control::Watermark(watermark) => {
                 self.call("on_watermark", context, |c, out| c.on_watermark(watermark, out));
@@ -460,7 +483,7 @@ impl<C: Component> Node<C> {
         }
         match control {
             _ if context.fatal.is_some() => {}
-            // What is held may still be answered, or fail.
+            // Held events may still be answered or fail. `catch_up` passes the end again after that.
             Control::End(End::Finished) if self.end_waits_for_held() => {
                 self.waiting.push_front(control);
             }
@@ -480,9 +503,11 @@ impl<C: Component> Node<C> {
         self.sides.iter_mut().for_each(|side| side.stage().control(control, context));
     }
 
-    /// Prepares outputs and takes the state, and the events that are held.
+    /// Takes the snapshot for a checkpoint: prepares outputs, then takes the state and the held events. `last` if
+    /// the instance does no more after it.
     fn save(&mut self, checkpoint: CheckpointId, last: bool, context: &mut Context) {
         self.save_state(checkpoint, context);
+        // Without the state there is no checkpoint, and held events must not be left to it.
         if context.fatal.is_none() {
             self.save_held(checkpoint, last, context);
         }
@@ -493,10 +518,11 @@ impl<C: Component> Node<C> {
         let (name, watermark) = (part_name(&self.instance.name), self.watermark.saved());
         let part = |state| Part::new(name, state).at(watermark);
         let Some(component) = &mut self.component else {
-            // It is down: what was saved of it is its state.
+            // The component is down: its state is the one that it is rebuilt from.
             let state = self.carried_over.clone().map(encoded);
             return context.snapshots.extend(state.map(part));
         };
+        // `prepare` comes first: the handles that it returns are part of the state.
         let mut callback = "prepare";
         let taken = catch_unwind(AssertUnwindSafe(|| {
             let name = &self.instance.name;
@@ -522,7 +548,7 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// Goes on with what had to wait: events, and then control frames.
+    /// Continues with what had to wait: events, and then the control frames that came after them.
     pub(crate) fn catch_up(&mut self, context: &mut Context) {
         while self.component.is_some()
             && !self.pending.is_empty()
@@ -546,7 +572,7 @@ impl<C: Component> Node<C> {
         }
     }
 
-    /// Whether nothing is to be done before the end of the stream passes, but for answers.
+    /// Whether only the end of the stream waits here, and `finish` has been called: it waits for answers.
     fn only_the_end_waits(&self) -> bool {
         let waits = self.waiting.iter().eq([&Control::End(End::Finished)]);
         waits && !self.unfinished && self.pending.is_empty()
@@ -559,6 +585,7 @@ impl<C: Component> Node<C> {
 
 impl<C: Component> Stage for Node<C> {
     fn control(&mut self, control: Control, context: &mut Context) {
+        // No event is between the two. If the barrier waited, a late answer would keep checkpoints from completing.
         let is_barrier = matches!(control, Control::Barrier(_));
         let overtakes = is_barrier && self.only_the_end_waits();
         let nothing_waits = self.pending.is_empty() && self.waiting.is_empty();
@@ -581,15 +608,18 @@ impl<C: Component> Stage for Node<C> {
     }
 
     fn tick(&mut self, context: &mut Context) {
+        // The next stages first: that makes room for the outputs of this one.
         self.next.tick(context);
         self.sides.iter_mut().for_each(|side| side.stage().tick(context));
-        // Before the first event, what a checkpoint had.
+        // After a start: the watermark of the checkpoint, before the first event.
         self.tell_watermark(context);
         if self.component.is_none() && context.now >= self.retry_at && context.fatal.is_none() {
             self.rebuild(context);
         }
+        // Events that waited came before the timers that are due now.
         self.catch_up(context);
         self.fire_timers(context);
+        // After both, so that answers given in this step still count.
         self.expire_held(context.now);
         self.say_after_time(context);
     }
@@ -620,10 +650,10 @@ impl<C: Component> Stage for Node<C> {
 
     fn deadline(&self) -> Option<Timestamp> {
         let retry = self.component.is_none().then_some(self.retry_at);
-        // What the end of a slice has left goes on at once.
+        // Events that are left over at the end of a slice are applied at once.
         let goes_on = self.component.is_some() && !self.pending.is_empty() && !self.stage_blocked();
         let retry = retry.or(goes_on.then_some(Timestamp(0)));
-        // What is due while something waits is called when that has gone.
+        // While the next stage is blocked no timer fires; its own deadline or progress wakes the instance.
         let timer = self.timers.next_due().filter(|_| !self.stage_blocked());
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         let due =
@@ -647,7 +677,7 @@ impl<C: Component> Push<C::In> for Node<C> {
         1
     }
 
-    /// What comes out of an event is not known before.
+    /// The number of outputs of an event is not known in advance.
     fn room(&self) -> usize {
         usize::MAX
     }

@@ -1,5 +1,5 @@
-//! The processing-time timers of an operator: set and cancelled by what it asked for, fired when they are
-//! due, saved as what is left of their time.
+//! The processing-time timers of an operator: set and cancelled by its requests, fired when they are due, saved
+//! with the time that is left.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::executor::component::{Component, SavedTimers};
 use crate::executor::node::Node;
 use crate::time::timers::Timers;
 
-/// What calls `on_timer` when, by its tag.
+/// When to call `on_timer`, and with which tag.
 ///
-/// The identity of each is its tag and its number, so that no two are one. All events of a batch see the
-/// same moment: were those of one tag and moment one timer, how often it fires would hang on the batches.
+/// A timer is identified by its tag and a number, so that no two are the same. All events of a batch see the
+/// same moment: if timers of one tag and moment were one timer, the batches would decide how often it fires.
 #[derive(Debug, Default)]
 pub(super) struct TagTimers {
     timers: Timers<Timestamp, (u64, u64)>,
@@ -38,12 +38,12 @@ impl TagTimers {
         self.timers.next_due()
     }
 
-    /// What is to be stored of them.
+    /// The timers as they are stored.
     pub(super) fn left(&self, now: Timestamp) -> SavedTimers {
         self.timers.iter().map(|(at, (tag, _))| (nanos(at.since(now)), *tag)).collect()
     }
 
-    /// Those that were stored, with what was left of their time ahead of them.
+    /// The stored timers: each is due after the time that was left.
     pub(super) fn restored(saved: SavedTimers, now: Timestamp) -> Self {
         let mut timers = Self::default();
         for (left, tag) in saved {
@@ -54,7 +54,7 @@ impl TagTimers {
 }
 
 impl<C: Component> Node<C> {
-    /// Does what the component has asked for so far.
+    /// Carries out the component's requests so far.
     pub(super) fn set_timers(&mut self, now: Timestamp) {
         for request in self.collector.timers.drain(..) {
             match request {

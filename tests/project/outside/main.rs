@@ -1,4 +1,4 @@
-//! A program of somebody else's: one job, every guarantee.
+//! The program of a user: one job, every guarantee.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
