@@ -14,9 +14,9 @@ use crate::channel::inputs::Inputs;
 use crate::channel::key::hash_key;
 use crate::channel::ledger::{Entries, Ledger, Reports};
 use crate::channel::outbox::{Outbox, Overflow};
-use crate::channel::partition::Partition;
 use crate::channel::push::{Context, Push};
 use crate::channel::queue::{Bound, QUEUE_FRAMES, QueueReceiver, QueueSender, queue};
+use crate::channel::routing::Routing;
 use crate::clock::{MonotonicClock, Timestamp};
 use crate::delivery::at_least_once::acknowledger::Acknowledger;
 use crate::delivery::at_least_once::replay_buffer::ReplayOptions;
@@ -79,8 +79,8 @@ pub fn partition(batches: u64, instances: usize) -> Duration {
     let by_key = |events: &[Event], hashes: &mut Vec<u64>| {
         hashes.extend(events.iter().map(|event| hash_key(&event[0])));
     };
-    let partition = Partition::Key { key_of: Arc::new(by_key), on_panic: Box::new(()) };
-    let mut outbox = Outbox::new(partition, senders.collect(), Overflow::Block, None);
+    let routing = Routing::Key { key_of: Arc::new(by_key), on_panic: Box::new(()) };
+    let mut outbox = Outbox::new(routing, senders.collect(), Overflow::Block, None);
     let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
     let mut batch = Batch::default();
     let started = Instant::now();

@@ -137,7 +137,7 @@ fn a_source_that_waits_learns_of_every_event_once_and_of_none_too_early() {
         let clock = Arc::new(MonotonicClock::default());
         let acknowledger = Acknowledger::new(vec![waker.clone()], 0, clock);
         // Two events, each on its way to two workers; the first worker sends each on to the second.
-        let first = acknowledger.book(0).first.open(2, 2, Timestamp(0));
+        let first = acknowledger.outstanding(0).first.open(2, 2, Timestamp(0));
         let roots: Vec<Root> = Root::range(0, first, 2).collect();
         let worked = Arc::new(shuttle::sync::Mutex::new([0_u32; 2]));
         let (sender, receiver) =
@@ -182,10 +182,10 @@ fn a_source_that_waits_learns_of_every_event_once_and_of_none_too_early() {
         let mut answers = TakenAnswers::default();
         while answers.front < 2 {
             let known = answers.front;
-            let mut book = acknowledger.book(0);
-            book.take_answers(&mut answers);
-            let nothing_there = answers.front < 2 && book.await_front(2, &answers);
-            drop(book);
+            let mut outstanding = acknowledger.outstanding(0);
+            outstanding.take_answers(&mut answers);
+            let nothing_there = answers.front < 2 && outstanding.await_front(2, &answers);
+            drop(outstanding);
             for event in known..answers.front {
                 assert_eq!(worked.lock().unwrap()[event as usize], 3, "told too early");
             }
@@ -195,6 +195,6 @@ fn a_source_that_waits_learns_of_every_event_once_and_of_none_too_early() {
         }
         first.join().expect("it has sent all on");
         second.join().expect("it has done all");
-        assert_eq!(acknowledger.book(0).first.unfinished(), 0, "nothing is left");
+        assert_eq!(acknowledger.outstanding(0).first.unfinished(), 0, "nothing is left");
     });
 }

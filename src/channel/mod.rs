@@ -2,7 +2,7 @@
 //! receiving instance; natural batches; buffers that go back to where they came from.
 //!
 //! ```text
-//!  Push ─ Outbox ─ partition ─ Lane ══ Queue ══ Inbox ─ Push
+//!  Push ─ Outbox ─ routing ─ Lane ══ Queue ══ Inbox ─ Push
 //!                               └ waiting       └ held?
 //! ```
 
@@ -14,8 +14,8 @@ pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod moves;
 pub(crate) mod outbox;
-pub(crate) mod partition;
 pub(crate) mod port;
 pub(crate) mod push;
 pub(crate) mod queue;
+pub(crate) mod routing;
 pub(crate) mod slice;

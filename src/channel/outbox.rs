@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::api::weight::Weigher;
 use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::moves::MoveOut;
-use crate::channel::partition::Partition;
 use crate::channel::push::{Context, InstanceCall, Push, Stage};
 use crate::channel::queue::QueueSender;
+use crate::channel::routing::Routing;
 use crate::clock::Timestamp;
 use crate::metrics::Counters;
 
@@ -46,7 +46,7 @@ pub enum Overflow {
 }
 
 pub(crate) struct Outbox<T> {
-    partition: Partition<T>,
+    routing: Routing<T>,
     lanes: Vec<Lane<T>>,
     targets: Vec<u64>,
     /// The end of the stream has gone.
@@ -71,14 +71,14 @@ struct Lane<T> {
 impl<T: Clone> Outbox<T> {
     /// `counters` are the receiving instances', where shed events are counted.
     pub(crate) fn new(
-        partition: Partition<T>,
+        routing: Routing<T>,
         queues: Vec<(QueueSender<T>, Arc<Counters>)>,
         overflow: Overflow,
         weigher: Option<&Weigher<T>>,
     ) -> Self {
-        let most = match partition {
-            Partition::One(_) | Partition::All => Batch::<T>::FULL,
-            Partition::RoundRobin { .. } | Partition::Key { .. } => full_of::<T>(queues.len()),
+        let most = match routing {
+            Routing::One(_) | Routing::All => Batch::<T>::FULL,
+            Routing::RoundRobin { .. } | Routing::Key { .. } => full_of::<T>(queues.len()),
         };
         let lanes = queues.into_iter().map(|(queue, counters)| Lane {
             open: Batch::default(),
@@ -91,11 +91,11 @@ impl<T: Clone> Outbox<T> {
             counters,
             weigher: weigher.cloned(),
         });
-        Self { partition, lanes: lanes.collect(), targets: Vec::new(), ended: false }
+        Self { routing, lanes: lanes.collect(), targets: Vec::new(), ended: false }
     }
 
     fn deal(&mut self, batch: &mut Batch<T>, context: &mut Context) {
-        self.partition.targets(batch, self.lanes.len(), &mut self.targets, context);
+        self.routing.targets(batch, self.lanes.len(), &mut self.targets, context);
         if let [lane] = &mut self.lanes[..] {
             return lane.take(batch, context);
         }
@@ -166,9 +166,9 @@ impl<T: Clone> Stage for Outbox<T> {
 
 impl<T: Clone> Push<T> for Outbox<T> {
     fn push(&mut self, batch: &mut Batch<T>, context: &mut Context) {
-        match &self.partition {
-            Partition::One(instance) => self.lanes[*instance].take(batch, context),
-            Partition::All => {
+        match &self.routing {
+            Routing::One(instance) => self.lanes[*instance].take(batch, context),
+            Routing::All => {
                 let (last, others) = self.lanes.split_last_mut().expect("an edge has a receiver");
                 for lane in others {
                     lane.copy(batch, context);
@@ -181,17 +181,17 @@ impl<T: Clone> Push<T> for Outbox<T> {
     }
 
     fn copies(&self) -> u32 {
-        match self.partition {
-            Partition::All => self.lanes.len() as u32,
+        match self.routing {
+            Routing::All => self.lanes.len() as u32,
             _ => 1,
         }
     }
 
     fn room(&self) -> usize {
         let full = self.lanes.iter().map(|lane| lane.full).min().unwrap_or(usize::MAX);
-        let lanes = match self.partition {
-            Partition::RoundRobin { .. } | Partition::Key { .. } => self.lanes.len(),
-            Partition::One(_) | Partition::All => 1,
+        let lanes = match self.routing {
+            Routing::RoundRobin { .. } | Routing::Key { .. } => self.lanes.len(),
+            Routing::One(_) | Routing::All => 1,
         };
         full.saturating_mul(BATCHES * lanes)
     }
@@ -329,7 +329,7 @@ mod tests {
         let pairs = (0..receivers).map(|_| queue());
         let (to, from): (Vec<_>, Vec<_>) = pairs.unzip();
         let to = to.into_iter().map(|to| (to, Arc::default())).collect();
-        let mut outbox = Outbox::new(Partition::RoundRobin { next: 0 }, to, Overflow::Block, None);
+        let mut outbox = Outbox::new(Routing::RoundRobin { next: 0 }, to, Overflow::Block, None);
         let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
         let mut batch = Batch { events: (0..events as u64).collect(), ..Batch::default() };
         outbox.push(&mut batch, &mut context);
@@ -354,7 +354,7 @@ mod tests {
     fn batches_of_heavy_events_are_cut_by_what_they_weigh() {
         let (to, from) = queue::<Vec<u8>>(8, Waker::default(), Waker::default(), Bound::default());
         let weigher = Weigher::known();
-        let one = Partition::One(0);
+        let one = Routing::One(0);
         let lanes = vec![(to, Arc::default())];
         let mut outbox = Outbox::new(one, lanes, Overflow::Block, weigher.as_ref());
         let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());

@@ -67,7 +67,7 @@ impl AtLeastOnce {
     /// assert_eq!(guarantee.name(), "at-least-once-checkpoint");
     /// ```
     pub fn checkpoints_in(directory: impl Into<PathBuf>) -> Checkpointed {
-        Checkpointed::unaligned(StoreChoice::directory(directory.into()))
+        Checkpointed::without_alignment(StoreChoice::directory(directory.into()))
     }
 
     /// As [`checkpoints_in`](AtLeastOnce::checkpoints_in), in this store.
@@ -83,7 +83,7 @@ impl AtLeastOnce {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn checkpoints_with(store: Arc<dyn CheckpointStore>) -> Checkpointed {
-        Checkpointed::unaligned(StoreChoice::Own(store))
+        Checkpointed::without_alignment(StoreChoice::Own(store))
     }
 
     /// Keeps acknowledged positions and state in a directory.

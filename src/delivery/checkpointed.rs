@@ -81,7 +81,7 @@ impl Checkpointed {
         Self { options: RunOptions { store: Some(store), ..RunOptions::default() }, hold: true }
     }
 
-    pub(crate) fn unaligned(store: StoreChoice) -> Self {
+    pub(crate) fn without_alignment(store: StoreChoice) -> Self {
         Self { hold: false, ..Self::aligned(store) }
     }
 }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::channel::partition::OnKeyPanic;
 use crate::channel::push::Context;
+use crate::channel::routing::OnKeyPanic;
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{Cause, Failure};
 use crate::executor::drop_hook::tell;

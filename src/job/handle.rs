@@ -183,8 +183,8 @@ impl JobHandle {
     /// println!("{:?}", report.outcome);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn stop_within(self, deadline: Duration) -> Result<JobReport, JobError> {
-        self.control.request_stop(End::Suspended, deadline);
+    pub fn stop_within(self, timeout: Duration) -> Result<JobReport, JobError> {
+        self.control.request_stop(End::Suspended, timeout);
         self.wait()
     }
 
@@ -204,8 +204,8 @@ impl JobHandle {
     /// assert_eq!(report.outcome, streamwork::Outcome::Drained);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn drain(self, deadline: Duration) -> Result<JobReport, JobError> {
-        self.control.request_stop(End::Finished, deadline);
+    pub fn drain(self, timeout: Duration) -> Result<JobReport, JobError> {
+        self.control.request_stop(End::Finished, timeout);
         self.wait()
     }
 

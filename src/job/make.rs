@@ -26,10 +26,10 @@ use crate::api::weight::Weigher;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
 use crate::channel::outbox::{Outbox, Overflow};
-use crate::channel::partition::{KeyOf, Partition};
 use crate::channel::port::One;
 use crate::channel::push::{Push, Tee};
 use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
+use crate::channel::routing::{KeyOf, Routing};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{CodecError, CodecId, EncodedState};
 use crate::delivery::account::source_side;
@@ -83,7 +83,7 @@ pub(crate) trait MakeEdge: Send + Sync {
     fn queue(&self, frames: usize, from: Waker, to: Waker, bound: Bound) -> (AnyEnd, AnyEnd);
     fn outbox(
         &self,
-        route: Route,
+        route: RoutingPlan,
         queues: Vec<(AnyEnd, Arc<Counters>)>,
         overflow: Overflow,
         build: &BuildContext<'_>,
@@ -98,7 +98,7 @@ pub(crate) trait MakeEdge: Send + Sync {
 
 /// A grouping after planning: its options are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum RoutingPlan {
     One(usize),
     RoundRobin { first: usize },
     Key,
@@ -126,15 +126,15 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
 
     fn outbox(
         &self,
-        route: Route,
+        route: RoutingPlan,
         queues: Vec<(AnyEnd, Arc<Counters>)>,
         overflow: Overflow,
         build: &BuildContext<'_>,
     ) -> AnyPush {
-        let partition = match route {
-            Route::One(instance) => Partition::One(instance),
-            Route::RoundRobin { first } => Partition::RoundRobin { next: first },
-            Route::Key => Partition::Key {
+        let routing = match route {
+            RoutingPlan::One(instance) => Routing::One(instance),
+            RoutingPlan::RoundRobin { first } => Routing::RoundRobin { next: first },
+            RoutingPlan::Key => Routing::Key {
                 key_of: Arc::clone(self.key.as_ref().expect("keyed by `key_by`")),
                 on_panic: Box::new(KeyPanic {
                     instance: build.instance.name.clone(),
@@ -144,13 +144,13 @@ impl<T: Event> MakeEdge for TypedEdge<T> {
                     receiver: queues.first().map(|(_, of)| Arc::clone(of)).unwrap_or_default(),
                 }),
             },
-            Route::All => Partition::All,
+            RoutingPlan::All => Routing::All,
         };
         let typed = queues
             .into_iter()
             .map(|(end, counters)| (*end.downcast::<QueueSender<T>>().expect(ONE_TYPE), counters));
         let outbox: Box<dyn Push<T>> =
-            Box::new(Outbox::new(partition, typed.collect(), overflow, self.weigher.as_ref()));
+            Box::new(Outbox::new(routing, typed.collect(), overflow, self.weigher.as_ref()));
         Box::new(outbox)
     }
 

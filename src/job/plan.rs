@@ -28,7 +28,8 @@ use crate::job::graph::{
     EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, NodeSpec, StateScope, UnfitOption,
 };
 use crate::job::make::{
-    AnyEnd, AnyLetters, AnyPush, BuildContext, MakeEdge, OperatorMaker, Outputs, Route, SourceMaker,
+    AnyEnd, AnyLetters, AnyPush, BuildContext, MakeEdge, OperatorMaker, Outputs, RoutingPlan,
+    SourceMaker,
 };
 use crate::metrics::Edge;
 
@@ -617,15 +618,15 @@ impl Building<'_> {
             // With one receiver whole batches are sent. Not so by key: the key function is called even then,
             // since whether it panics for an event must not depend on the parallelism of the reader.
             Grouping::Shuffle | Grouping::Auto | Grouping::Broadcast if ends.len() == 1 => {
-                Route::One(0)
+                RoutingPlan::One(0)
             }
-            Grouping::Forward | Grouping::Global => Route::One(0),
+            Grouping::Forward | Grouping::Global => RoutingPlan::One(0),
             // Each sender begins with another receiver, or the first one would get more of short streams.
             Grouping::Shuffle | Grouping::Auto => {
-                Route::RoundRobin { first: self.instance % ends.len() }
+                RoutingPlan::RoundRobin { first: self.instance % ends.len() }
             }
-            Grouping::Key => Route::Key,
-            Grouping::Broadcast => Route::All,
+            Grouping::Key => RoutingPlan::Key,
+            Grouping::Broadcast => RoutingPlan::All,
         };
         let queues = ends.into_iter().map(|(end, to)| {
             (end, self.execution.counters(&self.layout.instance_name(edge.to, to)))

@@ -18,7 +18,7 @@ use crate::api::sink::{IdempotentSink, Sink, SinkKind, TransactionalSink};
 use crate::api::weight::Weigher;
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
-use crate::channel::partition::KeyOf;
+use crate::channel::routing::KeyOf;
 use crate::checkpoint::StateCodec;
 use crate::executor::component::{Component, Plain, Stateful, Stateless, Transactional};
 use crate::executor::source_instance::letters_into;

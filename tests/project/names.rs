@@ -31,7 +31,7 @@ const SPEAK_OF_ROOTS: [(&str, &str); 20] = [
     ("src/channel/frame.rs", "a batch has a column of them"),
     ("src/channel/ledger.rs", "collects what is reported of them"),
     ("src/channel/outbox.rs", "deals them out with the events"),
-    ("src/channel/partition.rs", "deals them out with the events"),
+    ("src/channel/routing.rs", "deals them out with the events"),
     ("src/channel/push.rs", "counts the copies of several readers"),
     ("src/delivery/account.rs", "opens their account"),
     ("src/delivery/at_least_once", "counts under them"),

@@ -1,4 +1,4 @@
-//! [`Partition`]: which of the receiving instances an event goes to. Groupings become one of these
+//! [`Routing`]: which of the receiving instances an event goes to. Groupings become one of these
 //! when the job is planned.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,7 @@ pub(crate) trait OnKeyPanic {
 }
 
 /// How an edge distributes its events.
-pub(crate) enum Partition<T> {
+pub(crate) enum Routing<T> {
     /// All to one instance: forward, global, and whatever leads to a single one.
     One(usize),
     /// To each in turn.
@@ -34,7 +34,7 @@ pub(crate) enum Partition<T> {
     All,
 }
 
-impl<T> Partition<T> {
+impl<T> Routing<T> {
     /// Which instance each event goes to; used for `RoundRobin` and `Key`. An event that has no key leaves
     /// the batch.
     pub(crate) fn targets(
@@ -109,12 +109,12 @@ mod tests {
         let key_of = Arc::new(move |events: &[u64], hashes: &mut Vec<u64>| {
             hashes.extend(events.iter().map(|event| hash_key(&key(event))));
         });
-        let mut partition = Partition::Key { key_of, on_panic: Box::new(panicked.clone()) };
+        let mut routing = Routing::Key { key_of, on_panic: Box::new(panicked.clone()) };
         let roots = (0..8).map(|n| Root::new(0, n)).collect();
         let mut batch = Batch { events: (0..8_u64).collect(), roots, ..Batch::default() };
         let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
         let mut targets = Vec::new();
-        partition.targets(&mut batch, 2, &mut targets, &mut context);
+        routing.targets(&mut batch, 2, &mut targets, &mut context);
         assert_eq!(batch.events, [0, 1, 2, 4, 5, 6]);
         let left = [0, 1, 2, 4, 5, 6].map(|n| Root::new(0, n));
         assert_eq!(batch.roots, left);
