@@ -26,7 +26,7 @@ use crate::error::{Cause, Failure};
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Mailbox, Reporter, Step};
 use crate::executor::node::Consequences;
-use crate::executor::node::held::{held_part_name, is_held_part};
+use crate::executor::node::held::is_held_part;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::split_component::{SharedSplits, Stored};
 use crate::executor::splits::Splits;
@@ -279,25 +279,29 @@ impl Execution {
     /// # Errors
     /// An error of the store.
     pub(crate) fn state_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
-        let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
-        let failed = |error| failed_restore(&instance.name, error);
-        let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
-        let reads = self.reads_of(manifest, instance);
-        let state = reads.iter().find(|reads| !is_held_part(&reads.part.name));
-        state.map_or(Ok(None), read)
+        self.stored(instance, |name| !is_held_part(name))
     }
 
     /// The events that an instance held, encoded.
     ///
     /// # Errors
-    /// What the store said.
+    /// An error of the store.
     pub(crate) fn held_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
+        self.stored(instance, is_held_part)
+    }
+
+    /// The first part of this name that an instance takes over.
+    fn stored(
+        &self,
+        instance: &Instance,
+        is_wanted: impl Fn(&PartName) -> bool,
+    ) -> Result<Option<EncodedState>, Failure> {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
-        let name = held_part_name(&instance.name);
-        if self.anew.contains(instance.component()) || manifest.part(&name).is_none() {
-            return Ok(None);
-        }
-        store.read_part(manifest, &name).map_err(|error| failed_restore(&instance.name, error))
+        let failed = |error| failed_restore(&instance.name, error);
+        let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
+        let reads = self.reads_of(manifest, instance);
+        let wanted = reads.iter().find(|reads| is_wanted(&reads.part.name));
+        wanted.map_or(Ok(None), read)
     }
 
     /// What an instance takes over from a checkpoint.
@@ -380,7 +384,7 @@ fn failed_restore(
 
 /// What a checkpoint has of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kept {
+enum StoredKind {
     State,
     HeldEvents,
 }
@@ -422,12 +426,12 @@ impl Blueprint {
             cut == Cut::Operators.word() && then.state.is_some() && is_source
         });
         let parts = || manifest.parts.iter().map(|part| (&*part.name.component, part));
-        let with_state: BTreeSet<(&str, Kept)> = parts()
+        let with_state: BTreeSet<(&str, StoredKind)> = parts()
             .map(|(component, part)| match is_held_part(&part.name) {
-                true => (component, Kept::HeldEvents),
-                false => (component, Kept::State),
+                true => (component, StoredKind::HeldEvents),
+                false => (component, StoredKind::State),
             })
-            .chain(positions.map(|then| (&*then.name, Kept::State)))
+            .chain(positions.map(|then| (&*then.name, StoredKind::State)))
             .collect();
         for (component, kept) in with_state.into_iter().filter(|(of, _)| !anew.contains(*of)) {
             let unknown;
@@ -441,10 +445,10 @@ impl Blueprint {
                     let of_it =
                         parts().filter(|(of, part)| *of == component && !is_held_part(&part.name));
                     match kept {
-                        Kept::State => {
+                        StoredKind::State => {
                             now.takes(then, can_be_shared_out(of_it.map(|(_, part)| part)))
                         }
-                        Kept::HeldEvents => now.takes_held(then),
+                        StoredKind::HeldEvents => now.takes_held(then),
                     }
                 }
             };

@@ -177,10 +177,14 @@ impl Step for OperatorInstance {
         }
         self.ports.stage().tick(&mut self.base.context);
         let mut progress = Progress::Moved;
-        if self.ports.stage_ref().blocked() && self.is_cut_at_the_end() {
-            self.cut(self.told);
-        } else if self.ports.stage_ref().blocked() {
-            progress = self.base.blocked_until(self.ports.stage_ref().deadline());
+        if self.ports.stage_ref().blocked() {
+            progress = match self.is_cut_at_the_end() {
+                true => {
+                    self.cut(self.told);
+                    Progress::Moved
+                }
+                false => self.base.blocked_until(self.ports.stage_ref().deadline()),
+            };
         } else if std::mem::take(&mut self.ending) {
             self.passed();
         } else {

@@ -38,8 +38,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "let the watermarks of a source pass where event time is said anew",
         file: "src/executor/node/event_time.rs",
-        whole: "        of_event_time\n            && self",
-        broken: "        of_event_time\n            && control == Control::Idle\n            && self",
+        whole: "of_event_time && self.is_generator()",
+        broken: "of_event_time && control == Control::Idle && self.is_generator()",
         killed_by: "tests/mission/event_time.rs::watermarks_follow_the_events_that_they_are_made_of_under_every_guarantee",
     },
     Mutant {

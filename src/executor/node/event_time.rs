@@ -13,8 +13,11 @@ impl<C: Component> Node<C> {
     pub(super) fn makes_watermarks(&mut self, control: Control) -> bool {
         let of_event_time =
             matches!(control, Control::Watermark(_) | Control::Idle | Control::Active);
-        of_event_time
-            && self.component.as_mut().is_some_and(|component| component.watermarks().is_some())
+        of_event_time && self.is_generator()
+    }
+
+    fn is_generator(&mut self) -> bool {
+        self.component.as_mut().is_some_and(|component| component.watermarks().is_some())
     }
 
     /// Passes on the watermark that follows from the events of a batch.
@@ -27,6 +30,10 @@ impl<C: Component> Node<C> {
     /// Passes on what follows from the time that has passed, such as idleness. Time in which the node was blocked does
     /// not count as time without events.
     pub(super) fn say_after_time(&mut self, context: &mut Context) {
+        // Asked first: looking through the stage is work for every node and every step.
+        if !self.is_generator() {
+            return;
+        }
         let blocked = self.stage_blocked() || !self.pending.is_empty();
         let Some(generator) = self.component.as_mut().and_then(C::watermarks) else { return };
         generator.waits(blocked, context.now);

@@ -39,7 +39,7 @@ use crate::sync::Mutex;
 const HELD: &str = "held events";
 
 /// The name of the part of a checkpoint that stores the events held by an instance.
-pub(crate) fn held_part_name(name: &InstanceName) -> PartName {
+fn held_part_name(name: &InstanceName) -> PartName {
     PartName::of(&*name.component, HELD, Unit::Instance(name.instance as u64))
 }
 
@@ -81,12 +81,12 @@ impl<E> Storable<E> for Found<E> {
 
 /// The events that one instance has deferred and not answered. Tokens release them from any thread.
 pub(crate) struct Held<E> {
-    kept: Mutex<Kept<E>>,
+    kept: Mutex<OpenEvents<E>>,
     counters: Arc<Counters>,
     waker: Waker,
 }
 
-struct Kept<E> {
+struct OpenEvents<E> {
     /// A copy of the event that `apply` handles.
     at_hand: Option<E>,
     /// By number, which is the order in which they were deferred.
@@ -108,7 +108,7 @@ struct HeldEvent<E> {
 impl<E> Held<E> {
     pub(crate) fn new(counters: Arc<Counters>, waker: Waker) -> Arc<Self> {
         counters.deferred.set(0);
-        let kept = Kept {
+        let kept = OpenEvents {
             at_hand: None,
             events: BTreeMap::new(),
             next: 0,
