@@ -90,8 +90,9 @@ impl Inputs {
             Control::Active => Verdict::default().with(self.watermarks.resume(lane)),
             Control::Idle => Verdict::default().with(self.watermarks.rest(lane)),
             Control::Drain => {
-                self.lanes[lane].drained = true;
-                Verdict { drain: self.all_drained(), ..Verdict::default() }
+                // Once: if each input's frame were passed on, there would be more with every stage.
+                let known = std::mem::replace(&mut self.lanes[lane].drained, true);
+                Verdict { drain: !known && self.all_drained(), ..Verdict::default() }
             }
             Control::End(end) => self.end(lane, end),
         }
@@ -115,6 +116,7 @@ impl Inputs {
 
     /// An input that has ended counts as having passed every later barrier.
     fn end(&mut self, lane: usize, end: End) -> Verdict {
+        let known = self.lanes[lane].drained;
         self.lanes[lane].ended = Some(end);
         let cut = self.cut();
         let change = match end {
@@ -122,7 +124,8 @@ impl Inputs {
             End::Suspended => self.watermarks.suspend(lane),
         };
         let end = self.ended();
-        Verdict { drain: end.is_none() && self.all_drained(), end, ..cut.with(change) }
+        let drain = !known && end.is_none() && self.all_drained();
+        Verdict { drain, end, ..cut.with(change) }
     }
 
     /// Cuts if the barrier has arrived from all inputs.
@@ -272,6 +275,16 @@ mod tests {
         script(
             Inputs::new(2, true),
             &["0 finished ->", "1 drain -> drain", "1 finished -> finished"],
+        );
+    }
+
+    /// Each stage of a deep graph would otherwise pass on as many drains as it has inputs, and so would the
+    /// next: thirty components made a million of them.
+    #[test]
+    fn what_has_drained_already_is_not_passed_on_again() {
+        script(
+            Inputs::new(3, true),
+            &["0 drain ->", "1 drain ->", "2 drain -> drain", "0 drain ->", "1 finished ->"],
         );
     }
 

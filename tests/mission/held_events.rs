@@ -309,6 +309,49 @@ fn the_end_of_the_input_waits_for_answers_of_other_threads_under_every_guarantee
     }
 }
 
+/// Emits each event some time after it came.
+#[derive(Default)]
+struct Later {
+    held: Vec<(u64, Token)>,
+}
+
+impl Operator for Later {
+    type In = u64;
+    type Out = u64;
+    const HELD_EVENTS: HeldEvents<u64> = HeldEvents::stored();
+    fn apply(&mut self, event: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.held.push((event, out.defer()));
+        out.set_timer(Duration::from_millis(30), event);
+        Ok(())
+    }
+    fn on_timer(&mut self, tag: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
+        if let Some(at) = self.held.iter().position(|(event, _)| *event == tag) {
+            let (event, token) = self.held.remove(at);
+            out.emit_anchored(event, [token]);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_emitted_after_the_source_was_drained_is_followed_by_a_finish_too() {
+    for name in ALL {
+        for apart in [false, true] {
+            let (directory, sums) = (tempfile::tempdir().unwrap(), Collected::new());
+            let job = Job::new("held");
+            let later = numbers(&job, &Arc::new(AtomicUsize::new(usize::MAX)), 4)
+                .operator("later", Later::default);
+            let later = if apart { later.own_thread() } else { later };
+            later.operator("batches", Batcher::default).own_thread().sink("sums", sums.factory());
+            let handle = job.start(guarantee(name, directory.path())).unwrap();
+            wait_until("the job ends", || handle.is_finished());
+            handle.wait().unwrap();
+            let all: Vec<u64> = sums.events().into_iter().flatten().collect();
+            assert_eq!(all, [1, 2, 3, 4], "{name}");
+        }
+    }
+}
+
 #[test]
 fn checkpoints_go_on_while_the_end_of_the_input_waits_for_answers() {
     for name in STORED {
@@ -322,7 +365,7 @@ fn checkpoints_go_on_while_the_end_of_the_input_waits_for_answers() {
             numbers.map(|n| n).named("beside").ignore();
             kept.map(|n| n).named("behind").own_thread().ignore();
             let handle = job.start(guarantee(name, directory.path())).unwrap();
-            wait_until("all are held", || handle.metrics().sum("keeps", |m| m.deferred) == 9);
+            wait_until("all are held", || keeps.len() == 9);
             // More than a queue has room for.
             for _ in 0..40 {
                 handle.checkpoint_now().unwrap();
@@ -482,7 +525,7 @@ fn what_a_late_or_partial_answer_leaves_is_counted_once_under_every_guarantee() 
             .operator("twice", move || Twice(Arc::clone(&twice)))
             .ignore();
         let handle = job.start(guarantee(name, directory.path())).unwrap();
-        wait_until("all are held", || handle.metrics().sum("twice", |m| m.deferred) == 9);
+        wait_until("all are held", || held.lock().len() == 9);
         std::mem::take(&mut *held.lock()).into_values().for_each(Token::ack);
         let report = handle.wait().unwrap();
         assert_eq!(report.metrics.sum("twice", |m| m.delivered), 9, "{name}");

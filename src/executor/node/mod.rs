@@ -105,6 +105,8 @@ pub(crate) struct Node<C: Component> {
     strike: Option<Strike>,
     /// Whether events came since the last `finish`.
     unfinished: bool,
+    /// The inputs have drained, and no event has come since.
+    drained: bool,
     /// Events that a sink has written since its last `end_batch`.
     unflushed: u64,
     /// How many finished deliveries were in the ledger when the running batch began.
@@ -147,6 +149,7 @@ impl<C: Component> Node<C> {
             injected: parts.injected,
             strike: None,
             unfinished: true,
+            drained: false,
             unflushed: 0,
             reported: 0,
         };
@@ -247,7 +250,7 @@ impl<C: Component> Node<C> {
 
     /// Runs the batch, which is one piece, as far as possible; the rest becomes pending.
     fn run(&mut self, batch: &mut Batch<C::In>, context: &mut Context) {
-        self.unfinished = true;
+        (self.unfinished, self.drained) = (true, false);
         if C::in_place() && self.strike.is_none() {
             self.run_in_place(batch, context);
         } else if self.copy_events(&batch.events, context)
@@ -481,6 +484,7 @@ impl<C: Component> Node<C> {
             }
             Control::Drain | Control::End(_) | Control::Idle | Control::Active => {}
         }
+        self.drained |= control == Control::Drain;
         match control {
             _ if context.fatal.is_some() => {}
             // Held events may still be answered or fail. `catch_up` passes the end again after that.

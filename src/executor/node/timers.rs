@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::api::output::TimerRequest;
+use crate::channel::frame::Control;
 use crate::channel::push::Context;
 use crate::clock::Timestamp;
 use crate::executor::component::{Component, SavedTimers};
@@ -69,6 +70,10 @@ impl<C: Component> Node<C> {
             let Some(tag) = self.timers.pop_due(context.now) else { return };
             self.unfinished = true;
             self.call("on_timer", context, |c, out| c.on_timer(tag, out));
+            if self.drained {
+                // Readers that have called `finish` have got events since.
+                self.tell(Control::Drain, context);
+            }
         }
     }
 }
