@@ -123,15 +123,20 @@ pub mod log;
 #[cfg(feature = "pieces")]
 #[doc(hidden)]
 pub mod pieces;
+mod state;
 pub mod storage;
 pub mod testkit;
 
+pub use api::aggregate::{Aggregate, Aggregates};
 pub use api::bad_record::{BadRecord, RawRecord};
+pub use api::changed::Changed;
 pub use api::collector::Collector;
 pub use api::dead_letter::DeadLetter;
+pub use api::emit::Emit;
 pub use api::event::Event;
 pub use api::held_events::HeldEvents;
 pub use api::instance::Instance;
+pub use api::key::Key;
 pub use api::on_error::OnError;
 pub use api::operator::{Operator, StatefulOperator};
 pub use api::output::Output;
@@ -164,7 +169,9 @@ pub use job::handle::{CheckpointRefused, JobControl, JobHandle, JobReport, Outco
 pub use job::job_plan::{JobPlan, PlannedState, ThreadGroup};
 pub use job::keyed::KeyedStream;
 pub use job::stream::{SinkHandle, Stream};
+pub use job::table::Table;
 pub use metrics::Metrics;
+pub use state::{At, KeyedOperator};
 pub use time::EventTime;
 
 #[cfg(doctest)]

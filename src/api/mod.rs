@@ -5,13 +5,17 @@
 //! compiler can inline `apply` into it. The rest of the engine is on the floors above.
 
 pub(crate) mod accounts;
+pub(crate) mod aggregate;
 pub(crate) mod apply_loop;
 pub(crate) mod bad_record;
+pub(crate) mod changed;
 pub(crate) mod collector;
 pub(crate) mod dead_letter;
+pub(crate) mod emit;
 pub(crate) mod event;
 pub(crate) mod held_events;
 pub(crate) mod instance;
+pub(crate) mod key;
 pub(crate) mod on_error;
 pub(crate) mod operator;
 pub(crate) mod output;

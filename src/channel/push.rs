@@ -23,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) ledger: Ledger,
     /// Snapshots taken in this step, to be sent to the checkpoint writer.
     pub(crate) snapshots: Vec<Part>,
+    /// Whether components have not given all their parts of the checkpoint at hand.
+    pub(crate) saving: Saving,
     /// A failure that the instance cannot handle by itself.
     pub(crate) fatal: Option<Failure>,
 }
@@ -30,7 +32,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(clock: Arc<dyn Clock>, ledger: Ledger) -> Self {
         let now = clock.now();
-        Self { now, slice: Slice::at(now), clock, ledger, snapshots: Vec::new(), fatal: None }
+        let (snapshots, saving) = (Vec::new(), Saving::Through);
+        Self { now, slice: Slice::at(now), clock, ledger, snapshots, saving, fatal: None }
     }
 
     /// A step begins at this moment.
@@ -45,11 +48,26 @@ impl Context {
     }
 }
 
+/// How far the components of an instance are with a checkpoint that they save in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Saving {
+    /// All parts are there.
+    Through,
+    /// There is more to encode.
+    GoesOn,
+    /// The checkpoint writer has to catch up first.
+    Waits,
+}
+
 /// A call to every component of an instance, never across a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InstanceCall {
     /// Take a snapshot now, without a barrier.
     Snapshot(CheckpointId),
+    /// Encode some more of what is being saved.
+    GoOnSaving,
+    /// Encode all the rest of it.
+    FinishSaving,
     /// As `Snapshot`, after which the instance does no more.
     LastSnapshot(CheckpointId),
     /// The job is suspended, also where the input is over: what is held waits for the next start.

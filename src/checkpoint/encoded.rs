@@ -46,16 +46,24 @@ impl EncodedState {
     /// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if the bytes are not exactly one `S`,
     /// [`CodecError::Unknown`] if there is no such codec.
     pub fn decode<S: DeserializeOwned>(&self) -> Result<S, CodecError> {
-        match self.codec {
-            Bincode::ID => Bincode::decode(&self.bytes),
-            MessagePack::ID => MessagePack::decode(&self.bytes),
-            codec => Err(CodecError::Unknown { codec }),
-        }
+        decode_from(&self.bytes, self.codec)
+    }
+}
+
+/// Decodes a state from the bytes of a codec.
+pub(crate) fn decode_from<S: DeserializeOwned>(
+    bytes: &[u8],
+    codec: CodecId,
+) -> Result<S, CodecError> {
+    match codec {
+        Bincode::ID => Bincode::decode(bytes),
+        MessagePack::ID => MessagePack::decode(bytes),
+        codec => Err(CodecError::Unknown { codec }),
     }
 }
 
 /// Encodes a state, and writes the bytes as they come.
-pub(super) fn encode_into<S: Serialize, W: Write>(
+pub(crate) fn encode_into<S: Serialize, W: Write>(
     state: &S,
     codec: CodecId,
     to: &mut W,

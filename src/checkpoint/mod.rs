@@ -36,9 +36,10 @@ pub use crate::storage::codec::{Bincode, Codec, CodecError, CodecId, MessagePack
 pub use crate::storage::envelope::FormatError;
 pub use directory_store::DirectoryStore;
 pub use encoded::{EncodedState, StateCodec};
+pub(crate) use encoded::{decode_from, encode_into};
 pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartRecord};
 pub(crate) use shape::Shape;
-pub(crate) use snapshot::{Part, encoded, read_back, state_snapshot};
+pub(crate) use snapshot::{Part, encoded, given_back, read_back, state_snapshot};
 pub use snapshot::{PartSink, Snapshot, SnapshotError, snapshot};
 #[cfg(test)]
 pub(crate) use store::sealed::Sealed;

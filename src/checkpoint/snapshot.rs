@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::encoded::{EncodedState, StateCodec, encode_into};
+use super::encoded::{EncodedState, StateCodec, decode_from, encode_into};
 use super::store_error::StoreError;
 use super::trace::trace;
 use super::unit::PartName;
@@ -165,7 +165,7 @@ impl<S: Serialize + DeserializeOwned + Send> Snapshot for State<S> {
     fn write_and_read_back(self: Box<Self>, to: &mut dyn PartSink) -> Result<(), SnapshotError> {
         let (state, codec) = (&self.state, self.codec);
         match Pieces::write(state, codec, to, READ_BACK_BYTES_MAX)? {
-            Some(bytes) => Ok(assert_given_back(state, &EncodedState { codec, bytes })?),
+            Some(bytes) => Ok(given_back::<S, S>(state, &bytes, codec)?),
             None => Ok(()),
         }
     }
@@ -248,18 +248,20 @@ where
 {
     let encoded = EncodedState::of(state, codec)?;
     match encoded.bytes.len() <= READ_BACK_BYTES_MAX {
-        true => assert_given_back(state, &encoded),
+        true => given_back::<S, S>(state, &encoded.bytes, codec),
         false => Ok(()),
     }
 }
 
-fn assert_given_back<S>(state: &S, encoded: &EncodedState) -> Result<(), CodecError>
-where
-    S: Serialize + DeserializeOwned,
-{
+/// Whether what is read from the bytes of a state makes the same calls to serde as the state did.
+pub(crate) fn given_back<W: Serialize, S: Serialize + DeserializeOwned>(
+    state: &W,
+    bytes: &[u8],
+    codec: CodecId,
+) -> Result<(), CodecError> {
     let type_name = std::any::type_name::<S>();
     let not = |source: Box<dyn Error + Send + Sync>| CodecError::NotGivenBack { type_name, source };
-    let read: S = encoded.decode().map_err(|error| not(error.into()))?;
+    let read: S = decode_from(bytes, codec).map_err(|error| not(error.into()))?;
     match (trace(state), trace(&read)) {
         (Ok(written), Ok(read)) if written == read => Ok(()),
         (Err(error), _) | (_, Err(error)) => Err(not(error.into())),

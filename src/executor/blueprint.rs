@@ -304,6 +304,27 @@ impl Execution {
         wanted.map_or(Ok(None), read)
     }
 
+    /// The names of the parts with keys of an instance.
+    pub(crate) fn keyed_parts_of(&self, instance: &Instance) -> Vec<PartName> {
+        let reads = self.restored.iter().flat_map(|manifest| self.reads_of(manifest, instance));
+        let names = reads.map(|read| read.part.name.clone());
+        names.filter(|name| matches!(name.unit, Unit::Range(_))).collect()
+    }
+
+    /// A part of the checkpoint that the job is restored from.
+    ///
+    /// # Errors
+    /// An error of the store.
+    pub(crate) fn read_part(
+        &self,
+        instance: &Instance,
+        name: &PartName,
+    ) -> Result<Option<EncodedState>, Failure> {
+        let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
+        let read = store.read_part(manifest, name);
+        read.map_err(|error| failed_restore(&instance.name, error))
+    }
+
     /// What an instance takes over from a checkpoint.
     fn reads_of<'a>(&self, manifest: &'a Manifest, instance: &Instance) -> Vec<Reads<'a>> {
         if self.anew.contains(instance.component()) {

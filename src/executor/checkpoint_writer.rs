@@ -70,6 +70,15 @@ pub(crate) struct Work {
     pub(crate) parts: u64,
 }
 
+impl Work {
+    fn add(&mut self, more: Self) {
+        self.encoding += more.encoding;
+        self.writing += more.writing;
+        self.bytes += more.bytes;
+        self.parts += more.parts;
+    }
+}
+
 /// A part of an instance that has ended.
 #[derive(Clone)]
 struct LastPart {
@@ -87,6 +96,8 @@ pub(crate) struct CheckpointWriter {
     components: Vec<ComponentRecord>,
     records: BTreeMap<CheckpointId, BTreeMap<PartName, PartRecord>>,
     answered: BTreeMap<CheckpointId, Vec<usize>>,
+    /// What was done for instances that have given some of their parts.
+    begun: BTreeMap<(CheckpointId, usize), Work>,
     /// The watermarks of parts for the manifest, by checkpoint.
     watermarks: BTreeMap<CheckpointId, BTreeMap<PartName, EventTime>>,
     last_parts: BTreeMap<usize, Vec<LastPart>>,
@@ -115,6 +126,7 @@ impl CheckpointWriter {
             components,
             records: BTreeMap::new(),
             answered: BTreeMap::new(),
+            begun: BTreeMap::new(),
             watermarks: BTreeMap::new(),
             last_parts: BTreeMap::new(),
             small: SmallParts::default(),
@@ -150,8 +162,7 @@ impl CheckpointWriter {
     fn perform(&mut self, task: Task) -> Option<Written> {
         self.work = Work::default();
         match task {
-            Task::Parts { checkpoint, instance, taken, parts } => {
-                self.answered.entry(checkpoint).or_default().push(instance);
+            Task::Parts { checkpoint, instance, taken, parts, more } => {
                 for part in parts.take()? {
                     match self.write(checkpoint, part) {
                         Ok(()) => {}
@@ -163,7 +174,15 @@ impl CheckpointWriter {
                         }
                     }
                 }
-                Some(Written::Parts { checkpoint, instance, taken, work: self.work })
+                let work = self.begun.entry((checkpoint, instance)).or_default();
+                work.add(self.work);
+                if more {
+                    return None;
+                }
+                let work = *work;
+                self.begun.remove(&(checkpoint, instance));
+                self.answered.entry(checkpoint).or_default().push(instance);
+                Some(Written::Parts { checkpoint, instance, taken, work })
             }
             Task::LastParts { instance, parts } => {
                 Some(match parts.into_iter().map(|part| self.encode_last(part)).collect() {
@@ -493,7 +512,8 @@ mod tests {
         fn parts(&mut self, checkpoint: u64, instance: usize, bytes: usize) -> Written {
             let checkpoint = CheckpointId(checkpoint);
             let parts = Revocable::new(parts(instance, bytes));
-            let task = Task::Parts { checkpoint, instance, taken: Taken::default(), parts };
+            let task =
+                Task::Parts { checkpoint, instance, taken: Taken::default(), parts, more: false };
             self.writer.answer(task).expect("parts are answered")
         }
 
@@ -593,7 +613,8 @@ mod tests {
         });
         let (checkpoint, parts) = (CheckpointId(1), Revocable::new(many.collect()));
         let taken = Taken::default();
-        let written = scene.writer.answer(Task::Parts { checkpoint, instance: 0, taken, parts });
+        let written =
+            scene.writer.answer(Task::Parts { checkpoint, instance: 0, taken, parts, more: false });
         assert!(matches!(written, Some(Written::Parts { .. })), "{written:?}");
         assert_eq!(scene.files(1), ["parts", "parts"]);
         assert!(matches!(scene.commit(1), Written::Committed { .. }));

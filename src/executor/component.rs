@@ -26,6 +26,15 @@ use crate::time::generator::Generator;
 /// Timers as they are stored, in the order in which they fire: nanoseconds that were left, and the tag.
 pub(crate) type SavedTimers = Vec<(u64, u64)>;
 
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// By the watermark that the component knows, and at this moment.
+    At(Timestamp),
+    /// All that is left: the input is over.
+    Rest,
+}
+
 /// What a node runs.
 pub(crate) trait Component: Sized {
     type In: Event;
@@ -85,6 +94,24 @@ pub(crate) trait Component: Sized {
     fn watermark_due(&self) -> Option<Timestamp> {
         None
     }
+
+    /// Whether a timer by key is due, and `fire` would call it. Asked again after each call.
+    fn is_due(&mut self, _: Due) -> bool {
+        false
+    }
+
+    /// Fires what `is_due` has found.
+    fn fire(&mut self, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// When the next timer by key in processing time is due.
+    fn next_due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The watermark has risen to this; what is due by it fires before `on_watermark`.
+    fn advance(&mut self, _: EventTime) {}
 
     fn on_timer(&mut self, _tag: u64, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         Ok(())

@@ -1,14 +1,15 @@
 //! What every instance has in common: a step, a mailbox for commands, a way to report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use crate::api::waker::Waker;
 use crate::channel::frame::{BATCH, End};
-use crate::channel::push::Context;
+use crate::channel::push::{Context, InstanceCall, Saving, Stage};
 use crate::checkpoint::Part;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, earlier};
 use crate::error::Failure;
 use crate::executor::writer_queue::{Taken, Task, WriterQueue};
 use crate::id::CheckpointId;
@@ -120,10 +121,10 @@ impl Reporter {
         let _ = self.to.send((self.number, report));
     }
 
-    /// Gives the writer the parts of a checkpoint.
-    fn saved(&self, checkpoint: CheckpointId, taken: Taken, parts: Parts) {
+    /// Gives the writer parts of a checkpoint, which are the last ones unless `more` follow.
+    fn saved(&self, checkpoint: CheckpointId, taken: Taken, parts: Parts, more: bool) {
         if let Some(writer) = &self.writer {
-            writer.send_parts(checkpoint, self.number, taken, parts);
+            writer.send_parts(checkpoint, self.number, taken, parts, more);
         }
     }
 
@@ -136,6 +137,9 @@ impl Reporter {
     }
 }
 
+/// How soon an instance that waits for the checkpoint writer looks whether it has caught up.
+const WRITER_PAUSE: Duration = Duration::from_millis(1);
+
 /// What both kinds of instances have in addition to their stage.
 pub(crate) struct Base {
     pub(crate) mailbox: Arc<Mailbox>,
@@ -143,20 +147,60 @@ pub(crate) struct Base {
     pub(crate) context: Context,
     pub(crate) open: bool,
     pub(crate) over: bool,
+    /// The checkpoint that is being saved in pieces.
+    saving: Option<(CheckpointId, Taken)>,
 }
 
 impl Base {
     pub(crate) fn new(mailbox: Arc<Mailbox>, reporter: Reporter, context: Context) -> Self {
-        Self { mailbox, reporter, context, open: false, over: false }
+        Self { mailbox, reporter, context, open: false, over: false, saving: None }
     }
 
     /// Gives the writer the snapshots taken since this moment. If a component could not give its snapshot
     /// they are incomplete, and are not given: a checkpoint without one must never be complete.
     pub(crate) fn report_saved(&mut self, checkpoint: CheckpointId, since: Timestamp) {
         let taken = Taken { at: since, took: self.context.clock.now().since(since) };
+        // A save that went on for an earlier checkpoint has been given up.
+        self.saving = Some((checkpoint, taken));
+        self.send_saved();
+    }
+
+    /// Gives the writer the snapshots so far.
+    fn send_saved(&mut self) {
         let parts = std::mem::take(&mut self.context.snapshots);
-        if self.context.fatal.is_none() {
-            self.reporter.saved(checkpoint, taken, parts);
+        let saving = std::mem::replace(&mut self.context.saving, Saving::Through);
+        let more = saving != Saving::Through;
+        let Some((checkpoint, taken)) = self.saving.take_if(|_| !more).or(self.saving) else {
+            return;
+        };
+        if self.context.fatal.is_none() && !(more && parts.is_empty()) {
+            self.reporter.saved(checkpoint, taken, parts, more);
+        }
+    }
+
+    /// Goes on with a save, at the end of a step that had this result.
+    pub(crate) fn go_on_saving(&mut self, stage: &mut dyn Stage, progress: Progress) -> Progress {
+        if self.saving.is_none() || self.context.fatal.is_some() {
+            return progress;
+        }
+        stage.call_instance(InstanceCall::GoOnSaving, &mut self.context);
+        let saving = self.context.saving;
+        self.send_saved();
+        let soon = Some(self.context.now.after(WRITER_PAUSE));
+        match (saving, progress) {
+            (Saving::Through, _) | (_, Progress::Done) => progress,
+            (Saving::GoesOn, _) => Progress::Moved,
+            (Saving::Waits, Progress::Moved) => Progress::Moved,
+            (Saving::Waits, Progress::Idle(at)) => Progress::Idle(earlier(at, soon)),
+            (Saving::Waits, Progress::Blocked(at)) => Progress::Blocked(earlier(at, soon)),
+        }
+    }
+
+    /// Saves the rest, before the last snapshot begins another save.
+    pub(crate) fn finish_saving(&mut self, stage: &mut dyn Stage) {
+        if self.saving.is_some() && self.context.fatal.is_none() {
+            stage.call_instance(InstanceCall::FinishSaving, &mut self.context);
+            self.send_saved();
         }
     }
 

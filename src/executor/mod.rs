@@ -21,6 +21,7 @@ pub(crate) mod injected;
 pub(crate) mod instance;
 pub(crate) mod instance_slot;
 pub(crate) mod key_panic;
+pub(crate) mod keyed;
 pub(crate) mod load;
 pub(crate) mod named_call;
 pub(crate) mod node;

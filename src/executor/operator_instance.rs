@@ -120,6 +120,7 @@ impl OperatorInstance {
     /// The end of the stream has passed the stage. The last snapshot is this instance's part of all later
     /// checkpoints.
     fn passed(&mut self) {
+        self.base.finish_saving(self.ports.stage());
         let context = &mut self.base.context;
         context.ledger.send();
         let after = CheckpointId(self.newest.0 + 1);
@@ -198,6 +199,7 @@ impl Step for OperatorInstance {
         if progress != Progress::Moved {
             self.look_at_queues();
         }
+        let progress = self.base.go_on_saving(self.ports.stage(), progress);
         self.base.end_step(progress)
     }
 }

@@ -22,8 +22,8 @@ use crate::sync::Mutex;
 
 /// What is to be written.
 pub(crate) enum Task {
-    /// Parts of an instance for a checkpoint.
-    Parts { checkpoint: CheckpointId, instance: usize, taken: Taken, parts: Revocable },
+    /// Parts of an instance for a checkpoint: the last ones unless `more` follow.
+    Parts { checkpoint: CheckpointId, instance: usize, taken: Taken, parts: Revocable, more: bool },
     /// The last parts of an instance.
     LastParts { instance: usize, parts: Parts },
     /// The manifest of a checkpoint.
@@ -66,8 +66,7 @@ struct Tasks {
     to: Option<Sender<Task>>,
     /// This checkpoint and those before it are complete or abandoned.
     settled: CheckpointId,
-    /// Parts of later checkpoints that may still be in the queue: at most one entry per instance, since a
-    /// checkpoint begins when the one before it is settled.
+    /// Parts of later checkpoints that may still be in the queue.
     unwritten: Vec<(CheckpointId, Revocable)>,
 }
 
@@ -94,6 +93,7 @@ impl WriterQueue {
         instance: usize,
         taken: Taken,
         parts: Parts,
+        more: bool,
     ) {
         let mut tasks = self.0.lock();
         if checkpoint <= tasks.settled {
@@ -102,7 +102,7 @@ impl WriterQueue {
         }
         let parts = Revocable::new(parts);
         tasks.unwritten.push((checkpoint, parts.clone()));
-        let undone = tasks.send(Task::Parts { checkpoint, instance, taken, parts });
+        let undone = tasks.send(Task::Parts { checkpoint, instance, taken, parts, more });
         drop(tasks);
         drop(undone);
     }
@@ -164,7 +164,7 @@ mod tests {
     fn tasks_come_out_in_the_order_in_which_instances_and_supervisor_put_them_in() {
         let (queue, tasks) = WriterQueue::new();
         let (of_instance, alive) = (queue.clone(), Arc::new(()));
-        of_instance.send_parts(CheckpointId(1), 4, Taken::default(), parts(&alive));
+        of_instance.send_parts(CheckpointId(1), 4, Taken::default(), parts(&alive), false);
         queue.send(Task::Commit { checkpoint: CheckpointId(1) });
         of_instance.send(Task::LastParts { instance: 4, parts: parts(&alive) });
         let all: Vec<Task> = tasks.try_iter().collect();
@@ -189,6 +189,7 @@ mod tests {
                     instance,
                     Taken::default(),
                     parts(&alive),
+                    false,
                 );
             }
             assert_eq!(kept(&alive), 3);
@@ -208,10 +209,10 @@ mod tests {
         let alive = Arc::new(());
         queue.settle(CheckpointId(2));
         queue.send(Task::Abandon { checkpoint: CheckpointId(2) });
-        queue.send_parts(CheckpointId(2), 0, Taken::default(), parts(&alive));
+        queue.send_parts(CheckpointId(2), 0, Taken::default(), parts(&alive), false);
         assert_eq!(kept(&alive), 0);
         assert!(matches!(tasks.try_iter().collect::<Vec<_>>()[..], [Task::Abandon { .. }]));
-        queue.send_parts(CheckpointId(3), 0, Taken::default(), parts(&alive));
+        queue.send_parts(CheckpointId(3), 0, Taken::default(), parts(&alive), false);
         assert_eq!(kept(&alive), 1);
     }
 
@@ -219,12 +220,12 @@ mod tests {
     fn a_closed_queue_lets_the_writer_leave_though_an_instance_that_hangs_still_has_it() {
         let (queue, tasks) = WriterQueue::new();
         let (of_instance, alive) = (queue.clone(), Arc::new(()));
-        of_instance.send_parts(CheckpointId(1), 0, Taken::default(), parts(&alive));
+        of_instance.send_parts(CheckpointId(1), 0, Taken::default(), parts(&alive), false);
         queue.send(Task::Retain { keep: 2 });
         queue.close();
         assert_eq!(kept(&alive), 0);
         // Parts that the instance leaves when it continues are dropped.
-        of_instance.send_parts(CheckpointId(2), 0, Taken::default(), parts(&alive));
+        of_instance.send_parts(CheckpointId(2), 0, Taken::default(), parts(&alive), false);
         of_instance.send(Task::LastParts { instance: 0, parts: parts(&alive) });
         assert_eq!(kept(&alive), 0);
         let all: Vec<Task> = tasks.iter().collect();

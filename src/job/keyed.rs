@@ -1,17 +1,24 @@
 //! [`KeyedStream`]: a stream whose events have a key. Only here an operator can have state by key.
 
 use std::fmt;
-use std::marker::PhantomData;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::event::Event;
+use crate::api::key::Key;
 use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
+use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
+use crate::clock::Clock;
 use crate::error::BoxError;
+use crate::executor::keyed::operator::Operating;
+use crate::executor::keyed::{Keyed, KeyedLogic, KeysOf};
 use crate::job::graph::StateScope;
+use crate::job::make::keyed_operator;
 use crate::job::stream::{SinkHandle, Stream};
+use crate::state::KeyedOperator;
 
 /// A stream whose events have a key of type `K`; made by [`Stream::key_by`].
 ///
@@ -67,12 +74,13 @@ use crate::job::stream::{SinkHandle, Stream};
 #[must_use = "a stream that nothing reads is refused when the job is run"]
 pub struct KeyedStream<K, T> {
     stream: Stream<T>,
-    key: PhantomData<fn(&T) -> K>,
+    /// How the keys of the events are taken, for each component that emits them.
+    keys: Vec<KeysOf<K, T>>,
 }
 
 impl<K, T> Clone for KeyedStream<K, T> {
     fn clone(&self) -> Self {
-        Self { stream: self.stream.clone(), key: PhantomData }
+        Self { stream: self.stream.clone(), keys: self.keys.clone() }
     }
 }
 
@@ -84,8 +92,14 @@ impl<K, T> fmt::Debug for KeyedStream<K, T> {
 
 impl<K, T: Event> KeyedStream<K, T> {
     /// A stream that is distributed by a key of this type.
-    pub(super) fn of(stream: Stream<T>) -> Self {
-        Self { stream, key: PhantomData }
+    pub(super) fn of(stream: Stream<T>, keys: KeysOf<K, T>) -> Self {
+        let keys = stream.origins().map(|_| Arc::clone(&keys)).collect();
+        Self { stream, keys }
+    }
+
+    /// The same keys on a stream from as many components.
+    fn with(&self, stream: Stream<T>) -> Self {
+        Self { stream, keys: self.keys.clone() }
     }
 
     /// Adds an operator with state; each instance has the state of its keys. See [`StatefulOperator`]. It
@@ -144,7 +158,7 @@ impl<K, T: Event> KeyedStream<K, T> {
             let f = Arc::clone(&f);
             stream.filter(move |event| f(event))
         };
-        Self::of(self.stream.before_dealing(filter))
+        self.with(self.stream.before_dealing(filter))
     }
 
     /// As [`Stream::inspect`], before events are distributed by key; the key stays.
@@ -154,7 +168,7 @@ impl<K, T: Event> KeyedStream<K, T> {
             let f = Arc::clone(&f);
             stream.inspect(move |event| f(event))
         };
-        Self::of(self.stream.before_dealing(inspect))
+        self.with(self.stream.before_dealing(inspect))
     }
 
     /// As [`Stream::sink`], with events distributed by key.
@@ -211,21 +225,112 @@ impl<K, T: Event> KeyedStream<K, T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn merge(&self, other: &Self) -> Self {
-        Self::of(self.stream.merge(&other.stream))
+        let stream = self.stream.merge(&other.stream);
+        let keys = self.keys.iter().chain(&other.keys).take(stream.origins().count());
+        Self { stream, keys: keys.cloned().collect() }
     }
 
     /// As [`Stream::delay`], on the way to the next component.
     pub fn delay(&self, by: Duration) -> Self {
-        Self::of(self.stream.delay(by))
+        self.with(self.stream.delay(by))
     }
 
     /// As [`Stream::overflow`], on the way to the next component.
     pub fn overflow(&self, overflow: Overflow) -> Self {
-        Self::of(self.stream.overflow(overflow))
+        self.with(self.stream.overflow(overflow))
     }
 
     /// As [`Stream::queue_batches`], on the way to the next component.
     pub fn queue_batches(&self, batches: usize) -> Self {
-        Self::of(self.stream.queue_batches(batches))
+        self.with(self.stream.queue_batches(batches))
     }
+}
+
+impl<K: Key, T: Event> KeyedStream<K, T> {
+    /// Adds a verb with state by key; its logic may need a clock.
+    pub(super) fn add_keyed<L: KeyedLogic<Key = K, In = T>>(
+        &self,
+        verb: &'static str,
+        logic: impl Fn(Arc<dyn Clock>) -> L + Send + Sync + 'static,
+    ) -> Stream<L::Out> {
+        self.add_logic(self.stream.verb_name(verb), logic)
+    }
+
+    pub(super) fn add_operator<O: KeyedOperator<Key = K, In = T>>(
+        &self,
+        name: String,
+        factory: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Stream<O::Out> {
+        self.add_logic(name, move |clock| Operating::new(factory(), clock))
+    }
+
+    fn add_logic<L: KeyedLogic<Key = K, In = T>>(
+        &self,
+        name: String,
+        logic: impl Fn(Arc<dyn Clock>) -> L + Send + Sync + 'static,
+    ) -> Stream<L::Out> {
+        let made = match self.keys.split_first() {
+            Some((keys, rest)) if rest.iter().all(|other| Arc::ptr_eq(keys, other)) => {
+                let keys = Arc::clone(keys);
+                let maker = keyed_operator(
+                    move |start| {
+                        Keyed::new(
+                            logic(start.clock),
+                            start.store,
+                            Arc::clone(&keys),
+                            |event: T| event,
+                        )
+                    },
+                    L::restored,
+                );
+                self.stream.add_made(name, maker)
+            }
+            // Where they come from decides what their keys are, so the keys go along.
+            _ => {
+                let keys: KeysOf<K, (K, T)> = keys_of(|(key, _): &(K, T)| key.clone());
+                let maker = keyed_operator(
+                    move |start| {
+                        Keyed::new(
+                            logic(start.clock),
+                            start.store,
+                            Arc::clone(&keys),
+                            |(_, event)| event,
+                        )
+                    },
+                    L::restored,
+                );
+                self.with_keys().add_made(name, maker)
+            }
+        };
+        made.change_nodes(|node| node.scope = StateScope::Keys);
+        made
+    }
+
+    /// The events with their keys, distributed by them.
+    fn with_keys(&self) -> Stream<(K, T)> {
+        let each = self.stream.origins().zip(&self.keys).map(|(origin, keys)| {
+            let keys = Arc::clone(keys);
+            origin.map_before_dealing(
+                move |event: T| {
+                    let (mut key, mut hash) = (Vec::with_capacity(1), Vec::with_capacity(1));
+                    keys(std::slice::from_ref(&event), &mut key, &mut hash);
+                    (key.pop().expect("each event has a key"), event)
+                },
+                |(key, _)| key.clone(),
+            )
+        });
+        let merged = each.reduce(|all, one| all.merge(&one));
+        merged.expect("a stream comes from somewhere")
+    }
+}
+
+/// A function that takes a key of an event, for the events of a batch.
+pub(super) fn keys_of<K: Hash, T>(key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeysOf<K, T> {
+    Arc::new(move |events: &[T], keys: &mut Vec<K>, hashes: &mut Vec<u64>| {
+        for event in events {
+            let key = key(event);
+            hashes.push(hash_key(&key));
+            keys.push(key);
+        }
+    })
 }

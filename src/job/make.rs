@@ -3,7 +3,10 @@
 //! event or per batch.
 
 use std::any::{Any, TypeId, type_name};
-use std::panic::catch_unwind;
+use std::cell::RefCell;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use crate::api::waker::Waker;
 use crate::api::weight::Weigher;
 use crate::channel::inbox::Inbox;
 use crate::channel::inputs::Inputs;
+use crate::channel::key::hashes_of;
 use crate::channel::outbox::{Outbox, Overflow};
 use crate::channel::port::One;
 use crate::channel::push::{Push, Tee};
@@ -32,6 +36,7 @@ use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
 use crate::channel::routing::{KeyOf, Routing};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::{CodecError, CodecId, EncodedState};
+use crate::clock::Timestamp;
 use crate::delivery::account::source_side;
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Cause, Failure, Permanent};
@@ -40,6 +45,7 @@ use crate::executor::blueprint::{Execution, StateShape};
 use crate::executor::component::Component;
 use crate::executor::instance::{Mailbox, Step};
 use crate::executor::key_panic::KeyPanic;
+use crate::executor::keyed::KeyedStart;
 use crate::executor::node::held::{Held, Holding};
 use crate::executor::node::{Node, NodeParts, Restored};
 use crate::executor::operator_instance::OperatorInstance;
@@ -48,6 +54,7 @@ use crate::executor::source_component::{NonRewindable, Rewindable, SourceCompone
 use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
 use crate::executor::split_component::{SharedSplits, SplitComponent};
 use crate::metrics::{Count, Counters};
+use crate::state::{KeyedState, KeyedStore};
 use crate::sync::Mutex;
 
 /// A `Box<dyn Push<T>>` whose `T` is erased.
@@ -240,8 +247,67 @@ where
     F: Fn(&Execution) -> C + Send + Sync + 'static,
 {
     let factory = Arc::new(factory);
+    made(move |build: &BuildContext<'_>| {
+        let (factory, execution) = (Arc::clone(&factory), build.execution.clone());
+        let state = build.execution.state_of(&build.instance)?;
+        let factory: Box<dyn Fn() -> C> = Box::new(move || factory(&execution));
+        Ok(Start { factory, keyed: None, state })
+    })
+}
+
+/// What an instance of a component starts from.
+struct Start<C> {
+    factory: Box<dyn Fn() -> C>,
+    /// Its state by key, already restored.
+    keyed: Option<Rc<dyn KeyedState>>,
+    /// Its other state, encoded.
+    state: Option<EncodedState>,
+}
+
+/// The maker of a component with this state by key. `factory` gets the state; `restored` sees each value that comes
+/// out of a checkpoint, the moment of that checkpoint, and the moment now.
+pub(crate) fn keyed_operator<C, K, V>(
+    factory: impl Fn(KeyedStart<K, V>) -> C + Send + Sync + 'static,
+    restored: fn(&mut V, Timestamp, Timestamp),
+) -> OperatorMaker
+where
+    C: Component + 'static,
+    K: State + Hash + Eq,
+    V: State,
+{
+    let factory = Arc::new(factory);
+    made(move |build: &BuildContext<'_>| {
+        let execution = build.execution;
+        let range = hashes_of(build.instance.index(), build.instance.parallelism());
+        let mut store = KeyedStore::new(range, build.codec);
+        let failed = |cause| failure(build, "restore", cause);
+        let now = execution.clock.now();
+        for name in execution.keyed_parts_of(&build.instance) {
+            let Some(block) = execution.read_part(&build.instance, &name)? else { continue };
+            let each = |_: &K, value: &mut V, then| restored(value, then, now);
+            let loaded = catch_unwind(AssertUnwindSafe(|| store.load(&block, each)));
+            match loaded {
+                Ok(loaded) => {
+                    loaded.map_err(|error| failed(Cause::error(Permanent::new(error))))?;
+                }
+                Err(payload) => return Err(failed(Cause::panic(payload))),
+            }
+        }
+        let start =
+            KeyedStart { store: Rc::new(RefCell::new(store)), clock: Arc::clone(&execution.clock) };
+        let (factory, keyed) = (Arc::clone(&factory), Rc::clone(&start.store));
+        let factory: Box<dyn Fn() -> C> = Box::new(move || factory(start.clone()));
+        Ok(Start { factory, keyed: Some(keyed), state: None })
+    })
+}
+
+/// The maker of a component whose instances start in this way.
+fn made<C: Component + 'static>(
+    start: impl Fn(&BuildContext<'_>) -> Result<Start<C>, Failure> + Send + Sync + 'static,
+) -> OperatorMaker {
     let stage = move |build: &BuildContext<'_>, outputs: Outputs| {
         let execution = build.execution;
+        let start = start(build)?;
         let counters = execution.counters(&build.instance.name);
         let held = Held::new(counters, build.instance.waker.clone());
         let holder = Arc::clone(&held) as _;
@@ -254,6 +320,7 @@ where
             consequences: build.execution.consequences(),
             injected: build.execution.injected.clone(),
             codec: build.codec,
+            keyed: start.keyed,
             watermark: build.execution.watermark_of(&build.instance),
             on_error: build.on_error,
             holding: Holding::new(
@@ -263,13 +330,8 @@ where
                 execution.answer_within,
             ),
         };
-        let restored = Restored {
-            state: execution.state_of(&build.instance)?,
-            held: execution.held_of(&build.instance)?,
-        };
-        let (factory, execution) = (Arc::clone(&factory), execution.clone());
-        let now = execution.clock.now();
-        let node = Node::start(parts, Box::new(move || factory(&execution)), restored, now)?;
+        let restored = Restored { state: start.state, held: execution.held_of(&build.instance)? };
+        let node = Node::start(parts, start.factory, restored, execution.clock.now())?;
         let push: Box<dyn Push<C::In>> = Box::new(node);
         Ok(Box::new(push) as AnyPush)
     };

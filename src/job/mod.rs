@@ -23,6 +23,7 @@ pub(crate) mod keyed;
 pub(crate) mod make;
 pub(crate) mod plan;
 pub(crate) mod stream;
+pub(crate) mod table;
 pub(crate) mod verbs;
 
 /// A job: sources, operators and sinks, and the streams between them.

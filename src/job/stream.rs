@@ -23,7 +23,7 @@ use crate::checkpoint::StateCodec;
 use crate::executor::component::{Component, Plain, Stateful, Stateless, Transactional};
 use crate::executor::source_instance::letters_into;
 use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateScope};
-use crate::job::keyed::KeyedStream;
+use crate::job::keyed::{KeyedStream, keys_of};
 use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
 
 /// A stream of events of one type, from one or several components to the components that read it.
@@ -289,6 +289,28 @@ impl<T: Event> Stream<T> {
         stream
     }
 
+    /// This stream by each of the components that emit it.
+    pub(super) fn origins(&self) -> impl Iterator<Item = Self> {
+        self.origins.iter().map(|origin| Self { origins: vec![origin.clone()], ..self.clone() })
+    }
+
+    /// A stream from one component with a map inserted before its events are distributed, which is then by this key.
+    pub(super) fn map_before_dealing<U: Event, K: Hash>(
+        &self,
+        f: impl Fn(T) -> U + Send + Sync + 'static,
+        key: impl Fn(&U) -> K + Send + Sync + 'static,
+    ) -> Stream<U> {
+        let mut plain = self.clone();
+        for origin in &mut plain.origins {
+            (origin.options, origin.key) = (EdgeOptions::default(), None);
+        }
+        let mut mapped = plain.map(f);
+        for (origin, of) in mapped.origins.iter_mut().zip(&self.origins) {
+            origin.options = of.options;
+        }
+        mapped.partition_by(key)
+    }
+
     pub(crate) fn verb_name(&self, verb: &'static str) -> String {
         self.graph.lock().verb_name(verb)
     }
@@ -347,7 +369,12 @@ impl<T: Event> Stream<T> {
         &self,
         key: impl Fn(&T) -> K + Send + Sync + 'static,
     ) -> KeyedStream<K, T> {
-        KeyedStream::of(self.partition_by(key))
+        let key = Arc::new(key);
+        let same = Arc::clone(&key);
+        KeyedStream::of(
+            self.partition_by(move |event| key(event)),
+            keys_of(move |event| same(event)),
+        )
     }
 
     /// Distributes events so that those with equal keys reach the same instance of the next component, and

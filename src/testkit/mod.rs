@@ -5,7 +5,7 @@ pub mod collected;
 pub mod harness;
 pub mod idempotence;
 pub mod published;
-mod random;
+pub(crate) mod random;
 pub mod simulated_disk;
 pub mod simulation;
 mod watermarks;

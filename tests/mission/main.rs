@@ -22,6 +22,7 @@ mod handles;
 mod held_events;
 mod idle;
 mod keyed;
+mod keyed_state;
 mod keys;
 mod line_files;
 mod lines;

@@ -19,7 +19,7 @@ use Uses::{Below, BelowAnd, Only};
 
 /// Every module of the crate, its floor, and what it may use. A module that needs less than its
 /// floor allows says so.
-const MODULES: [(&str, u8, Uses); 19] = [
+const MODULES: [(&str, u8, Uses); 20] = [
     ("id", 0, Only(&[])),
     ("clock", 0, Only(&[])),
     ("time", 0, Only(&["clock"])),
@@ -31,6 +31,7 @@ const MODULES: [(&str, u8, Uses); 19] = [
     ("api", 1, Below),
     ("checkpoint", 2, Only(&["id", "clock", "time", "storage"])),
     ("channel", 3, Below),
+    ("state", 4, Below),
     ("delivery", 4, Below),
     ("executor", 5, Below),
     ("job", 6, Below),

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::apply_loop::Pass;
@@ -21,7 +22,7 @@ use crate::clock::{Timestamp, earlier};
 use crate::delivery::terms::{DropHook, Verdict};
 use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::part_name;
-use crate::executor::component::Component;
+use crate::executor::component::{Component, Due};
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::node::held::Holding;
 use crate::executor::node::timers::TagTimers;
@@ -29,6 +30,7 @@ use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
+use crate::state::KeyedState;
 use crate::time::watermarks::OutputWatermark;
 
 mod dead_letters;
@@ -36,6 +38,7 @@ mod event_time;
 mod failure;
 pub(crate) mod held;
 mod in_place;
+mod keyed;
 mod timers;
 
 /// The loop hands its outputs on when they fill this many batches, before it takes the next event.
@@ -58,6 +61,8 @@ pub(crate) struct NodeParts<C: Component> {
     pub(crate) injected: Injected,
     /// The codec of its state.
     pub(crate) codec: CodecId,
+    /// Its state by key, which the engine owns.
+    pub(crate) keyed: Option<Rc<dyn KeyedState>>,
     pub(crate) watermark: OutputWatermark,
     pub(crate) on_error: OnError,
     pub(crate) holding: Holding<C::In>,
@@ -82,6 +87,7 @@ pub(crate) struct Node<C: Component> {
     /// The state from which the component is built next.
     carried_over: Option<EncodedState>,
     codec: CodecId,
+    keyed: Option<Rc<dyn KeyedState>>,
     collector: Collector<C::Out>,
     timers: TagTimers,
     watermark: OutputWatermark,
@@ -107,6 +113,8 @@ pub(crate) struct Node<C: Component> {
     unfinished: bool,
     /// The inputs have drained, and no event has come since.
     drained: bool,
+    /// Timers by key of the control frame at the head of `waiting` are still to fire.
+    firing: bool,
     /// Events that a sink has written since its last `end_batch`.
     unflushed: u64,
     /// How many finished deliveries were in the ledger when the running batch began.
@@ -132,6 +140,7 @@ impl<C: Component> Node<C> {
             retry_at: Timestamp(0),
             carried_over: restored.state,
             codec: parts.codec,
+            keyed: parts.keyed,
             collector: parts.collector,
             timers: TagTimers::default(),
             watermark: parts.watermark,
@@ -150,6 +159,7 @@ impl<C: Component> Node<C> {
             strike: None,
             unfinished: true,
             drained: false,
+            firing: false,
             unflushed: 0,
             reported: 0,
         };
@@ -173,6 +183,8 @@ impl<C: Component> Node<C> {
             Ok(Err(error)) => return Err(self.failure("setup", Cause::error(error))),
             Err(payload) => return Err(self.failure("setup", Cause::panic(payload))),
         };
+        let mut component = component;
+        self.watermark.known().into_iter().for_each(|known| component.advance(known));
         self.component = Some(component);
         self.carried_over = None;
         self.timers = TagTimers::restored(timers, now);
@@ -188,6 +200,7 @@ impl<C: Component> Node<C> {
         self.reported = context.ledger.finished();
         let born = batch.born;
         self.feed_pieces(batch, context);
+        self.fire_due(context);
         self.say_after_batch(context);
         if C::IS_SINK {
             // Flushed before dead letters are handed on: that sends the reports of the written events.
@@ -474,10 +487,17 @@ impl<C: Component> Node<C> {
         match control {
             Control::Barrier(checkpoint) => self.save(checkpoint, false, context),
             // After a restart the inputs may begin with lower watermarks, but the readers must not see one fall.
-            Control::Watermark(watermark) if !self.watermark.rise(watermark) => return,
+            Control::Watermark(watermark) if !self.firing && !self.watermark.rise(watermark) => {
+                return;
+            }
             Control::Watermark(watermark) => {
+                self.component.iter_mut().for_each(|component| component.advance(watermark));
+                if !self.fires(Due::At(context.now), control, context) {
+                    return;
+                }
                 self.call("on_watermark", context, |c, out| c.on_watermark(watermark, out));
             }
+            Control::End(End::Finished) if !self.fires(Due::Rest, control, context) => return,
             Control::Drain | Control::End(End::Finished) if self.unfinished => {
                 self.unfinished = false;
                 self.call("finish", context, |c, out| c.finish(out));
@@ -511,6 +531,7 @@ impl<C: Component> Node<C> {
     /// the instance does no more after it.
     fn save(&mut self, checkpoint: CheckpointId, last: bool, context: &mut Context) {
         self.save_state(checkpoint, context);
+        self.begin_save(last, context);
         // Without the state there is no checkpoint, and held events must not be left to it.
         if context.fatal.is_none() {
             self.save_held(checkpoint, last, context);
@@ -573,6 +594,9 @@ impl<C: Component> Node<C> {
             }
             let Some(control) = self.waiting.pop_front() else { break };
             self.pass(control, context);
+            if self.firing {
+                break;
+            }
         }
     }
 
@@ -603,6 +627,8 @@ impl<C: Component> Stage for Node<C> {
     fn call_instance(&mut self, call: InstanceCall, context: &mut Context) {
         match call {
             InstanceCall::Snapshot(checkpoint) => self.save(checkpoint, false, context),
+            InstanceCall::GoOnSaving => self.go_on_saving(false, context),
+            InstanceCall::FinishSaving => self.go_on_saving(true, context),
             InstanceCall::LastSnapshot(checkpoint) => self.save(checkpoint, true, context),
             InstanceCall::Suspend => self.holding.suspend(),
             InstanceCall::Complete(checkpoint) => self.complete(checkpoint, context),
@@ -623,6 +649,7 @@ impl<C: Component> Stage for Node<C> {
         // Events that waited came before the timers that are due now.
         self.catch_up(context);
         self.fire_timers(context);
+        self.fire_due(context);
         // After both, so that answers given in this step still count.
         self.expire_held(context.now);
         self.say_after_time(context);
@@ -640,6 +667,7 @@ impl<C: Component> Stage for Node<C> {
         self.component.is_none()
             || !self.pending.is_empty()
             || !self.waiting.is_empty()
+            || self.waits_for_writer()
             || self.stage_blocked()
     }
 
@@ -662,6 +690,7 @@ impl<C: Component> Stage for Node<C> {
         let sides = self.sides.iter().map(|side| side.stage_ref().deadline());
         let due =
             self.component.as_ref().and_then(C::watermark_due).filter(|_| !self.stage_blocked());
+        let due = earlier(due, self.key_timers_due());
         let own = earlier(earlier(earlier(retry, timer), self.answer_due()), due);
         sides.fold(earlier(own, self.next.deadline()), earlier)
     }

@@ -517,6 +517,7 @@ impl<C: SourceComponent> SourceInstance<C> {
     }
 
     fn ended(&mut self) {
+        self.base.finish_saving(&mut *self.parts.stage);
         let context = &mut self.base.context;
         // What the stage has done is acknowledged before the position is taken, which otherwise lags behind.
         context.ledger.send();
@@ -629,6 +630,7 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
             self.parts.stage.flush(&mut self.base.context);
         }
         self.parts.counters.unacknowledged.set(self.parts.side.kept() as u64);
+        let progress = self.base.go_on_saving(&mut *self.parts.stage, progress);
         self.base.end_step(progress)
     }
 }

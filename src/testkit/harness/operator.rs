@@ -274,6 +274,7 @@ where
         consequences: Consequences { verdict: Verdict::RollBack, on_drop: None, rebuild },
         injected: Injected::default(),
         codec: StateCodec::SELF_DESCRIBING,
+        keyed: None,
         watermark: OutputWatermark::restored(watermark),
         holding: Holding::new(held, HeldIn::EveryCheckpoint, C::held_codec(), None),
         on_error: OnError::AsGuaranteed,

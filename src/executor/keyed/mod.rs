@@ -1,0 +1,188 @@
+//! [`Keyed`]: a component whose state by key the engine owns. What it does with an event and the state of its key
+//! is a [`KeyedLogic`]: a table (`table`), a scan, or an operator of the user (`operator`).
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::vec::Drain;
+
+use crate::api::apply_loop::{Pass, apply_each};
+use crate::api::collector::Collector;
+use crate::api::event::Event;
+use crate::api::instance::Instance;
+use crate::api::key::Key;
+use crate::api::output::Output;
+use crate::api::side_output::DeclaredOutput;
+use crate::api::state::State;
+use crate::checkpoint::EncodedState;
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::terms::Commits;
+use crate::error::BoxError;
+use crate::executor::blueprint::StateShape;
+use crate::executor::component::{Component, Due, SavedTimers};
+use crate::state::KeyedStore;
+use crate::time::EventTime;
+
+pub(crate) mod operator;
+pub(crate) mod table;
+
+/// Takes the keys of events, and their routing hashes. One dynamic call per batch. If it panics, what it has
+/// written by then belongs to the events before the one at hand.
+pub(crate) type KeysOf<K, T> = Arc<dyn Fn(&[T], &mut Vec<K>, &mut Vec<u64>) + Send + Sync>;
+
+/// What a component with state by key is built from. Clones have the same state.
+pub(crate) struct KeyedStart<K, V> {
+    pub(crate) store: Rc<RefCell<KeyedStore<K, V>>>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl<K, V> Clone for KeyedStart<K, V> {
+    fn clone(&self) -> Self {
+        Self { store: Rc::clone(&self.store), clock: Arc::clone(&self.clock) }
+    }
+}
+
+/// What is done with an event and the state of its key.
+pub(crate) trait KeyedLogic: 'static {
+    type Key: Key;
+    type In;
+    type Out: Event;
+    /// What is kept of a key.
+    type Value: State;
+
+    /// Its outputs beside the main one.
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
+
+    /// A value has come out of a checkpoint that was cut at `then`, by a clock that stands at `now`.
+    fn restored(_value: &mut Self::Value, _then: Timestamp, _now: Timestamp) {}
+
+    /// Called before the first event, with what was restored.
+    fn setup(&mut self, _: &Instance, _: &Kept<Self>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        at: AtKey<'_, Self>,
+        event: Self::In,
+        out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoxError>;
+
+    /// See [`Component::is_due`].
+    fn is_due(&mut self, _: Due, _: &mut Kept<Self>) -> bool {
+        false
+    }
+
+    /// See [`Component::fire`].
+    fn fire(&mut self, _: &mut Kept<Self>, _: &mut Output<Self::Out>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// See [`Component::next_due`].
+    fn next_due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// See [`Component::advance`].
+    fn advance(&mut self, _: EventTime) {}
+}
+
+/// The state of all keys of an instance.
+pub(crate) type Kept<L> = KeyedStore<<L as KeyedLogic>::Key, <L as KeyedLogic>::Value>;
+
+/// The key of the event at hand, its hash, and the state of all keys.
+pub(crate) struct AtKey<'a, L: KeyedLogic + ?Sized> {
+    pub(crate) key: L::Key,
+    pub(crate) hash: u64,
+    pub(crate) store: &'a mut Kept<L>,
+}
+
+/// A logic, the state that it works on, and how events are taken apart.
+pub(crate) struct Keyed<L: KeyedLogic, In, S> {
+    logic: L,
+    store: Rc<RefCell<Kept<L>>>,
+    keys_of: KeysOf<L::Key, In>,
+    /// The event of the logic in an event of the stream.
+    split: S,
+    keys: Vec<L::Key>,
+    hashes: Vec<u64>,
+}
+
+impl<L: KeyedLogic, In, S> Keyed<L, In, S> {
+    pub(crate) fn new(
+        logic: L,
+        store: Rc<RefCell<Kept<L>>>,
+        keys_of: KeysOf<L::Key, In>,
+        split: S,
+    ) -> Self {
+        Self { logic, store, keys_of, split, keys: Vec::new(), hashes: Vec::new() }
+    }
+}
+
+impl<L, In, S> Component for Keyed<L, In, S>
+where
+    L: KeyedLogic,
+    In: Event,
+    S: Fn(In) -> L::In + 'static,
+{
+    type In = In;
+    type Out = L::Out;
+    const SIDE_OUTPUTS: &'static [DeclaredOutput] = L::SIDE_OUTPUTS;
+
+    fn state_shape(_: Commits) -> StateShape {
+        StateShape::of::<(L::Key, L::Value)>()
+    }
+
+    fn setup(
+        &mut self,
+        instance: &Instance,
+        _: Option<&EncodedState>,
+    ) -> Result<SavedTimers, BoxError> {
+        self.logic.setup(instance, &self.store.borrow()).map(|()| SavedTimers::new())
+    }
+
+    fn apply_each(
+        &mut self,
+        events: &mut Drain<'_, In>,
+        out: &mut Collector<L::Out>,
+        tracked: bool,
+    ) -> Pass {
+        let Self { logic, store, keys_of, split, keys, hashes } = self;
+        keys.clear();
+        hashes.clear();
+        // All hashes first: then the look-ups do not wait for one another (state B2.1). An event whose key cannot be
+        // taken fails below, when it is its turn.
+        let _ = catch_unwind(AssertUnwindSafe(|| keys_of(events.as_slice(), keys, hashes)));
+        let mut store = store.borrow_mut();
+        let mut taken = keys.drain(..).zip(hashes.drain(..));
+        apply_each(events, out, tracked, |event, out| {
+            let (key, hash) = match taken.next() {
+                Some(taken) => taken,
+                None => one_key(keys_of, &event)?,
+            };
+            logic.apply(AtKey { key, hash, store: &mut store }, split(event), out)
+        })
+    }
+
+    fn is_due(&mut self, due: Due) -> bool {
+        self.logic.is_due(due, &mut self.store.borrow_mut())
+    }
+    fn fire(&mut self, out: &mut Output<L::Out>) -> Result<(), BoxError> {
+        self.logic.fire(&mut self.store.borrow_mut(), out)
+    }
+    fn next_due(&self) -> Option<Timestamp> {
+        self.logic.next_due()
+    }
+    fn advance(&mut self, to: EventTime) {
+        self.logic.advance(to);
+    }
+}
+
+/// The key of an event that had none among those of its batch: its key function panics, now again.
+#[cold]
+fn one_key<K, In>(keys_of: &KeysOf<K, In>, event: &In) -> Result<(K, u64), BoxError> {
+    let (mut keys, mut hashes) = (Vec::new(), Vec::new());
+    keys_of(std::slice::from_ref(event), &mut keys, &mut hashes);
+    keys.pop().zip(hashes.pop()).ok_or_else(|| "the event has no key".into())
+}

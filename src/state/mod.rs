@@ -1,0 +1,23 @@
+//! State by key that the engine owns: where it is kept while a job runs, and how it gets into checkpoints
+//! without a pause.
+//!
+//! ```text
+//!   KeyedStore        the keys of one instance: a range of the routing hash
+//!    └─ segments      256 at most, by ranges of the hash, so that no growth moves more than one of them
+//!        └─ table     entries of key, value, and the number of the save that has them
+//! ```
+//! A barrier begins a *save*, which costs as much as there are segments. An entry that changes before it is
+//! saved is encoded first, by whoever changes it; all others are encoded between batches, a few thousand at a
+//! time.
+
+mod block;
+mod key_timers;
+mod keyed_operator;
+mod keyed_state;
+mod store;
+
+pub(crate) use key_timers::TimerIndex;
+pub(crate) use keyed_operator::Cell;
+pub use keyed_operator::{At, KeyedOperator};
+pub(crate) use keyed_state::{KeyedState, SaveBegin};
+pub(crate) use store::KeyedStore;

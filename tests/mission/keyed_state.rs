@@ -1,0 +1,323 @@
+//! State by key that the engine owns: tables, operators with timers, and another parallelism (state K, O, B4).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use streamwork::testkit::Collected;
+use streamwork::{
+    At, BoxError, Changed, Emit, EventTime, ExactlyOnce, Guarantee, Instance, Job, KeyedOperator,
+    Next, Outcome, SourceOutput, StatefulSource, Stream,
+};
+
+use crate::support::{ALL, guarantee, wait_until};
+
+/// Emits numbers from 0, up to a limit that can be raised while the job runs.
+struct Numbers {
+    next: u64,
+    limit: Arc<AtomicUsize>,
+    end: u64,
+}
+
+impl StatefulSource for Numbers {
+    type Out = u64;
+    type State = u64;
+    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        self.next = state.unwrap_or(0);
+        Ok(())
+    }
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
+        let limit = (self.limit.load(Ordering::SeqCst) as u64).min(self.end);
+        while self.next < limit && out.room() > 0 {
+            out.emit(self.next);
+            self.next += 1;
+        }
+        Ok(match self.next {
+            next if next >= self.end => Next::End,
+            next if next >= limit => Next::After(Duration::from_millis(1)),
+            _ => Next::Now,
+        })
+    }
+    fn state(&self) -> u64 {
+        self.next
+    }
+}
+
+fn numbers(job: &Job, limit: &Arc<AtomicUsize>, end: u64) -> Stream<u64> {
+    let limit = Arc::clone(limit);
+    job.stateful_source("numbers", move || Numbers { next: 0, limit: Arc::clone(&limit), end })
+}
+
+fn all(job: &Job, end: u64) -> Stream<u64> {
+    numbers(job, &Arc::new(AtomicUsize::new(usize::MAX)), end)
+}
+
+/// Runs a job with one collected output under every guarantee; the events that it shows, sorted.
+fn under_every_guarantee<T: Clone + Ord + Send + std::fmt::Debug + 'static>(
+    build: impl Fn(&Job) -> Stream<T>,
+    expected: Vec<T>,
+) {
+    for name in ALL {
+        let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
+        let job = Job::new("tables");
+        build(&job).sink("seen", seen.factory());
+        job.run(guarantee(name, directory.path())).unwrap();
+        let mut seen = seen.events();
+        seen.sort();
+        assert_eq!(seen, expected, "{name}");
+    }
+}
+
+/// The numbers below 100 with their key, the remainder by 7.
+fn by_key() -> BTreeMap<u64, Vec<u64>> {
+    let mut keys = BTreeMap::<u64, Vec<u64>>::new();
+    (0..100).for_each(|n| keys.entry(n % 7).or_default().push(n));
+    keys
+}
+
+#[test]
+fn each_update_of_a_table_is_one_row_in_the_order_of_the_events_of_its_key() {
+    // state K1, K2
+    let rows = by_key().into_iter();
+    let expected = rows.flat_map(|(key, all)| (1..=all.len() as u64).map(move |n| (key, n)));
+    under_every_guarantee(
+        |job| all(job, 100).key_by(|n| n % 7).count().updates().parallelism(3),
+        expected.collect(),
+    );
+}
+
+#[test]
+fn a_change_has_the_value_before_and_none_for_the_first() {
+    // state K2
+    let mut expected = Vec::new();
+    for (key, all) in by_key() {
+        let values: Vec<u64> = all.iter().map(|n| n / 50).collect();
+        for (at, new) in values.iter().enumerate() {
+            let old = at.checked_sub(1).map(|before| values[before]);
+            expected.push((key, old, Some(*new)));
+        }
+    }
+    expected.sort();
+    under_every_guarantee(
+        |job| {
+            let last = all(job, 100).map(|n| (n % 7, n / 50)).key_by(|(key, _)| *key).latest();
+            let changes = last.changes().parallelism(2);
+            changes.map(|Changed { key, old, new }| (key, old.map(|(_, n)| n), new.map(|(_, n)| n)))
+        },
+        expected,
+    );
+}
+
+#[test]
+fn reduce_fold_latest_and_aggregates_say_what_a_loop_says() {
+    // state K3, K8
+    let rows = by_key().into_iter().map(|(key, all)| {
+        let (sum, n) = (all.iter().sum::<u64>(), all.len() as u64);
+        (key, (n, sum, Some(sum / n), all.iter().max().copied(), all.iter().min().copied()))
+    });
+    under_every_guarantee(
+        |job| {
+            let keyed = all(job, 100).key_by(|n| n % 7);
+            let table = keyed.aggregate(|of| {
+                (of.count(), of.sum(|n| *n), of.mean(|n| *n), of.max(|n| *n), of.min(|n| *n))
+            });
+            table.at_end().parallelism(3)
+        },
+        rows.collect(),
+    );
+    let sums = by_key().into_iter().map(|(key, all)| (key, all.iter().sum::<u64>()));
+    let sums: Vec<_> = sums.collect();
+    let keyed = |job: &Job| all(job, 100).key_by(|n| n % 7);
+    under_every_guarantee(|job| keyed(job).reduce(|sum, n| *sum += n).at_end(), sums.clone());
+    under_every_guarantee(|job| keyed(job).fold(0, |sum, n| *sum += n).at_end(), sums);
+    let lasts = by_key().into_iter().map(|(key, all)| (key, all[all.len() - 1]));
+    under_every_guarantee(|job| keyed(job).latest().at_end(), lasts.collect());
+    // Of equal ones the first: all numbers of a key are equal by this.
+    let firsts = by_key().into_iter().map(|(key, all)| (key, all[0]));
+    under_every_guarantee(|job| keyed(job).latest_by(|n| n % 7).at_end(), firsts.collect());
+}
+
+#[test]
+fn a_scan_emits_what_the_closure_returns_and_starts_from_the_default() {
+    // state K7
+    let expected = by_key()
+        .into_values()
+        .flat_map(|all| all.into_iter().enumerate().skip(1).map(|(before, n)| (n, before as u64)));
+    let mut expected: Vec<_> = expected.collect();
+    expected.sort();
+    under_every_guarantee(
+        |job| {
+            let keyed = all(job, 100).key_by(|n| n % 7);
+            let numbered = keyed.scan(|seen: &mut u64, n| {
+                *seen += 1;
+                (*seen > 1).then_some((n, *seen - 1))
+            });
+            numbered.parallelism(2)
+        },
+        expected,
+    );
+}
+
+#[test]
+fn what_has_changed_is_emitted_once_in_a_time_and_at_the_end() {
+    // state K4
+    for name in ALL {
+        let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
+        let (job, limit) = (Job::new("tables"), Arc::new(AtomicUsize::new(50)));
+        let counts = numbers(&job, &limit, 100).key_by(|n| n % 7).count();
+        counts.at_most_every(Duration::from_millis(50)).sink("seen", seen.factory());
+        let handle = job.start(guarantee(name, directory.path())).unwrap();
+        wait_until("each key is emitted", || seen.len() >= 7);
+        std::thread::sleep(Duration::from_millis(120));
+        assert_eq!(seen.len(), 7, "{name}: nothing for keys that did not change");
+        limit.store(100, Ordering::SeqCst);
+        handle.wait().unwrap();
+        let last: BTreeMap<u64, u64> = seen.events().into_iter().collect();
+        let expected = by_key().into_iter().map(|(key, all)| (key, all.len() as u64));
+        assert_eq!(last, expected.collect(), "{name}");
+        assert!(seen.len() <= 7 * 4, "{name}: {} rows", seen.len());
+    }
+}
+
+#[test]
+fn streams_with_keys_of_their_own_are_merged_by_key() {
+    let seen = Collected::new();
+    let job = Job::new("merged");
+    let orders = job.from_iter("orders", || (0..30_u64).map(|n| (n, n % 3)));
+    let payments = job.from_iter("payments", || (0..60_u64).map(|n| (n % 3, n)));
+    let both = orders.key_by(|(_, key)| *key).merge(&payments.key_by(|(key, _)| *key));
+    both.count().at_end().parallelism(2).sink("seen", seen.factory());
+    job.run(Guarantee::default()).unwrap();
+    let mut seen = seen.events();
+    seen.sort();
+    assert_eq!(seen, [(0, 30), (1, 30), (2, 30)]);
+}
+
+/// Stops a job in the middle again and again, with another parallelism each time.
+#[test]
+fn a_table_is_taken_over_at_any_other_parallelism() {
+    // state B4
+    let keys = 1_000;
+    for steps in [[1, 4, 2], [3, 1, 8], [8, 3, 5]] {
+        let directory = tempfile::tempdir().unwrap();
+        let counts = |limit: usize, parallelism: usize| {
+            let seen = Collected::new();
+            let (job, limit) = (Job::new("tables"), Arc::new(AtomicUsize::new(limit)));
+            let numbers = numbers(&job, &limit, 40_000);
+            let counts = numbers.key_by(move |n| n % keys).count().at_end().named("counts");
+            counts.parallelism(parallelism).sink("seen", seen.factory());
+            let guarantee = ExactlyOnce::checkpoints_in(directory.path());
+            let handle = job.start(guarantee).unwrap();
+            (handle, seen)
+        };
+        for (at, parallelism) in steps.into_iter().enumerate() {
+            let limit = 10_000 * (at + 1);
+            let (handle, seen) = counts(limit, parallelism);
+            let expected = if at == 0 { limit } else { 10_000 } as u64;
+            wait_until("all are counted", || {
+                handle.metrics().sum("counts", |m| m.processed) == expected
+            });
+            if at == 1 {
+                handle.checkpoint_now().unwrap();
+            }
+            handle.stop();
+            handle.wait().unwrap();
+            assert!(seen.is_empty(), "nothing is emitted at a stop (state K5)");
+        }
+        let (handle, seen) = counts(40_000, 4);
+        assert_eq!(handle.wait().unwrap().outcome, Outcome::Finished);
+        let rows: BTreeMap<u64, u64> = seen.events().into_iter().collect();
+        assert_eq!(rows, (0..keys).map(|key| (key, 40)).collect(), "{steps:?}");
+    }
+}
+
+/// Says what it is called with. A number is an event time in milliseconds, its key is the remainder by 2.
+struct Watch;
+
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Wake {
+    Early,
+    Late,
+}
+
+type Said = (u64, String);
+
+impl KeyedOperator for Watch {
+    type Key = u64;
+    type In = u64;
+    type Out = Said;
+    type State = u64;
+    type Timer = Wake;
+
+    fn apply(
+        &mut self,
+        n: u64,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, Said>,
+    ) -> Result<(), BoxError> {
+        let time = |ms: u64| EventTime::from_unix_ms(ms as i64);
+        match n {
+            0 => {
+                // Twice is once; of one time in the order in which they were set.
+                at.set_timer(time(30), Wake::Late);
+                at.set_timer(time(30), Wake::Early);
+                at.set_timer(time(30), Wake::Late);
+                at.set_timer(time(20), Wake::Early);
+            }
+            2 => at.clear_timer(time(20), &Wake::Early),
+            4 => at.clear_timer(time(21), &Wake::Early),
+            1 => at.set_timer(time(25), Wake::Late),
+            51 => at.forget(),
+            50 => at.set_timer(time(1_000_000), Wake::Late),
+            // Due already, and fired after the batch.
+            60 => at.set_timer(time(3), Wake::Early),
+            _ => {}
+        }
+        if n != 51 {
+            *at.state() += 1;
+        }
+        let before = at.peek().copied();
+        out.emit((*at.key(), format!("{n} {before:?}")));
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        wake: Wake,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, Said>,
+    ) -> Result<(), BoxError> {
+        let (count, watermark) = (at.peek().copied(), at.watermark().map(EventTime::unix_ms));
+        let wake = if wake == Wake::Early { "early" } else { "late" };
+        out.emit((*at.key(), format!("{wake} {count:?} {watermark:?}")));
+        Ok(())
+    }
+}
+
+#[test]
+fn timers_by_key_fire_in_order_before_the_watermark_and_once() {
+    // state O1, O2, O4, O5, O6, O7, O10
+    let seen = Collected::new();
+    let job = Job::new("timers");
+    job.from_iter("times", || [0_u64, 1, 2, 4, 40, 41, 50, 51, 60])
+        .event_time(|ms| EventTime::from_unix_ms(*ms as i64), |watermarks| watermarks)
+        .queue_batches(1)
+        .key_by(|ms| ms % 2)
+        .keyed_operator("watch", || Watch)
+        .sink("seen", seen.factory());
+    job.run(Guarantee::default()).unwrap();
+    let of = |key| {
+        let said = seen.events().into_iter().filter(move |(of, _)| *of == key);
+        said.map(|(_, said)| said).collect::<Vec<_>>()
+    };
+    // Where batches end is not fixed: what fires by the watermark fires between events or behind them.
+    let (even, odd) = (of(0), of(1));
+    let fired = |said: &[String]| {
+        let fired = said.iter().filter(|said| said.starts_with(['e', 'l']));
+        fired.map(|said| said.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(fired(&even), ["late", "early", "early", "late"], "{even:?}");
+    assert_eq!(fired(&odd).len(), usize::from(odd.iter().any(|said| said.starts_with("late"))));
+    assert!(odd.contains(&"51 None".to_owned()), "{odd:?}");
+}
