@@ -185,3 +185,83 @@ impl<K> TimerIndex<K> {
         self.clock.first_key_value().map(|(at, _)| *at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(at: i64) -> EventTime {
+        EventTime::from_unix_ms(at)
+    }
+
+    fn fired(index: &mut TimerIndex<&'static str>, now: u64) -> Vec<(u64, &'static str)> {
+        std::iter::from_fn(|| index.next_due(Timestamp(now))).collect()
+    }
+
+    #[test]
+    fn a_timer_is_due_when_the_watermark_is_later_and_not_when_it_is_there() {
+        // state O4, O6
+        let mut index = TimerIndex::default();
+        index.add(Moment::Event(ms(20)), "b");
+        index.add(Moment::Event(ms(10)), "a");
+        index.add(Moment::Event(ms(10)), "c");
+        assert_eq!(fired(&mut index, 0), [], "before the first watermark nothing is due");
+        index.watermark = Some(ms(10));
+        assert_eq!(fired(&mut index, 0), []);
+        index.watermark = Some(ms(11));
+        assert_eq!(fired(&mut index, 0), [(1, "a"), (2, "c")]);
+        index.watermark = Some(ms(21));
+        assert_eq!(fired(&mut index, 0), [(0, "b")]);
+    }
+
+    #[test]
+    fn a_timer_that_is_set_while_others_fire_comes_after_them() {
+        // state O7
+        let mut index = TimerIndex { watermark: Some(ms(100)), ..TimerIndex::default() };
+        index.add(Moment::Event(ms(10)), "a");
+        index.add(Moment::Event(ms(20)), "b");
+        assert_eq!(index.next_due(Timestamp(0)), Some((0, "a")));
+        index.add(Moment::Event(ms(5)), "later");
+        assert_eq!(fired(&mut index, 0), [(1, "b"), (2, "later")]);
+    }
+
+    #[test]
+    fn at_the_end_what_is_set_again_and_again_comes_to_an_end() {
+        // state O10
+        let mut index = TimerIndex::default();
+        index.add(Moment::Event(ms(10)), "every 10");
+        index.add(Moment::Event(ms(35)), "once");
+        index.add(Moment::Clock(Timestamp(1)), "by the clock");
+        let (mut at, mut fired) = (10, Vec::new());
+        while let Some((_, key)) = index.next_of_rest() {
+            fired.push(key);
+            if key == "every 10" {
+                at += 10;
+                index.add(Moment::Event(ms(at)), key);
+            }
+        }
+        assert_eq!(fired, ["every 10", "every 10", "every 10", "once"]);
+    }
+
+    #[test]
+    fn restored_timers_fire_in_the_order_in_which_they_were_set_and_wait_for_the_rest_of_their_time()
+     {
+        // state O6, O8
+        let mut timers = KeyTimers::default();
+        assert!(timers.set(Moment::Clock(Timestamp(500)), 7, 'x'));
+        assert!(timers.set(Moment::Clock(Timestamp(500)), 8, 'x'), "several are several");
+        assert!(timers.set(Moment::Event(ms(9)), 9, 'x'));
+        assert!(!timers.set(Moment::Event(ms(9)), 10, 'x'), "twice is once");
+        timers.restored(Timestamp(450), Timestamp(3));
+        let hints: Vec<_> = timers.hints().collect();
+        let left = Moment::Clock(Timestamp(53));
+        assert_eq!(hints, [(left, 7), (left, 8), (Moment::Event(ms(9)), 9)]);
+        let mut index = TimerIndex::default();
+        index.restored(left, 8, "second");
+        index.restored(left, 7, "first");
+        assert_eq!(fired(&mut index, 52), []);
+        assert_eq!(fired(&mut index, 53), [(7, "first"), (8, "second")]);
+        index.add(Moment::Clock(Timestamp(60)), "new");
+        assert_eq!(fired(&mut index, 60), [(9, "new")], "numbers go on");
+    }
+}

@@ -55,14 +55,14 @@ use crate::time::EventTime;
 /// }
 ///
 /// let job = Job::new("sensors");
-/// job.from_iter("readings", || [(7, 0), (8, 1_000), (7, 50_000), (8, 70_000)])
+/// job.from_iter("readings", || [(7, 0), (8, 1_000), (8, 50_000), (8, 70_000)])
 ///     .event_time(|(_, ms)| EventTime::from_unix_ms(*ms), |watermarks| watermarks)
 ///     .key_by(|(sensor, _)| *sensor)
 ///     .keyed_operator("silent", || Silent)
 ///     .for_each(|(sensor, readings)| println!("{sensor} is silent after {readings} readings"));
 /// let report = job.run(Guarantee::default())?;
-/// // 8 after its first reading; both when the input is over.
-/// assert_eq!(report.metrics.sum("silent", |m| m.emitted), 3);
+/// // 7 when 70 seconds have passed, and 8 when the input is over.
+/// assert_eq!(report.metrics.sum("silent", |m| m.emitted), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

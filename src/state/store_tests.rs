@@ -105,7 +105,7 @@ fn ranges_of_any_number_of_instances_share_out_what_was_saved() {
         model.insert(key, vec![key]);
     }
     for instances in [1, 2, 3, 5, 8] {
-        let mut all = Model::new();
+        let (mut all, mut read) = (Model::new(), 0);
         for instance in 0..instances {
             store.begin_save(begin());
             let mut parts = Vec::new();
@@ -114,8 +114,10 @@ fn ranges_of_any_number_of_instances_share_out_what_was_saved() {
             let range = crate::channel::key::hashes_of(instance, instances);
             let mine = loaded(parts, range);
             assert!(mine.len() > 20_000 / instances / 2);
+            read += mine.len();
             all.extend(mine);
         }
+        assert_eq!(read, 20_000, "each key belongs to one instance");
         assert_eq!(all, model);
     }
 }

@@ -232,6 +232,20 @@ fn a_table_is_taken_over_at_any_other_parallelism() {
     }
 }
 
+#[test]
+fn a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run() {
+    // state K5
+    let directory = tempfile::tempdir().unwrap();
+    let run = || {
+        let (job, seen) = (Job::new("tables"), Collected::new());
+        let counts = all(&job, 5_000).key_by(|n| *n).count().at_end();
+        counts.parallelism(2).sink("seen", seen.factory());
+        job.run(ExactlyOnce::checkpoints_in(directory.path())).unwrap();
+        seen.len()
+    };
+    assert_eq!((run(), run()), (5_000, 0));
+}
+
 /// Says what it is called with. A number is an event time in milliseconds, its key is the remainder by 2.
 struct Watch;
 

@@ -27,6 +27,9 @@ const HELD: &str = "tests/simulation/held_events.rs::exactly_once_every_held_eve
 const HELD_AT_MOST_ONCE: &str =
     "tests/simulation/held_events.rs::at_most_once_no_held_event_is_in_two_batches_in_any_history";
 
+const STORE: &str = "src/state/store_tests.rs::each_save_holds_what_was_there_when_it_began_whatever_changes_grows_and_is_given_up_meanwhile";
+const KEYED: &str = "tests/simulation/keyed.rs::state_and_timers_by_key_are_exact_through_crashes_and_any_parallelism";
+
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "begin without the maxima that a checkpoint has of partitions",
@@ -525,5 +528,96 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         whole: "        if !C::IS_SINK {\n            self.hand_on(born, context);\n        }\n",
         broken: "        self.hand_on(born, context);\n",
         killed_by: "tests/mission/dead_letters.rs::a_flush_that_fails_behind_dead_letters_loses_nothing",
+    },
+    Mutant {
+        name: "keyed: change an entry that a running save does not have",
+        file: "src/state/store.rs",
+        whole: "                    if let Some(saving) = &mut self.saving {\n                        segment.unsaved -= 1;\n                        let early",
+        broken: "                    if let Some(saving) = self.saving.as_mut().filter(|_| false) {\n                        segment.unsaved -= 1;\n                        let early",
+        killed_by: STORE,
+    },
+    Mutant {
+        name: "keyed: remove an entry that a running save does not have",
+        file: "src/state/store.rs",
+        whole: "        self.save_early(found);\n        let table = &mut self.segments[found.segment].table;\n        let place",
+        broken: "        let table = &mut self.segments[found.segment].table;\n        let place",
+        killed_by: STORE,
+    },
+    Mutant {
+        name: "keyed: take a segment for saved when the scan is at its end, though growth has moved entries",
+        file: "src/state/store.rs",
+        whole: "            if self.segments[saving.segment].unsaved > 0 {\n",
+        broken: "            if self.segments[saving.segment].cursor < self.segments[saving.segment].table.num_buckets() {\n",
+        killed_by: STORE,
+    },
+    Mutant {
+        name: "keyed: give new entries the number of the save before",
+        file: "src/state/store.rs",
+        whole: "place.insert(Entry { save: self.save, key, value }).into_mut()",
+        broken: "place.insert(Entry { save: self.save.wrapping_sub(1), key, value }).into_mut()",
+        killed_by: STORE,
+    },
+    Mutant {
+        name: "keyed: let the numbers of saves that were given up come round",
+        file: "src/state/store.rs",
+        whole: "if self.given_up == GIVEN_UP_MAX {",
+        broken: "if self.given_up == u8::MAX {",
+        killed_by: "src/state/store_tests.rs::saves_that_are_given_up_hundreds_of_times_leave_no_entry_out",
+    },
+    Mutant {
+        name: "keyed: hash entries of a segment by the bits that they have in common",
+        file: "src/state/store.rs",
+        whole: "    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)",
+        broken: "    hash",
+        killed_by: "src/state/store_tests.rs::tables_of_one_segment_are_not_crowded_by_what_its_hashes_have_in_common",
+    },
+    Mutant {
+        name: "keyed: take over all entries of a part, also those of other instances",
+        file: "src/state/store.rs",
+        whole: "            if (self.range.first..=self.range.last).contains(&hash) {",
+        broken: "            if hash < u64::MAX && self.range == HashRange::ALL {",
+        killed_by: "src/state/store_tests.rs::ranges_of_any_number_of_instances_share_out_what_was_saved",
+    },
+    Mutant {
+        name: "keyed: fire a timer when events of its time can still follow",
+        file: "src/state/key_timers.rs",
+        whole: "*first.key() >= watermark",
+        broken: "*first.key() > watermark",
+        killed_by: "src/state/key_timers.rs::a_timer_is_due_when_the_watermark_is_later_and_not_when_it_is_there",
+    },
+    Mutant {
+        name: "keyed: restart the clock of timers",
+        file: "src/state/key_timers.rs",
+        whole: "*at = now.after(at.since(then));",
+        broken: "*at = now.after(at.since(Timestamp(0)));",
+        killed_by: "src/state/key_timers.rs::restored_timers_fire_in_the_order_in_which_they_were_set_and_wait_for_the_rest_of_their_time",
+    },
+    Mutant {
+        name: "keyed: say that an instance is saved before all of its state is",
+        file: "src/executor/node/keyed.rs",
+        whole: "            false => context.saving = context.saving.max(Saving::GoesOn),",
+        broken: "            false => context.saving = context.saving.max(Saving::Through),",
+        killed_by: KEYED,
+    },
+    Mutant {
+        name: "keyed: end an instance before its last save is through",
+        file: "src/executor/operator_instance.rs",
+        whole: "        self.base.finish_saving(self.ports.stage());\n",
+        broken: "",
+        killed_by: KEYED,
+    },
+    Mutant {
+        name: "keyed: pass a watermark on before its timers have fired",
+        file: "src/executor/node/mod.rs",
+        whole: "                if !self.fires(Due::At(context.now), control, context) {\n                    return;\n                }\n",
+        broken: "                self.tell_watermark(context);\n                if !self.fires(Due::At(context.now), control, context) {\n                    return;\n                }\n",
+        killed_by: KEYED,
+    },
+    Mutant {
+        name: "keyed: keep what a table has emitted at the end",
+        file: "src/executor/keyed/table.rs",
+        whole: "        self.over = !store.drain_some(|key, value| {\n            let row = update.row(&value);\n            out.emit((key, row));\n        });",
+        broken: "        store.visit((0, 0), |key, value| out.emit((key.clone(), update.row(value))));\n        self.over = true;",
+        killed_by: "tests/mission/keyed_state.rs::a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run",
     },
 ];

@@ -11,6 +11,7 @@ mod files;
 mod graphs;
 mod held_events;
 mod histories;
+mod keyed;
 mod logs;
 mod oracle;
 mod split_numbers;

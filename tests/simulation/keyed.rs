@@ -1,0 +1,206 @@
+//! State and timers by key under faults, crashes and another parallelism in each process (RELIABILITY row 27; state
+//! K, O, B4).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use streamwork::testkit::{Ended, History, Published, Simulation, explore};
+use streamwork::{
+    At, AtLeastOnce, AtMostOnce, BoxError, Emit, EventTime, ExactlyOnce, Guarantee, Instance, Job,
+    KeyedOperator, Next, SourceOutput, StatefulSource,
+};
+
+use crate::tier;
+
+const EVENTS: u64 = 120;
+const KEYS: u64 = 11;
+/// Event time between two events.
+const STEP: u64 = 10;
+
+/// Emits numbers, a few at a time.
+struct Numbers {
+    next: u64,
+    polls: u64,
+}
+
+impl StatefulSource for Numbers {
+    type Out = u64;
+    type State = u64;
+    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+        self.next = state.unwrap_or(0);
+        Ok(())
+    }
+    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
+        self.polls += 1;
+        for _ in 0..self.polls % 5 {
+            if self.next < EVENTS {
+                out.emit(self.next);
+                self.next += 1;
+            }
+        }
+        Ok(match self.polls % 3 {
+            _ if self.next == EVENTS => Next::End,
+            0 => Next::After(Duration::from_micros(50)),
+            _ => Next::Now,
+        })
+    }
+    fn state(&self) -> u64 {
+        self.next
+    }
+}
+
+/// Counts the events of a key, and says each count. Each event sets a timer in event time, which says its time; every
+/// fourth clears the one of the event before.
+struct Watch;
+
+/// A key, and a count below 1,000 or the time of a timer from there on.
+type Said = (u64, u64);
+
+fn time_of(n: u64) -> EventTime {
+    EventTime::from_unix_ms((n * STEP) as i64)
+}
+
+/// When the timer of an event is due.
+fn due(n: u64) -> u64 {
+    1_000 + n * STEP
+}
+
+impl KeyedOperator for Watch {
+    type Key = u64;
+    type In = u64;
+    type Out = Said;
+    type State = u64;
+    type Timer = u64;
+
+    fn apply(
+        &mut self,
+        n: u64,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, Said>,
+    ) -> Result<(), BoxError> {
+        *at.state() += 1;
+        let count = *at.state();
+        at.set_timer(EventTime::from_unix_ms(due(n) as i64), n);
+        // Never due here, since it waits for hours; it travels with its key.
+        at.set_timer_after(Duration::from_secs(360_000), n);
+        if n % 4 == 0 && n >= KEYS {
+            let before = n - KEYS;
+            at.clear_timer(EventTime::from_unix_ms(due(before) as i64), &before);
+        }
+        out.emit((*at.key(), count));
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        n: u64,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, Said>,
+    ) -> Result<(), BoxError> {
+        assert_eq!(n % KEYS, *at.key());
+        out.emit((*at.key(), due(n)));
+        Ok(())
+    }
+}
+
+/// What is said if each event counts once.
+fn said_once() -> BTreeMap<Said, u64> {
+    let mut said = BTreeMap::new();
+    for n in 0..EVENTS {
+        *said.entry((n % KEYS, n / KEYS + 1)).or_default() += 1;
+        let cleared_by = n + KEYS;
+        if cleared_by >= EVENTS || cleared_by % 4 != 0 {
+            *said.entry((n % KEYS, due(n))).or_default() += 1;
+        }
+    }
+    said
+}
+
+fn counted<T: Ord>(events: Vec<T>) -> BTreeMap<T, u64> {
+    let mut counts = BTreeMap::new();
+    events.into_iter().for_each(|event| *counts.entry(event).or_default() += 1);
+    counts
+}
+
+fn often() -> Duration {
+    Duration::from_micros(400)
+}
+
+/// Some number of instances from 1 to 8 for each process.
+fn parallelism(seed: u64, process: u32) -> usize {
+    1 + (seed / 7 + u64::from(process) * 5) as usize % 8
+}
+
+struct Seen {
+    said: Published<Said>,
+    counts: Published<(u64, u64)>,
+    history: History,
+}
+
+fn run(simulation: &Simulation, guarantee: impl Into<Guarantee>) -> Seen {
+    let (said, counts) = (Published::new(), Published::new());
+    let job = |process: u32| {
+        let job = Job::new("keyed");
+        let numbers = job.stateful_source("numbers", || Numbers { next: 0, polls: 0 });
+        let keyed = numbers
+            .event_time(|n| time_of(*n), |watermarks| watermarks)
+            .queue_batches(2)
+            .key_by(|n| n % KEYS);
+        let instances = parallelism(simulation.seed(), process);
+        let watch = keyed.keyed_operator("watch", || Watch).parallelism(instances);
+        watch.transactional_sink("said", said.factory()).parallelism(1);
+        let table = keyed.count().at_end().named("counts").parallelism(9 - instances);
+        table.transactional_sink("counts shown", counts.factory()).parallelism(1);
+        job
+    };
+    let history = simulation.run_each(job, guarantee);
+    assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
+    Seen { said, counts, history }
+}
+
+#[test]
+fn state_and_timers_by_key_are_exact_through_crashes_and_any_parallelism() {
+    let test = "state_and_timers_by_key_are_exact_through_crashes_and_any_parallelism";
+    let (began, first) = (Instant::now(), tier::seed(test));
+    let histories = tier::times(60, 20_000);
+    explore(first..first + histories, |simulation| {
+        let guarantee = ExactlyOnce::checkpoints_in("/checkpoints").every(often());
+        let seen = run(&simulation, guarantee);
+        assert_eq!(counted(seen.said.events()), said_once(), "{}", seen.history);
+        let counts: BTreeMap<u64, u64> = seen.counts.events().into_iter().collect();
+        let expected = counted((0..EVENTS).map(|n| n % KEYS).collect());
+        assert_eq!(
+            (counts, seen.counts.events().len() as u64),
+            (expected, KEYS),
+            "{}",
+            seen.history
+        );
+    });
+    tier::report(27, test, histories, "histories", first, began.elapsed());
+}
+
+#[test]
+fn state_by_key_is_within_what_each_weaker_guarantee_promises_at_any_parallelism() {
+    let test = "state_by_key_is_within_what_each_weaker_guarantee_promises_at_any_parallelism";
+    let (began, first) = (Instant::now(), tier::seed(test));
+    let histories = tier::times(60, 20_000);
+    explore(first..first + histories, |simulation| {
+        let guarantee: Guarantee = match simulation.seed() % 3 {
+            0 => AtLeastOnce::checkpoints_in("/checkpoints").every(often()).into(),
+            1 => AtLeastOnce::new().store_in("/checkpoints").every(often()).into(),
+            _ => AtMostOnce::new().store_in("/checkpoints").every(often()).into(),
+        };
+        let name = guarantee.name();
+        let seen = run(&simulation, guarantee);
+        let counts: BTreeMap<u64, u64> = seen.counts.events().into_iter().collect();
+        for (key, times) in counted((0..EVENTS).map(|n| n % KEYS).collect()) {
+            let counted = counts.get(&key).copied().unwrap_or(0);
+            let holds = match name {
+                "at-most-once" => counted <= times,
+                _ => counted >= times,
+            };
+            assert!(holds, "{name}: {counted} of {times} with key {key}: {}", seen.history);
+        }
+    });
+    tier::report(27, test, histories, "histories", first, began.elapsed());
+}
