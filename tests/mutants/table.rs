@@ -174,8 +174,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "restore only the source",
         file: "src/job/make.rs",
-        whole: "state: execution.state_of(&build.instance)?,",
-        broken: "state: None,",
+        whole: "let state = build.execution.state_of(&build.instance)?;",
+        broken: "let state = None;",
         killed_by: EXACTLY_ONCE,
     },
     Mutant {
