@@ -30,7 +30,7 @@ mod course;
 use std::collections::BTreeMap;
 
 use streamwork::testkit::Collected;
-use streamwork::{AtMostOnce, BoxError, Collector, Instance, Job, Output, StatefulOperator};
+use streamwork::{AtMostOnce, BoxError, Job};
 
 const POSTS: u64 = 50_000;
 const TAGS: [&str; 8] =
@@ -48,34 +48,6 @@ fn hashtags(post: &str) -> Vec<String> {
     post.split(' ').filter(|word| word.starts_with('#')).map(String::from).collect()
 }
 
-/// Counts, and emits the counts at the end.
-#[derive(Default)]
-struct Count {
-    tags: BTreeMap<String, u64>,
-}
-
-impl StatefulOperator for Count {
-    type In = String;
-    type Out = (String, u64);
-    type State = BTreeMap<String, u64>;
-
-    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-        self.tags = state.unwrap_or_default();
-        Ok(())
-    }
-    fn apply(&mut self, tag: String, _: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
-        *self.tags.entry(tag).or_default() += 1;
-        Ok(())
-    }
-    fn finish(&mut self, out: &mut Output<(String, u64)>) -> Result<(), BoxError> {
-        std::mem::take(&mut self.tags).into_iter().for_each(|entry| out.emit(entry));
-        Ok(())
-    }
-    fn state(&self) -> Self::State {
-        self.tags.clone()
-    }
-}
-
 fn ranked(counts: impl IntoIterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by(|(a, n), (b, m)| m.cmp(n).then(a.cmp(b)));
@@ -91,7 +63,8 @@ fn main() -> Result<(), BoxError> {
         .named("parse")
         .flat_map(|post| hashtags(&post))
         .key_by(|tag| tag.clone())
-        .stateful("count", Count::default)
+        .count()
+        .at_end()
         .parallelism(2)
         .sink("counted", counted.factory());
     let report = job.run(AtMostOnce::new())?;
@@ -109,18 +82,4 @@ fn main() -> Result<(), BoxError> {
     let lost = report.metrics.total(|m| m.dropped);
     println!("{POSTS} posts, {lost} lost, the order is right: {same}");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use streamwork::testkit::OperatorHarness;
-
-    #[test]
-    fn tags_are_counted_the_same_however_often_the_counter_is_put_back() -> Result<(), BoxError> {
-        let tags = ["#rust", "#cats", "#rust"].map(String::from);
-        let counted = OperatorHarness::stateful(Count::default).events(tags).check()?;
-        assert_eq!(ranked(counted), [("#rust".to_owned(), 2), ("#cats".to_owned(), 1)]);
-        Ok(())
-    }
 }

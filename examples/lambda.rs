@@ -32,43 +32,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use streamwork::log::{EventLog, LogOptions};
 use streamwork::{
-    AtMostOnce, BoxError, Collector, EventLogSource, ExactlyOnce, IdempotentSink, Instance, Job,
-    Restarts, Sink, StatefulOperator,
+    AtMostOnce, BoxError, EventLogSource, ExactlyOnce, IdempotentSink, Job, Restarts, Sink,
 };
 
 const ORDERS: u64 = 20_000;
 const PRODUCTS: [(&str, u64); 4] = [("lamp", 40), ("chair", 90), ("desk", 350), ("shelf", 120)];
-
-/// Adds up per product, and emits every new sum.
-#[derive(Default)]
-struct Sum(BTreeMap<String, u64>);
-
-impl StatefulOperator for Sum {
-    type In = (String, u64);
-    type Out = (String, u64);
-    type State = BTreeMap<String, u64>;
-
-    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-        self.0 = state.unwrap_or_default();
-        Ok(())
-    }
-
-    fn apply(
-        &mut self,
-        sold: (String, u64),
-        out: &mut Collector<Self::Out>,
-    ) -> Result<(), BoxError> {
-        let (product, price) = sold;
-        let sum = self.0.entry(product.clone()).or_default();
-        *sum += price;
-        out.emit((product, *sum));
-        Ok(())
-    }
-
-    fn state(&self) -> Self::State {
-        self.0.clone()
-    }
-}
 
 /// A table that is queried while the job writes it.
 #[derive(Clone, Default)]
@@ -99,7 +67,9 @@ fn revenue(orders: EventLogSource<u64>, view: &View) -> Job {
         })
         .named("price")
         .key_by(|(product, _)| product.clone())
-        .stateful("sum", Sum::default)
+        .fold(0, |sum, (_, price)| *sum += price)
+        .updates()
+        .named("sum")
         .parallelism(2)
         .idempotent_sink("view", move || view.clone());
     job

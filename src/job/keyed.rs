@@ -312,9 +312,10 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
             let keys = Arc::clone(keys);
             origin.map_before_dealing(
                 move |event: T| {
-                    let (mut key, mut hash) = (Vec::with_capacity(1), Vec::with_capacity(1));
-                    keys(std::slice::from_ref(&event), &mut key, &mut hash);
-                    (key.pop().expect("each event has a key"), event)
+                    let mut key = Vec::with_capacity(1);
+                    keys(std::slice::from_ref(&event), &mut key);
+                    let (_, key) = key.pop().expect("each event has a key");
+                    (key, event)
                 },
                 |(key, _)| key.clone(),
             )
@@ -326,11 +327,10 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
 
 /// A function that takes a key of an event, for the events of a batch.
 pub(super) fn keys_of<K: Hash, T>(key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeysOf<K, T> {
-    Arc::new(move |events: &[T], keys: &mut Vec<K>, hashes: &mut Vec<u64>| {
-        for event in events {
+    Arc::new(move |events: &[T], keys: &mut Vec<(u64, K)>| {
+        keys.extend(events.iter().map(|event| {
             let key = key(event);
-            hashes.push(hash_key(&key));
-            keys.push(key);
-        }
+            (hash_key(&key), key)
+        }));
     })
 }

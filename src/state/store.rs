@@ -135,13 +135,13 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
     }
 
     /// The value of a key, which is made if there is none, to be changed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn upsert(&mut self, hash: u64, key: K, init: impl FnOnce() -> V) -> (&K, &mut V) {
         self.update(hash, key, (), |()| init(), |_, ()| {})
     }
 
     /// Makes the value of a key from an event if there is none, or changes it by the event.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn update<T>(
         &mut self,
         hash: u64,

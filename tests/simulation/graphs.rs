@@ -266,6 +266,7 @@ impl Graph {
                 Kind::Map => read.map(move |value| mix(value, salt)).named(name),
                 Kind::Filter => read.filter(move |value| kept(*value, salt)).named(name),
                 Kind::Twice => read.flat_map(|value| [mix(value, 1), mix(value, 2)]).named(name),
+                Kind::Count if is_keyed(component) => counted_by_engine(&read, salt, name, says),
                 Kind::Count | Kind::Source(_) | Kind::Splits(..) => {
                     let count = move || Count { salt, says, counts: Multiset::new() };
                     match component.grouping {
@@ -282,6 +283,27 @@ impl Graph {
         };
         if component.own_thread { built.own_thread() } else { built }
     }
+}
+
+/// Whether a counter leaves its counts to the engine.
+fn is_keyed(component: &Component) -> bool {
+    component.grouping == Grouping::Key && mix(component.salt, 11).is_multiple_of(2)
+}
+
+/// The same as [`Count`], by a scan that passes events on and a table whose values are emitted at the end.
+fn counted_by_engine(read: &Stream<u64>, salt: u64, name: String, says: bool) -> Stream<u64> {
+    let keyed = read.key_by(key);
+    let passed = keyed.scan(|seen: &mut u64, value| {
+        *seen += 1;
+        Some(value)
+    });
+    let passed = passed.named(&name);
+    if !says {
+        return passed;
+    }
+    let counts = keyed.count().at_end().named(format!("{name}-table"));
+    let said = counts.map(move |(key, count)| said(salt, key, count));
+    passed.merge(&said.named(format!("{name}-said")))
 }
 
 /// A map that fails for some values, whose dead letters are mapped: together the same as a map.

@@ -138,11 +138,17 @@ const PIPELINES_OF_ONE: &[Contestant] = &[
 ];
 
 const KEYED: &[Contestant] = &[
-    contestant(OURS, ours::keyed::at_most_once),
+    contestant(OURS, ours::keyed::closure),
+    contestant("ours, map by hand", ours::keyed::at_most_once),
     contestant(HAND, hand::keyed::run),
     contestant(TIMELY, timely::keyed::by_account),
     contestant(RENOIR, renoir::keyed::by_account),
     contestant("dfir, one thread", dfir::keyed::by_account),
+];
+
+const KEYED_SAVED: &[Contestant] = &[
+    contestant("ours, exactly-once", ours::keyed::closure_exactly_once),
+    contestant("ours, without checkpoints", ours::keyed::closure),
 ];
 
 const PER_GUARANTEE: &[Contestant] = &[
@@ -252,6 +258,37 @@ pub const WORKLOADS: &[Workload] = &[
         accounts: 1_000_000,
         contestants: KEYED,
         targets: &[at_least(1.0, TIMELY)],
+        ..PLAIN
+    },
+    Workload {
+        name: "W3-10M",
+        title: "count and sum by account, 2 + 2 instances, 10,000,000 accounts",
+        events: 40_000_000,
+        accounts: 10_000_000,
+        contestants: KEYED,
+        targets: &[at_least(0.95, HAND), at_least(1.0, TIMELY)],
+        ..PLAIN
+    },
+    Workload {
+        name: "W6-1M",
+        title: "the keyed closure with a checkpoint every second, 1,000,000 accounts",
+        events: 40_000_000,
+        rounds: 3,
+        accounts: 1_000_000,
+        figures: &[figure(RATE, "M events/s"), figure("checkpoints", "taken")],
+        contestants: KEYED_SAVED,
+        targets: &[at_least(0.95, "ours, without checkpoints")],
+        ..PLAIN
+    },
+    Workload {
+        name: "W6-10M",
+        title: "the keyed closure with a checkpoint every second, 10,000,000 accounts",
+        events: 60_000_000,
+        rounds: 3,
+        accounts: 10_000_000,
+        figures: &[figure(RATE, "M events/s"), figure("checkpoints", "taken")],
+        contestants: KEYED_SAVED,
+        targets: &[at_least(0.9, "ours, without checkpoints")],
         ..PLAIN
     },
     Workload {

@@ -29,7 +29,7 @@ pub(crate) mod table;
 
 /// Takes the keys of events, and their routing hashes. One dynamic call per batch. If it panics, what it has
 /// written by then belongs to the events before the one at hand.
-pub(crate) type KeysOf<K, T> = Arc<dyn Fn(&[T], &mut Vec<K>, &mut Vec<u64>) + Send + Sync>;
+pub(crate) type KeysOf<K, T> = Arc<dyn Fn(&[T], &mut Vec<(u64, K)>) + Send + Sync>;
 
 /// What a component with state by key is built from. Clones have the same state.
 pub(crate) struct KeyedStart<K, V> {
@@ -105,8 +105,7 @@ pub(crate) struct Keyed<L: KeyedLogic, In, S> {
     keys_of: KeysOf<L::Key, In>,
     /// The event of the logic in an event of the stream.
     split: S,
-    keys: Vec<L::Key>,
-    hashes: Vec<u64>,
+    keys: Vec<(u64, L::Key)>,
 }
 
 impl<L: KeyedLogic, In, S> Keyed<L, In, S> {
@@ -116,7 +115,7 @@ impl<L: KeyedLogic, In, S> Keyed<L, In, S> {
         keys_of: KeysOf<L::Key, In>,
         split: S,
     ) -> Self {
-        Self { logic, store, keys_of, split, keys: Vec::new(), hashes: Vec::new() }
+        Self { logic, store, keys_of, split, keys: Vec::new() }
     }
 }
 
@@ -148,16 +147,15 @@ where
         out: &mut Collector<L::Out>,
         tracked: bool,
     ) -> Pass {
-        let Self { logic, store, keys_of, split, keys, hashes } = self;
+        let Self { logic, store, keys_of, split, keys } = self;
         keys.clear();
-        hashes.clear();
         // All hashes first: then the look-ups do not wait for one another (state B2.1). An event whose key cannot be
         // taken fails below, when it is its turn.
-        let _ = catch_unwind(AssertUnwindSafe(|| keys_of(events.as_slice(), keys, hashes)));
+        let _ = catch_unwind(AssertUnwindSafe(|| keys_of(events.as_slice(), keys)));
         let mut store = store.borrow_mut();
-        let mut taken = keys.drain(..).zip(hashes.drain(..));
+        let mut taken = keys.drain(..);
         apply_each(events, out, tracked, |event, out| {
-            let (key, hash) = match taken.next() {
+            let (hash, key) = match taken.next() {
                 Some(taken) => taken,
                 None => one_key(keys_of, &event)?,
             };
@@ -181,8 +179,8 @@ where
 
 /// The key of an event that had none among those of its batch: its key function panics, now again.
 #[cold]
-fn one_key<K, In>(keys_of: &KeysOf<K, In>, event: &In) -> Result<(K, u64), BoxError> {
-    let (mut keys, mut hashes) = (Vec::new(), Vec::new());
-    keys_of(std::slice::from_ref(event), &mut keys, &mut hashes);
-    keys.pop().zip(hashes.pop()).ok_or_else(|| "the event has no key".into())
+fn one_key<K, In>(keys_of: &KeysOf<K, In>, event: &In) -> Result<(u64, K), BoxError> {
+    let mut keys = Vec::new();
+    keys_of(std::slice::from_ref(event), &mut keys);
+    keys.pop().ok_or_else(|| "the event has no key".into())
 }

@@ -83,6 +83,35 @@ fn run(task: &Task, guarantee: impl Into<Guarantee>) -> Result<Outcome, BoxError
     Ok(outcome.with("checkpoints", report.metrics.checkpoints as f64))
 }
 
+/// The same as a closure, whose state the engine keeps.
+fn run_closure(task: &Task, guarantee: impl Into<Guarantee>) -> Result<Outcome, BoxError> {
+    let shared = Shared::default();
+    let (task, seen) = (*task, shared.clone());
+    let job = Job::new("balances");
+    let updates = job
+        .stateful_source("transactions", move || Transactions::of(&task))
+        .parallelism(task.threads)
+        .key_by(|transaction| transaction.account)
+        .scan(|balance, transaction| Some(record::count(balance, &transaction)))
+        .parallelism(task.threads);
+    let sum = move || Updates { own: Total::default(), shared: seen.clone() };
+    updates.sink("sum", sum).parallelism(task.threads);
+    let started = Instant::now();
+    let report = job.run(guarantee)?;
+    let outcome = Outcome::rate(task.events, started.elapsed(), shared.total());
+    Ok(outcome.with("checkpoints", report.metrics.checkpoints as f64))
+}
+
+pub fn closure(task: &Task) -> Result<Outcome, BoxError> {
+    run_closure(task, AtMostOnce::new())
+}
+
+/// The closure with a checkpoint every second.
+pub fn closure_exactly_once(task: &Task) -> Result<Outcome, BoxError> {
+    let directory = measure::directory()?;
+    run_closure(task, ExactlyOnce::checkpoints_in(directory.path()).every(EVERY))
+}
+
 pub fn at_most_once(task: &Task) -> Result<Outcome, BoxError> {
     run(task, AtMostOnce::new())
 }
