@@ -104,6 +104,17 @@ const OF_HELD_EVENTS: [(&str, &str, bool); 10] = [
     ("hold", "drop", false),
 ];
 
+/// The callbacks of an operator whose state the engine keeps, and of that state.
+const OF_KEYED_STATE: [(&str, &str, bool); 7] = [
+    ("keep", "factory", false),
+    ("keep", "setup", true),
+    ("keep", "apply", true),
+    ("keep", "on_timer", true),
+    ("keep", "serialize", true),
+    ("keep", "deserialize", true),
+    ("keep", "drop", false),
+];
+
 /// One case of the matrix.
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -121,7 +132,8 @@ fn cases(guarantee: &'static str, later: usize) -> Vec<Case> {
     let of_splits = OF_SPLITS.into_iter().map(|callback| (callback, Shape::Splits));
     let of_letters = OF_DEAD_LETTERS.into_iter().map(|callback| (callback, Shape::DeadLetters));
     let of_held = OF_HELD_EVENTS.into_iter().map(|callback| (callback, Shape::Held));
-    let all = plain.chain(of_splits).chain(of_letters).chain(of_held);
+    let of_keyed = OF_KEYED_STATE.into_iter().map(|callback| (callback, Shape::Keyed));
+    let all = plain.chain(of_splits).chain(of_letters).chain(of_held).chain(of_keyed);
     for ((component, callback, can_err), shape) in all {
         for kind in [Kind::Err, Kind::Panic] {
             for (from, times) in [(0, 1), (later, 1), (later, usize::MAX)] {
@@ -211,6 +223,7 @@ fn is_called(guarantee: &str, (component, callback): (&str, &str)) -> bool {
         ("source", "serialize" | "deserialize" | "checkpointed") => stored,
         // At most once, held events are stored at a stop only.
         ("hold", "serialize" | "deserialize") => goes_back,
+        ("keep", "serialize" | "deserialize") => stored,
         ("hold", "clone") => goes_back || guarantee == "at-most-once stored",
         _ => true,
     }

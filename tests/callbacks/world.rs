@@ -19,11 +19,14 @@ use streamwork::{
 
 #[path = "held.rs"]
 mod held;
+#[path = "keyed.rs"]
+mod keyed;
 #[path = "split_numbers.rs"]
 mod split_numbers;
 
 use crate::{CHECKPOINTS, EVENTS};
 use held::{HeldNumber, Hold};
+use keyed::Keep;
 use split_numbers::SplitNumbers;
 
 /// Events that the source emits at once.
@@ -123,6 +126,8 @@ pub(crate) enum Shape {
     DeadLetters,
     /// After the operator there is one that holds events in tokens.
     Held,
+    /// After the operator there is one whose state by key the engine keeps.
+    Keyed,
 }
 
 /// Shared by all components of one run: the fault, and the visible output.
@@ -232,7 +237,7 @@ struct Stored<T> {
     value: T,
 }
 
-const COMPONENTS: [&str; 5] = ["source", "work", "ledger", "aside", "hold"];
+const COMPONENTS: [&str; 6] = ["source", "work", "ledger", "aside", "hold", "keep"];
 
 impl<T: Serialize> Serialize for Stored<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -482,14 +487,15 @@ fails_when_dropped!(
     Numbers: |_this| "source",
     Work: |_this| "work",
     Hold: |_this| "hold",
+    Keep: |_this| "keep",
     Seen: |_this| "seen",
     Ledger: |this| this.name
 );
 
 /// The job, under a name that its threads carry.
 fn job(world: &Arc<World>, name: &str) -> Job {
-    let [source, key, work, seen, ledger, letters, aside, hold, held] =
-        [(); 9].map(|()| Arc::clone(world));
+    let [source, key, work, seen, ledger, letters, aside, hold, held, keep] =
+        [(); 10].map(|()| Arc::clone(world));
     let job = Job::new("callbacks");
     let called = format!("source{name}");
     let build = move || {
@@ -498,7 +504,9 @@ fn job(world: &Arc<World>, name: &str) -> Job {
     };
     let numbers = match world.shape {
         Shape::Splits => job.split_source(called, move || SplitNumbers::of(build())),
-        Shape::Plain | Shape::DeadLetters | Shape::Held => job.stateful_source(called, build),
+        Shape::Plain | Shape::DeadLetters | Shape::Held | Shape::Keyed => {
+            job.stateful_source(called, build)
+        }
     };
     numbers.dead_letter_sink(move || Letters(Arc::clone(&letters)));
     let worked = numbers
@@ -514,6 +522,9 @@ fn job(world: &Arc<World>, name: &str) -> Job {
         Shape::Held => worked
             .map(move |number| HeldNumber::new(&held, number))
             .operator(format!("hold{name}"), move || Hold::new(&hold)),
+        Shape::Keyed => worked
+            .key_by(|number| number % 5)
+            .keyed_operator(format!("keep{name}"), move || Keep::new(&keep)),
         Shape::Plain | Shape::Splits | Shape::DeadLetters => worked,
     };
     worked
