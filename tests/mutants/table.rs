@@ -532,15 +532,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "keyed: change an entry that a running save does not have",
         file: "src/state/store.rs",
-        whole: "                    if let Some(saving) = &mut self.saving {\n                        segment.unsaved -= 1;\n                        let early",
-        broken: "                    if let Some(saving) = self.saving.as_mut().filter(|_| false) {\n                        segment.unsaved -= 1;\n                        let early",
+        whole: "saving.early +=\n                            saving.encode(entry, self.codec, early, &mut self.read_back);\n                    }\n                }\n                next(&mut entry.value, event);",
+        broken: "let _ = (early, saving);\n                    }\n                }\n                next(&mut entry.value, event);",
         killed_by: STORE,
     },
     Mutant {
         name: "keyed: remove an entry that a running save does not have",
         file: "src/state/store.rs",
-        whole: "        self.save_early(found);\n        let table = &mut self.segments[found.segment].table;\n        let place",
-        broken: "        let table = &mut self.segments[found.segment].table;\n        let place",
+        whole: "saving.early += saving.encode(entry, self.codec, early, &mut self.read_back);\n        }\n    }\n\n    ",
+        broken: "let _ = (early, saving);\n        }\n    }\n\n    ",
         killed_by: STORE,
     },
     Mutant {
