@@ -8,6 +8,7 @@ pub(crate) mod accounts;
 pub(crate) mod apply_loop;
 pub(crate) mod bad_record;
 pub(crate) mod collector;
+pub(crate) mod columns;
 pub(crate) mod dead_letter;
 pub(crate) mod event;
 pub(crate) mod held_events;

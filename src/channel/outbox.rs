@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::columns::Columns;
 use crate::api::weight::Weigher;
 use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::moves::MoveOut;
@@ -101,24 +102,38 @@ impl<T: Clone> Outbox<T> {
         }
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
-        let mut events = MoveOut::out_of(&mut batch.events);
-        if batch.roots.is_empty() {
-            for target in &self.targets {
-                let lane = &mut lanes[*target as usize];
-                events.next_to(&mut lane.open.events);
-                lane.ship_full(batch.born, context);
-            }
+        // A loop for each case, so that none asks for every event which columns are used.
+        let (targets, columns) = (&self.targets, &batch.columns);
+        let (events, born) = (MoveOut::out_of(&mut batch.events), batch.born);
+        if columns.are_empty() {
+            deal_each(lanes, targets, events, born, context, |_, _| {});
+        } else if columns.times.is_empty() {
+            let roots = &columns.roots;
+            deal_each(lanes, targets, events, born, context, |to, at| to.roots.push(roots[at]));
         } else {
-            for (target, root) in self.targets.iter().zip(&batch.roots) {
-                let lane = &mut lanes[*target as usize];
-                events.next_to(&mut lane.open.events);
-                lane.open.roots.push(*root);
-                lane.ship_full(batch.born, context);
-            }
+            deal_each(lanes, targets, events, born, context, |to, at| to.push(columns.row(at)));
         }
         // The next event in a batch that is still empty may be much younger.
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
         empty.for_each(|lane| lane.open.born = Timestamp(u64::MAX));
+    }
+}
+
+/// Moves each event to its target. `note` adds its entries to the columns there.
+#[inline]
+fn deal_each<T: Clone>(
+    lanes: &mut [Lane<T>],
+    targets: &[u64],
+    mut events: MoveOut<'_, T>,
+    born: Timestamp,
+    context: &mut Context,
+    note: impl Fn(&mut Columns, usize),
+) {
+    for (at, target) in targets.iter().enumerate() {
+        let lane = &mut lanes[*target as usize];
+        events.next_to(&mut lane.open.events);
+        note(&mut lane.open.columns, at);
+        lane.ship_full(born, context);
     }
 }
 
@@ -211,7 +226,7 @@ impl<T: Clone> Lane<T> {
 
     fn copy(&mut self, batch: &Batch<T>, context: &mut Context) {
         self.open.events.extend_from_slice(&batch.events);
-        self.open.roots.extend_from_slice(&batch.roots);
+        self.open.columns.extend_from(&batch.columns, 0..batch.len());
         self.open.born = self.open.born.min(batch.born);
         if self.open.len() >= self.full {
             self.ship(context);

@@ -42,6 +42,9 @@ pub(crate) trait Component: Sized {
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
+    /// Whether the plan refuses it on a stream without event time.
+    const NEEDS_EVENT_TIME: bool = false;
+
     /// How the events that it holds are stored; `None` if they are not.
     fn held_codec() -> Option<HeldCodec<Self::In>> {
         None
@@ -52,7 +55,7 @@ pub(crate) trait Component: Sized {
         Ok(SavedTimers::new())
     }
 
-    /// Applies itself to one event after the other.
+    /// Applies itself to one event after the other. `tracked` if the events have roots or times.
     fn apply_each(
         &mut self,
         events: &mut Drain<'_, Self::In>,
@@ -121,6 +124,7 @@ impl<O: Operator> Component for Stateless<O> {
     type In = O::In;
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
+    const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 
     fn held_codec() -> Option<HeldCodec<O::In>> {
         HeldCodec::of(O::HELD_EVENTS)
@@ -163,6 +167,7 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     type In = O::In;
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
+    const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 
     fn held_codec() -> Option<HeldCodec<O::In>> {
         HeldCodec::of(O::HELD_EVENTS)

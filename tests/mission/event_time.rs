@@ -99,7 +99,7 @@ fn watermarks_follow_the_events_that_they_are_made_of_under_every_guarantee() {
             let (directory, seen) = (tempfile::tempdir().unwrap(), Collected::new());
             let job = Job::new("times");
             let timed = emits(&job, "emits", EVENTS, &all())
-                .event_time(time, |w| w.bounded(Duration::from_millis(5)));
+                .event_time(time, |w| w.bounded(Duration::from_millis(5)).replays_may_be_late());
             shape(timed).operator("hears", || Hears).sink("seen", seen.factory());
             let report = job.run(guarantee(name, directory.path())).unwrap();
             let heard = watermarks(&seen);
