@@ -24,7 +24,7 @@ use crate::executor::blueprint::part_name;
 use crate::executor::component::Component;
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::node::event_time::note_replayable;
-use crate::executor::node::held::Holding;
+use crate::executor::node::held::{Holding, StoredEvents};
 use crate::executor::node::timers::TagTimers;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
@@ -69,7 +69,7 @@ pub(crate) struct NodeParts<C: Component> {
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) state: Option<EncodedState>,
-    pub(crate) held: Option<EncodedState>,
+    pub(crate) held: Option<StoredEvents>,
 }
 
 /// Generic over the component and not over its factory: so the loop is compiled once per component, and the
@@ -260,9 +260,7 @@ impl<C: Component> Node<C> {
         (self.unfinished, self.drained) = (true, false);
         if C::in_place() && self.strike.is_none() {
             self.run_in_place(batch, context);
-        } else if self.copy_events(&batch.events, context)
-            && self.copy_at_hand(&batch.events, context)
-        {
+        } else if self.copy_events(&batch.events, context) && self.copy_at_hand(batch, context) {
             self.note_now(context.now);
             self.run_each(batch, context);
             self.copies.iter_mut().for_each(dead_letters::Copies::clear);
