@@ -11,10 +11,10 @@ use crate::time::watermarks::Change;
 #[derive(Debug, Default)]
 pub(crate) struct Replayable {
     /// Ascending in both. Each entry has the least time of the events after the entry before it, up to its number,
-    /// and no event behind it is older: so the first entry has the least time of all.
-    least: VecDeque<(u64, EventTime)>,
-    /// The largest number so far.
-    newest: u64,
+    /// and no event behind it is older: so the first entry has the least time of all. `None` is less than any time.
+    least: VecDeque<(u64, Option<EventTime>)>,
+    /// The number after the largest one so far.
+    next: u64,
     /// The watermark without these events.
     watermark: Option<EventTime>,
     /// The stream is idle, and that has not been passed on.
@@ -26,11 +26,21 @@ impl Replayable {
     /// counts until all events so far are acknowledged.
     pub(crate) fn event(&mut self, number: Option<u64>, time: EventTime) {
         // An older number may come late, out of a token.
-        self.newest = self.newest.max(number.unwrap_or(0));
+        let after = number.map_or(self.next, |number| (number + 1).max(self.next));
+        if after > self.next + 1 {
+            // Those between were left out, or have failed and come again. In their places they would not have been older
+            // than the watermark.
+            self.push(after - 2, self.watermark);
+        }
+        self.next = after;
+        self.push(after.saturating_sub(1), Some(time));
+    }
+
+    fn push(&mut self, number: u64, time: Option<EventTime>) {
         while self.least.back().is_some_and(|(_, other)| *other >= time) {
             self.least.pop_back();
         }
-        self.least.push_back((self.newest, time));
+        self.least.push_back((number, time));
     }
 
     /// What can be passed on of this change, and of what was held back before, when all events below the `front` are
@@ -44,7 +54,7 @@ impl Replayable {
         let active = change.active && !std::mem::take(&mut self.rests);
         self.rests |= change.idle;
         let least = self.least.front().map(|(_, time)| *time);
-        let watermark = self.watermark.map(|at| least.map_or(at, |least| at.min(least)));
+        let watermark = least.map_or(self.watermark, |least| self.watermark.min(least));
         let idle = self.least.is_empty() && std::mem::take(&mut self.rests);
         Change { active, watermark, idle }
     }
@@ -100,9 +110,25 @@ mod tests {
 
     /// State T16.
     #[test]
+    fn an_event_that_did_not_come_through_is_taken_to_be_as_old_as_the_watermark_in_its_place() {
+        let mut of = Replayable::default();
+        // The first one has failed before its time was known.
+        of.event(Some(1), at(20));
+        assert_eq!([0, 1, 2].map(|front| passed(&mut of, 20, front)), [None, Some(20), Some(20)]);
+        of.event(Some(2), at(30));
+        assert_eq!(passed(&mut of, 30, 3), Some(30));
+        of.event(Some(3), at(40));
+        of.event(Some(6), at(50));
+        of.event(Some(6), at(60));
+        assert_eq!([3, 4, 5].map(|front| passed(&mut of, 60, front)), [Some(30); 3]);
+        assert_eq!([6, 7].map(|front| passed(&mut of, 60, front)), [Some(50), Some(60)]);
+    }
+
+    /// State T16.
+    #[test]
     fn a_replay_counts_until_all_events_before_it_are_acknowledged() {
         let mut of = Replayable::default();
-        of.event(Some(3), at(30));
+        (0..4).for_each(|number| of.event(Some(number), at(30)));
         of.event(None, at(10));
         assert_eq!([3, 4].map(|front| passed(&mut of, 50, front)), [Some(10), Some(50)]);
     }
