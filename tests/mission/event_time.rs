@@ -256,8 +256,10 @@ impl Operator for Busy {
     }
 }
 
+type Way = fn(Stream<i64>) -> Stream<i64>;
+
 /// How a stream gets to the next component.
-const WAYS: [(&str, fn(Stream<i64>) -> Stream<i64>); 5] = [
+const WAYS: [(&str, Way); 5] = [
     ("fused", |stream| stream),
     ("in another thread", |stream| stream.map(|n| n).own_thread()),
     ("by key", |stream| stream.partition_by(|n| n % 5).map(|n| n).parallelism(3).global()),

@@ -22,7 +22,7 @@ fn the_names_of_the_guarantees_stay_in_delivery() {
 }
 
 /// The files that may speak of roots, with the reason. Everything else leaves them to these.
-const SPEAK_OF_ROOTS: [(&str, &str); 20] = [
+const SPEAK_OF_ROOTS: [(&str, &str); 19] = [
     ("src/id.rs", "defines them"),
     ("src/api/accounts.rs", "says which output came of which event"),
     ("src/api/columns.rs", "a column of them lies beside the events"),
@@ -38,7 +38,6 @@ const SPEAK_OF_ROOTS: [(&str, &str); 20] = [
     ("src/executor/bad_records.rs", "hands them on with events and bad records"),
     ("src/executor/key_panic.rs", "a key that panics fails an event"),
     ("src/executor/node", "hands them from a batch to the accounts and back"),
-    ("src/executor/source_instance", "asks its side which one is not acknowledged"),
     ("src/executor/verb.rs", "a filter lets go of some"),
     ("src/job/plan.rs", "bounds the trackers that their numbers have room for"),
     ("src/pieces.rs", "feeds the loops of single pieces"),

@@ -174,7 +174,7 @@ impl StatefulOperator for Later {
     }
     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
         self.checked.check("later", n, out.time());
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             out.emit(n);
         } else {
             self.kept.push(n);
