@@ -103,15 +103,18 @@ impl<T: Clone> Outbox<T> {
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
         // A loop for each case, so that none asks for every event which columns are used.
-        let (targets, columns) = (&self.targets, &batch.columns);
-        let (events, born) = (MoveOut::out_of(&mut batch.events), batch.born);
+        let (targets, columns, born) = (&self.targets, &batch.columns, batch.born);
+        let events = MoveOut::out_of(&mut batch.events);
         if columns.are_empty() {
-            deal_each(lanes, targets, events, born, context, |_, _| {});
+            deal_each(lanes, targets, events, born, context, |_| {});
         } else if columns.times.is_empty() {
-            let roots = &columns.roots;
-            deal_each(lanes, targets, events, born, context, |to, at| to.roots.push(roots[at]));
+            let mut roots = columns.roots.iter().copied();
+            deal_each(lanes, targets, events, born, context, |to| to.roots.extend(roots.next()));
         } else {
-            deal_each(lanes, targets, events, born, context, |to, at| to.push(columns.row(at)));
+            let mut rows = (0..targets.len()).map(|at| columns.row(at));
+            deal_each(lanes, targets, events, born, context, |to| {
+                to.push(rows.next().unwrap_or_default());
+            });
         }
         // The next event in a batch that is still empty may be much younger.
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
@@ -119,7 +122,7 @@ impl<T: Clone> Outbox<T> {
     }
 }
 
-/// Moves each event to its target. `note` adds its entries to the columns there.
+/// Moves each event to its target. `note` adds the entries of the next event to the columns there.
 #[inline]
 fn deal_each<T: Clone>(
     lanes: &mut [Lane<T>],
@@ -127,12 +130,12 @@ fn deal_each<T: Clone>(
     mut events: MoveOut<'_, T>,
     born: Timestamp,
     context: &mut Context,
-    note: impl Fn(&mut Columns, usize),
+    mut note: impl FnMut(&mut Columns),
 ) {
-    for (at, target) in targets.iter().enumerate() {
+    for target in targets {
         let lane = &mut lanes[*target as usize];
         events.next_to(&mut lane.open.events);
-        note(&mut lane.open.columns, at);
+        note(&mut lane.open.columns);
         lane.ship_full(born, context);
     }
 }
