@@ -164,6 +164,38 @@ pub enum Refused {
         /// The component.
         component: String,
     },
+    /// A component needs the times of its events, and its stream has no event time.
+    #[error(
+        "\"{component}\" needs the times of its events, and they have none: call `event_time` before it"
+    )]
+    NoEventTime {
+        /// The component.
+        component: String,
+    },
+    /// A stream with event time was merged with one without.
+    #[error(
+        "\"{component}\" merges \"{timed}\", which has event time, and \"{untimed}\", which has none: call `event_time` on both, or on the merged stream only"
+    )]
+    MixedEventTime {
+        /// The component that was to read them.
+        component: String,
+        /// A component whose events have times.
+        timed: String,
+        /// A component whose events have none.
+        untimed: String,
+    },
+    /// Times are made in another thread than that of the source, under a guarantee that replays single events.
+    #[error(
+        "\"{component}\" makes watermarks in the thread of \"{head}\", but under {guarantee} it has to be in that of its source: call `event_time` right behind the source, with as many instances, or say `replays_may_be_late()`"
+    )]
+    EventTimeApart {
+        /// The component that `event_time` added.
+        component: String,
+        /// The component at the head of its thread.
+        head: String,
+        /// The guarantee.
+        guarantee: &'static str,
+    },
     /// More threads than the machine can carry.
     #[error("the job needs {instances} threads and this machine can carry about {limit}")]
     TooManyInstances {

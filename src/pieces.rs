@@ -111,7 +111,7 @@ pub fn acknowledger(batches: u64) -> Duration {
     for _ in 0..batches {
         fill(&mut batch);
         source.admit(&mut batch, 1, Timestamp(0));
-        entries.finished.extend_from_slice(&batch.roots);
+        entries.finished.extend_from_slice(&batch.columns.roots);
         acknowledger.report(&mut entries);
         source.settle(Timestamp(0), &mut Vec::new());
         batch.clear();

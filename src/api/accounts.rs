@@ -1,15 +1,18 @@
 //! [`Accounts`]: which outputs came from which event, so that an event is done when all its outputs are.
 //!
-//! Owns the roots of the events that an operator is given and of the outputs that it emits. Per event it
+//! Owns the columns of the events that an operator is given and of the outputs that it emits: roots and times. Per event it
 //! writes one number. [`settle`](Accounts::settle) works out the outstanding deliveries of many events at
 //! once, and only where events are tracked. Never holds an event.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::api::columns::{Columns, Row};
 use crate::api::token::{Answers, Deferred, Holder};
 use crate::error::{Cause, Failure};
 use crate::id::{InstanceName, Root};
 use crate::metrics::Counters;
+use crate::time::EventTime;
 
 /// Where the answers of an instance go, and what they need.
 pub(crate) struct InstanceContext {
@@ -20,6 +23,8 @@ pub(crate) struct InstanceContext {
     pub(crate) holder: Arc<dyn Holder>,
     /// Whether events carry roots.
     pub(crate) tracked: bool,
+    /// Whether outputs carry times.
+    pub(crate) timed: bool,
 }
 
 /// The accounts of the events that an operator was given.
@@ -27,11 +32,10 @@ pub(crate) struct Accounts {
     context: InstanceContext,
     /// Deliveries that each output becomes: one per reader.
     copies: u32,
-    /// Where events are tracked: the roots of the events whose account is closed, of the event at hand, and of
-    /// those after it.
-    inputs: Vec<Root>,
-    /// Where events are tracked: the roots of the settled outputs.
-    pub(crate) outputs: Vec<Root>,
+    /// The columns of the events whose account is closed, of the event at hand, and of those after it.
+    inputs: Columns,
+    /// The columns of the settled outputs.
+    pub(crate) outputs: Columns,
     counting: Counting,
     /// For each closed event the end of its outputs; empty as long as each event has one output.
     ends: Vec<usize>,
@@ -40,6 +44,8 @@ pub(crate) struct Accounts {
     effects: Vec<SideEffects>,
     /// Outputs that stand for other events: their index and their root.
     anchors: Vec<(usize, Root)>,
+    /// Outputs that were emitted with a time: their index and that time.
+    stamps: Vec<(usize, EventTime)>,
     /// The events that the outputs of the event at hand stand for.
     stood_for: Vec<Arc<Deferred>>,
     /// The number of events that were deferred since it was last taken.
@@ -111,8 +117,8 @@ impl Accounts {
         Self {
             context,
             copies,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
+            inputs: Columns::default(),
+            outputs: Columns::default(),
             counting: Counting::OneEach,
             ends: Vec::new(),
             current: Current {
@@ -127,6 +133,7 @@ impl Accounts {
             },
             effects: Vec::new(),
             anchors: Vec::new(),
+            stamps: Vec::new(),
             stood_for: Vec::new(),
             deferred: 0,
         }
@@ -136,19 +143,35 @@ impl Accounts {
         self.copies
     }
 
-    /// Whether events have roots.
-    pub(crate) fn tracked(&self) -> bool {
-        self.context.tracked
+    /// The part of these entries that an output carries.
+    pub(crate) fn used(&self, row: Row) -> Row {
+        let InstanceContext { tracked, timed, .. } = self.context;
+        let root = tracked.then(|| row.root.unwrap_or(Root::NONE));
+        Row { root, time: timed.then(|| row.time.unwrap_or(EventTime::MIN)) }
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.context.counters
     }
 
-    /// Takes the roots of the next events; none where events are not tracked.
-    pub(crate) fn take_in(&mut self, roots: &[Root]) {
+    /// Whether outputs carry times.
+    pub(crate) fn timed(&self) -> bool {
+        self.context.timed
+    }
+
+    /// Takes the columns of the next events.
+    pub(crate) fn take_in(&mut self, columns: &Columns, events: Range<usize>) {
         self.inputs.clear();
-        self.inputs.extend_from_slice(roots);
+        self.inputs.extend_from(columns, events);
+    }
+
+    /// A call without an event follows: its outputs have the time of the watermark, and before the first watermark the
+    /// least time.
+    pub(crate) fn take_in_call(&mut self, watermark: Option<EventTime>) {
+        self.inputs.clear();
+        if self.context.timed {
+            self.inputs.times.push(watermark.unwrap_or(EventTime::MIN));
+        }
     }
 
     /// Opens the account of the next event; `outputs` have been emitted before it.
@@ -175,13 +198,25 @@ impl Accounts {
         current.ordinal
     }
 
-    /// The event at hand emits on a side output with `copies` readers. Where events are tracked, returns the
-    /// root of that output.
-    pub(crate) fn emit_aside(&mut self, copies: u32) -> Option<Root> {
-        self.context.tracked.then(|| {
+    /// The event at hand emits on a side output with `copies` readers. Returns the entries of that output.
+    pub(crate) fn emit_aside(&mut self, copies: u32) -> Row {
+        if self.context.tracked {
             self.current.side_deliveries += i64::from(copies);
-            self.root()
-        })
+        }
+        self.used(self.inputs.row(self.closed()))
+    }
+
+    /// The output at this index has this time.
+    #[inline]
+    pub(crate) fn stamp(&mut self, output: usize, time: EventTime) {
+        if self.context.timed {
+            self.stamps.push((output, time));
+        }
+    }
+
+    /// The time of the event at hand, if events have times.
+    pub(crate) fn time(&self) -> Option<EventTime> {
+        self.inputs.row(self.closed()).time
     }
 
     /// Defers the answer for the event at hand.
@@ -216,18 +251,18 @@ impl Accounts {
         self.current.anchored += 1;
     }
 
-    /// The number of tracked events that were closed before the one at hand and are not settled.
+    /// The number of events with entries that were closed before the one at hand and are not settled.
     fn closed(&self) -> usize {
         match self.counting {
             Counting::Noted => self.ends.len(),
             // One output per event, and `self.outputs` counts the settled ones.
-            Counting::OneEach => self.current.first_output.saturating_sub(self.outputs.len()),
+            Counting::OneEach => self.current.first_output.saturating_sub(self.outputs.rows()),
         }
     }
 
     /// The root of the event at hand.
     fn root(&self) -> Root {
-        self.inputs.get(self.closed()).copied().unwrap_or(Root::NONE)
+        self.inputs.root(self.closed())
     }
 
     /// Closes the account of an event that did not fail.
@@ -238,7 +273,7 @@ impl Accounts {
         }
     }
 
-    /// Notes the end of the outputs of a tracked event whose account was closed. As long as each event has one
+    /// Notes the end of the outputs of an event with entries whose account was closed. As long as each event has one
     /// output there is nothing to note.
     #[inline]
     pub(crate) fn end_tracked(&mut self, outputs: usize) {
@@ -259,7 +294,7 @@ impl Accounts {
     fn note_ends_up_to(&mut self, end: usize) {
         if self.counting == Counting::OneEach {
             self.counting = Counting::Noted;
-            self.ends.extend(self.outputs.len() + 1..=end);
+            self.ends.extend(self.outputs.rows() + 1..=end);
         }
     }
 
@@ -297,37 +332,49 @@ impl Accounts {
         }
     }
 
-    /// Settles the accounts of the closed events, where events are tracked: gives each of `outputs` outputs its
-    /// root, and calls `change` with the change of each root's outstanding deliveries.
+    /// Settles the accounts of the closed events, where they have entries in a column: gives each of `outputs` outputs
+    /// its entries, and calls `change` with the change of each root's outstanding deliveries.
     pub(crate) fn settle(&mut self, outputs: usize, mut change: impl FnMut(Root, i64)) {
         let one_each = self.counting == Counting::OneEach;
-        if one_each && self.copies == 1 && self.effects.is_empty() {
-            let closed = outputs - self.outputs.len();
-            self.outputs.extend_from_slice(&self.inputs[..closed]);
+        let nothing_changes = self.copies == 1 && self.effects.is_empty();
+        if one_each && (nothing_changes || self.inputs.roots.is_empty()) {
+            let closed = outputs - self.outputs.rows();
+            self.outputs.extend_from(&self.inputs, 0..closed);
         } else {
             self.note_ends_up_to(outputs);
             self.settle_each(&mut change);
         }
         self.counting = Counting::OneEach;
         self.ends.clear();
+        self.settle_times(outputs, EventTime::MIN);
+    }
+
+    /// Gives outputs without a time this one, and those that were emitted with a time that.
+    fn settle_times(&mut self, outputs: usize, time: EventTime) {
+        if self.context.timed {
+            self.outputs.times.resize(outputs, time);
+            self.stamps.drain(..).for_each(|(at, time)| self.outputs.times[at] = time);
+        }
     }
 
     fn settle_each(&mut self, change: &mut impl FnMut(Root, i64)) {
         let mut effects = self.effects.drain(..).peekable();
-        for (event, (root, end)) in self.inputs.iter().zip(&self.ends).enumerate() {
-            let made = end - self.outputs.len();
+        for (event, end) in self.ends.iter().enumerate() {
+            let (row, made) = (self.inputs.row(event), end - self.outputs.rows());
             let more = effects.next_if(|more| more.event == event);
             let (anchored, sides) =
                 more.map_or((0, 0), |more| (more.anchored, more.side_deliveries));
-            self.outputs.resize(*end, *root);
-            change(*root, (made - anchored) as i64 * i64::from(self.copies) + sides - 1);
+            self.outputs.fill(*end, row);
+            if let Some(root) = row.root {
+                change(root, (made - anchored) as i64 * i64::from(self.copies) + sides - 1);
+            }
         }
         drop(effects);
         self.settle_anchors();
     }
 
     fn settle_anchors(&mut self) {
-        self.anchors.drain(..).for_each(|(at, root)| self.outputs[at] = root);
+        self.anchors.drain(..).for_each(|(at, root)| self.outputs.roots[at] = root);
     }
 
     /// Closes the account of a call without an event, such as a timer: its outputs have no root, unless they
@@ -336,14 +383,17 @@ impl Accounts {
         self.current.doing = Doing::Emitting;
         self.stood_for.drain(..).for_each(|deferred| deferred.done());
         if self.context.tracked {
-            self.outputs.resize(outputs, Root::NONE);
+            self.outputs.roots.resize(outputs, Root::NONE);
             self.settle_anchors();
         }
+        let time = self.inputs.row(0).time.unwrap_or(EventTime::MIN);
+        self.settle_times(outputs, time);
     }
 
     /// The event at hand failed. If an output of it stood for other events, those fail too.
     pub(crate) fn take_back(&mut self, cause: &Cause) -> TakenBack {
         let first_output = self.current.first_output;
+        while self.stamps.pop_if(|(at, _)| *at >= first_output).is_some() {}
         if self.current.doing == Doing::Emitting {
             return TakenBack { first_output, more: None, deferred: false };
         }

@@ -25,7 +25,7 @@ pub enum Pass {
     Failed(BoxError),
 }
 
-/// Applies an operator to one event after the other. Events have roots if they are `tracked`; their accounts
+/// Applies an operator to one event after the other. Events have roots or times if they are `tracked`; their accounts
 /// are closed here, and the caller settles them for the whole batch.
 #[inline(always)]
 pub(crate) fn apply_each<In, Out>(

@@ -10,6 +10,7 @@ pub(crate) mod apply_loop;
 pub(crate) mod bad_record;
 pub(crate) mod changed;
 pub(crate) mod collector;
+pub(crate) mod columns;
 pub(crate) mod dead_letter;
 pub(crate) mod emit;
 pub(crate) mod event;

@@ -61,6 +61,9 @@ pub trait Operator: 'static {
     /// Whether the events it holds in [tokens](crate::Token) are stored in checkpoints; see
     /// [`HeldEvents`].
     const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::not_stored();
+    /// Whether it needs the time of each event ([`Collector::time`]). If so, a job is refused in which it reads a
+    /// stream without event time; see [`Stream::event_time`](crate::Stream::event_time).
+    const NEEDS_EVENT_TIME: bool = false;
 
     /// Opens what it needs. Called once, before the first event.
     ///
@@ -179,6 +182,9 @@ pub trait StatefulOperator: 'static {
     /// Whether the events it holds in [tokens](crate::Token) are stored in checkpoints; see
     /// [`HeldEvents`].
     const HELD_EVENTS: HeldEvents<Self::In> = HeldEvents::not_stored();
+    /// Whether it needs the time of each event ([`Collector::time`]). If so, a job is refused in which it reads a
+    /// stream without event time; see [`Stream::event_time`](crate::Stream::event_time).
+    const NEEDS_EVENT_TIME: bool = false;
 
     /// Starts from `state`, or from nothing. Called once, before the first event.
     ///

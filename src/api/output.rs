@@ -7,12 +7,13 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::api::accounts::{Accounts, InstanceContext};
+use crate::api::columns::Row;
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::side_output::{DeclaredOutput, STAYS, SideEvents, SideOutput};
 use crate::api::token::Token;
 use crate::error::Cause;
-use crate::id::Root;
+use crate::time::EventTime;
 
 /// What an operator emits into: in `on_timer`, `on_watermark` and `finish`, and, as part of a
 /// [`Collector`](crate::Collector), in `apply`.
@@ -106,6 +107,16 @@ impl<T> Output<T> {
         self.events.extend(events);
     }
 
+    /// Emits an event on the main output with this time, instead of the time that it would have; see
+    /// [`Stream::event_time`](crate::Stream::event_time). The watermark is not changed by it: an event that is older
+    /// than the watermark is behind it for those who read it. On a stream without event time this is
+    /// [`emit`](Output::emit).
+    #[inline]
+    pub fn emit_at(&mut self, time: EventTime, event: T) {
+        self.accounts.stamp(self.events.len(), time);
+        self.events.push(event);
+    }
+
     /// Emits an event on a side output. If the job does not read that output, the event is discarded.
     ///
     /// # Panics
@@ -117,8 +128,8 @@ impl<T> Output<T> {
         let batch = read.and_then(|side| side.batch_of::<E>());
         match batch {
             Some(batch) => {
-                let root = self.accounts.emit_aside(batch.copies);
-                batch.push(event, root, ordinal);
+                let row = self.accounts.emit_aside(batch.copies);
+                batch.push(event, row, ordinal);
             }
             None => assert_declared(output, self.declared),
         }
@@ -193,12 +204,12 @@ impl<T> Output<T> {
     }
 
     /// Emits the dead letter of an event whose outputs have been discarded. Returns its number of deliveries.
-    pub(crate) fn emit_dead_letter<E: Event>(&mut self, letter: DeadLetter<E>, root: Root) -> u32 {
+    pub(crate) fn emit_dead_letter<E: Event>(&mut self, letter: DeadLetter<E>, of: Row) -> u32 {
         let output = self.sides.iter_mut().find(|side| side.name() == DeadLetter::<E>::OUTPUT.name);
         let batch = output
             .and_then(|side| side.batch_of::<DeadLetter<E>>())
             .expect("the plan refuses dead letters that nothing reads as what they are");
-        batch.push(letter, self.accounts.tracked().then_some(root), STAYS);
+        batch.push(letter, self.accounts.used(of), STAYS);
         batch.copies
     }
 

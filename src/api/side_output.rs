@@ -4,8 +4,8 @@ use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::api::columns::{Columns, Row};
 use crate::api::event::Event;
-use crate::id::Root;
 
 /// A named output beside the main one, with events of its own type.
 ///
@@ -115,7 +115,7 @@ pub(crate) struct SideBatch<T> {
     name: &'static str,
     pub(crate) copies: u32,
     pub(crate) events: Vec<T>,
-    pub(crate) roots: Vec<Root>,
+    pub(crate) columns: Columns,
     /// The event that emitted last, and the first of its outputs.
     ordinal: u64,
     first_output: usize,
@@ -123,17 +123,18 @@ pub(crate) struct SideBatch<T> {
 
 impl<T> SideBatch<T> {
     pub(crate) fn new(name: &'static str, copies: u32) -> Self {
-        Self { name, copies, events: Vec::new(), roots: Vec::new(), ordinal: 0, first_output: 0 }
+        let (events, columns) = (Vec::new(), Columns::default());
+        Self { name, copies, events, columns, ordinal: 0, first_output: 0 }
     }
 
     /// Takes an event that the event of this ordinal emitted.
-    pub(crate) fn push(&mut self, event: T, root: Option<Root>, ordinal: u64) {
+    pub(crate) fn push(&mut self, event: T, row: Row, ordinal: u64) {
         if self.ordinal != ordinal {
             self.ordinal = ordinal;
             self.first_output = self.events.len();
         }
         self.events.push(event);
-        self.roots.extend(root);
+        self.columns.push(row);
     }
 }
 
@@ -149,7 +150,7 @@ impl<T: 'static> SideEvents for SideBatch<T> {
     fn take_back(&mut self, ordinal: u64) {
         if self.ordinal == ordinal {
             self.events.truncate(self.first_output);
-            self.roots.truncate(self.first_output);
+            self.columns.truncate(self.first_output);
         }
     }
 }

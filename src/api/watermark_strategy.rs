@@ -65,7 +65,7 @@ impl<T> WatermarkStrategy<T> {
     }
 
     /// A time that is further ahead of the machine's clock than this does not move the watermark; the event is
-    /// passed on and counted ([`InstanceMetrics::future_stamped`](crate::metrics::InstanceMetrics::future_stamped)).
+    /// passed on with [`EventTime::MAX`] as its time, and counted ([`InstanceMetrics::future_stamped`](crate::metrics::InstanceMetrics::future_stamped)).
     /// Default 5 minutes. One wrong time would otherwise make all events after it late. Since the clock is read,
     /// a replay may produce other watermarks than the first attempt.
     #[must_use]
@@ -74,10 +74,20 @@ impl<T> WatermarkStrategy<T> {
         self
     }
 
-    /// Every time moves the watermark, however far ahead of the clock it is.
+    /// Every time moves the watermark, however far ahead of the clock it is. Each event keeps its own time.
     #[must_use]
     pub fn future_unbounded(mut self) -> Self {
         self.rules.future_at_most = None;
+        self
+    }
+
+    /// The watermark does not wait for events that are not acknowledged. With the acknowledger it waits by default: it
+    /// does not pass the time of an event that may be replayed, so that no replay is late. That takes the age of the
+    /// oldest event that is not acknowledged, and an operator that answers for its events only when the watermark has
+    /// passed them would wait forever. Under other guarantees this changes nothing.
+    #[must_use]
+    pub fn replays_may_be_late(mut self) -> Self {
+        self.rules.replays_may_be_late = true;
         self
     }
 }

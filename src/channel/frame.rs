@@ -1,5 +1,6 @@
 //! What travels through a queue: a batch of events, or a control frame between two batches.
 
+use crate::api::columns::Columns;
 use crate::clock::Timestamp;
 use crate::id::{CheckpointId, Root};
 use crate::time::EventTime;
@@ -25,8 +26,8 @@ pub(crate) struct Amount {
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     pub(crate) events: Vec<T>,
-    /// One root per event where events are tracked, else empty.
-    pub(crate) roots: Vec<Root>,
+    /// What is known of each event beside it: its root, its time.
+    pub(crate) columns: Columns,
     /// When the oldest of them left its source.
     pub(crate) born: Timestamp,
     /// The bytes that the events own, if known; set when the batch is sent.
@@ -35,7 +36,8 @@ pub(crate) struct Batch<T> {
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
-        Self { events: Vec::new(), roots: Vec::new(), born: Timestamp(u64::MAX), bytes: 0 }
+        let (events, columns) = (Vec::new(), Columns::default());
+        Self { events, columns, born: Timestamp(u64::MAX), bytes: 0 }
     }
 }
 
@@ -65,25 +67,22 @@ impl<T> Batch<T> {
     /// Empties the batch and keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.events.clear();
-        self.roots.clear();
+        self.columns.clear();
         (self.born, self.bytes) = (Timestamp(u64::MAX), 0);
     }
 
     /// Takes the event at this place out; its root.
     pub(crate) fn remove(&mut self, at: usize) -> Root {
         drop(self.events.remove(at));
-        if self.roots.is_empty() { Root::NONE } else { self.roots.remove(at) }
+        let root = self.columns.root(at);
+        self.columns.remove(at..at + 1);
+        root
     }
 
     /// Takes off everything after the first `events`.
     pub(crate) fn split_off(&mut self, events: usize) -> Self {
-        let after = events.min(self.roots.len());
-        Self {
-            events: self.events.split_off(events),
-            roots: self.roots.split_off(after),
-            born: self.born,
-            bytes: 0,
-        }
+        let columns = self.columns.split_off(events);
+        Self { events: self.events.split_off(events), columns, born: self.born, bytes: 0 }
     }
 
     /// Moves everything in `other` to the end of this batch.
@@ -92,7 +91,7 @@ impl<T> Batch<T> {
             std::mem::swap(self, other);
         } else {
             self.events.append(&mut other.events);
-            self.roots.append(&mut other.roots);
+            self.columns.append(&mut other.columns);
             self.born = self.born.min(other.born);
         }
         other.clear();

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::columns::Columns;
 use crate::api::weight::Weigher;
 use crate::channel::frame::{Batch, Control, Frame};
 use crate::channel::moves::MoveOut;
@@ -101,24 +102,41 @@ impl<T: Clone> Outbox<T> {
         }
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
-        let mut events = MoveOut::out_of(&mut batch.events);
-        if batch.roots.is_empty() {
-            for target in &self.targets {
-                let lane = &mut lanes[*target as usize];
-                events.next_to(&mut lane.open.events);
-                lane.ship_full(batch.born, context);
-            }
+        // A loop for each case, so that none asks for every event which columns are used.
+        let (targets, columns, born) = (&self.targets, &batch.columns, batch.born);
+        let events = MoveOut::out_of(&mut batch.events);
+        if columns.are_empty() {
+            deal_each(lanes, targets, events, born, context, |_| {});
+        } else if columns.times.is_empty() {
+            let mut roots = columns.roots.iter().copied();
+            deal_each(lanes, targets, events, born, context, |to| to.roots.extend(roots.next()));
         } else {
-            for (target, root) in self.targets.iter().zip(&batch.roots) {
-                let lane = &mut lanes[*target as usize];
-                events.next_to(&mut lane.open.events);
-                lane.open.roots.push(*root);
-                lane.ship_full(batch.born, context);
-            }
+            let mut rows = (0..targets.len()).map(|at| columns.row(at));
+            deal_each(lanes, targets, events, born, context, |to| {
+                to.push(rows.next().unwrap_or_default());
+            });
         }
         // The next event in a batch that is still empty may be much younger.
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
         empty.for_each(|lane| lane.open.born = Timestamp(u64::MAX));
+    }
+}
+
+/// Moves each event to its target. `note` adds the entries of the next event to the columns there.
+#[inline]
+fn deal_each<T: Clone>(
+    lanes: &mut [Lane<T>],
+    targets: &[u64],
+    mut events: MoveOut<'_, T>,
+    born: Timestamp,
+    context: &mut Context,
+    mut note: impl FnMut(&mut Columns),
+) {
+    for target in targets {
+        let lane = &mut lanes[*target as usize];
+        events.next_to(&mut lane.open.events);
+        note(&mut lane.open.columns);
+        lane.ship_full(born, context);
     }
 }
 
@@ -211,7 +229,7 @@ impl<T: Clone> Lane<T> {
 
     fn copy(&mut self, batch: &Batch<T>, context: &mut Context) {
         self.open.events.extend_from_slice(&batch.events);
-        self.open.roots.extend_from_slice(&batch.roots);
+        self.open.columns.extend_from(&batch.columns, 0..batch.len());
         self.open.born = self.open.born.min(batch.born);
         if self.open.len() >= self.full {
             self.ship(context);
@@ -317,10 +335,14 @@ impl<T: Clone> Lane<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::columns::Row;
     use crate::api::waker::Waker;
     use crate::channel::ledger::Ledger;
     use crate::channel::queue::{Bound, queue};
+    use crate::channel::routing::KeyOf;
     use crate::clock::MonotonicClock;
+    use crate::id::Root;
+    use crate::time::EventTime;
 
     /// How many events are in the batches that each receiver has got.
     fn dealt(receivers: usize, events: usize) -> Vec<Vec<usize>> {
@@ -348,6 +370,61 @@ mod tests {
         assert_eq!(dealt(2, 2 * 1_024), vec![vec![1_024]; 2]);
         assert_eq!(dealt(16, 16 * 1_024), vec![vec![512; 2]; 16]);
         assert_eq!(dealt(64, 64 * 300), vec![vec![128; 2]; 64]);
+    }
+
+    /// State T13.
+    #[test]
+    fn each_event_arrives_with_its_own_entries_wherever_it_is_dealt_to() {
+        const EVENTS: u64 = 5_000;
+        let key_of: KeyOf<u64> =
+            Arc::new(|events, hashes| hashes.extend(events.iter().map(|n| n << 60)));
+        let ways = |way: usize| match way {
+            0 => Routing::One(1),
+            1 => Routing::RoundRobin { next: 0 },
+            2 => Routing::Key { key_of: Arc::clone(&key_of), on_panic: Box::new(()) },
+            _ => Routing::All,
+        };
+        for (way, copies) in [(0, 1), (1, 1), (2, 1), (3, 3)] {
+            for (tracked, timed) in [(true, true), (true, false), (false, true), (false, false)] {
+                let bound = Bound { by_length_alone: true, ..Bound::default() };
+                let pairs = (0..3)
+                    .map(|_| queue::<u64>(64, Waker::default(), Waker::default(), bound.clone()));
+                let (to, from): (Vec<_>, Vec<_>) = pairs.unzip();
+                let to = to.into_iter().map(|to| (to, Arc::default())).collect();
+                let mut outbox = Outbox::new(ways(way), to, Overflow::Block, None);
+                let clock = Arc::new(MonotonicClock::default());
+                let mut context = Context::new(clock, Ledger::default());
+                let all = 0..EVENTS;
+                let columns = Columns {
+                    roots: all.clone().filter(|_| tracked).map(|n| Root::new(0, n)).collect(),
+                    times: all
+                        .clone()
+                        .filter(|_| timed)
+                        .map(|n| EventTime::from_unix_ms(n as i64))
+                        .collect(),
+                };
+                let mut batch = Batch { events: all.collect(), columns, ..Batch::default() };
+                outbox.push(&mut batch, &mut context);
+                outbox.flush(&mut context);
+                let mut arrived = 0;
+                for frame in from.iter().flat_map(|from| std::iter::from_fn(|| from.try_recv())) {
+                    let Frame::Batch(Batch { events, columns, .. }) = frame else { panic!() };
+                    arrived += events.len();
+                    let entries = [(tracked, columns.roots.len()), (timed, columns.times.len())];
+                    assert_eq!(
+                        entries.map(|(used, entries)| (used, entries > 0)),
+                        entries.map(|(used, _)| (used, used))
+                    );
+                    for (at, n) in events.into_iter().enumerate() {
+                        let (root, time) = (Root::new(0, n), EventTime::from_unix_ms(n as i64));
+                        let own =
+                            Row { root: tracked.then_some(root), time: timed.then_some(time) };
+                        assert_eq!(columns.row(at), own, "way {way}, event {n}");
+                    }
+                }
+                assert_eq!(arrived as u64, EVENTS * copies);
+            }
+        }
     }
 
     #[test]

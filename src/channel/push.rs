@@ -11,7 +11,7 @@ use crate::channel::slice::Slice;
 use crate::checkpoint::Part;
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::error::Failure;
-use crate::id::CheckpointId;
+use crate::id::{CheckpointId, Root};
 
 /// What a stage gets from its instance, and what it leaves for the instance to act on.
 pub(crate) struct Context {
@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) slice: Slice,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ledger: Ledger,
+    /// The first event of the source of this instance that is not acknowledged, where events are kept until they are.
+    pub(crate) front: Option<Root>,
     /// Snapshots taken in this step, to be sent to the checkpoint writer.
     pub(crate) snapshots: Vec<Part>,
     /// Whether components have not given all their parts of the checkpoint at hand.
@@ -32,8 +34,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(clock: Arc<dyn Clock>, ledger: Ledger) -> Self {
         let now = clock.now();
-        let (snapshots, saving) = (Vec::new(), Saving::Through);
-        Self { now, slice: Slice::at(now), clock, ledger, snapshots, saving, fatal: None }
+        let (slice, snapshots, saving) = (Slice::at(now), Vec::new(), Saving::Through);
+        Self { now, slice, clock, ledger, front: None, snapshots, saving, fatal: None }
     }
 
     /// A step begins at this moment.
@@ -198,7 +200,7 @@ impl<T: Clone> Push<T> for Tee<T> {
         let (last, others) = self.readers.split_last_mut().expect("a tee has two readers or more");
         for reader in others {
             self.copy.events.extend_from_slice(&batch.events);
-            self.copy.roots.extend_from_slice(&batch.roots);
+            self.copy.columns.extend_from(&batch.columns, 0..batch.len());
             self.copy.born = batch.born;
             reader.push(&mut self.copy, context);
         }

@@ -83,9 +83,11 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::api::columns::Columns;
     use crate::channel::key::hash_key;
     use crate::channel::ledger::Ledger;
     use crate::clock::MonotonicClock;
+    use crate::time::EventTime;
 
     /// The roots of events whose key function panicked, and what it said.
     #[derive(Clone, Default)]
@@ -110,14 +112,18 @@ mod tests {
             hashes.extend(events.iter().map(|event| hash_key(&key(event))));
         });
         let mut routing = Routing::Key { key_of, on_panic: Box::new(panicked.clone()) };
-        let roots = (0..8).map(|n| Root::new(0, n)).collect();
-        let mut batch = Batch { events: (0..8_u64).collect(), roots, ..Batch::default() };
+        let columns = Columns {
+            roots: (0..8).map(|n| Root::new(0, n)).collect(),
+            times: (0..8).map(EventTime::from_unix_ms).collect(),
+        };
+        let mut batch = Batch { events: (0..8_u64).collect(), columns, ..Batch::default() };
         let mut context = Context::new(Arc::new(MonotonicClock::default()), Ledger::default());
         let mut targets = Vec::new();
         routing.targets(&mut batch, 2, &mut targets, &mut context);
         assert_eq!(batch.events, [0, 1, 2, 4, 5, 6]);
         let left = [0, 1, 2, 4, 5, 6].map(|n| Root::new(0, n));
-        assert_eq!(batch.roots, left);
+        assert_eq!(batch.columns.roots, left);
+        assert_eq!(batch.columns.times, [0, 1, 2, 4, 5, 6].map(EventTime::from_unix_ms));
         let expected = [0_u64, 1, 2, 4, 5, 6].map(|n| instance_of(hash_key(&n), 2) as u64);
         assert_eq!(targets, expected);
         assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 8);

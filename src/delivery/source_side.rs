@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::api::dead_letter::DeadLetter;
 use crate::channel::frame::Batch;
 use crate::clock::Timestamp;
+use crate::id::Root;
 
 /// What the instance has to do with new events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,11 @@ pub(crate) trait SourceSide<T> {
     /// Takes the answers that have come; `true` if there were any. Events that failed too often are added
     /// to `letters`.
     fn settle(&mut self, now: Timestamp, letters: &mut Vec<DeadLetter<T>>) -> bool;
+
+    /// The first event that is not acknowledged, if events are kept until they are: those before it never come again.
+    fn front(&self) -> Option<Root> {
+        None
+    }
 
     /// Puts events that are due for replay into `batch`, until it has `most`.
     fn replays(&mut self, copies: u32, now: Timestamp, most: usize, batch: &mut Batch<T>);

@@ -26,7 +26,7 @@ use crate::error::{BoxError, Failure};
 use crate::executor::blueprint::StateShape;
 use crate::executor::side_port::SidePort;
 use crate::executor::source_component::SourceComponent;
-use crate::id::{InstanceName, Root};
+use crate::id::InstanceName;
 use crate::metrics::Counters;
 
 /// An event of a source, or a bad record. Boxed, since it is rare and would make every event as large.
@@ -142,22 +142,21 @@ impl<T: Event> Fork<T> {
             .batch_of::<BadRecord>()
             .expect("the plan refuses bad records that are read as something else");
         let (events_make, bad_make) = (self.events.copies(), aside.copies);
-        let (tracked, mut roots) = (!batch.roots.is_empty(), batch.roots.drain(..));
-        for event in batch.events.drain(..) {
-            let root = roots.next();
+        let columns = std::mem::take(&mut batch.columns);
+        for (at, event) in batch.events.drain(..).enumerate() {
+            let row = columns.row(at);
             let deliveries = match event {
                 Ok(event) => {
                     self.batch.events.push(event);
-                    self.batch.roots.extend(root);
+                    self.batch.columns.push(row);
                     events_make
                 }
                 Err(bad) => {
-                    aside.push(*bad, root, STAYS);
+                    aside.push(*bad, row, STAYS);
                     bad_make
                 }
             };
-            if tracked {
-                let root = root.unwrap_or(Root::NONE);
+            if let Some(root) = row.root {
                 context.ledger.change(root, i64::from(deliveries) - 1);
             }
         }

@@ -26,7 +26,7 @@ use crate::error::{Cause, Failure};
 use crate::executor::injected::Injected;
 use crate::executor::instance::{Base, Mailbox, Reporter, Step};
 use crate::executor::node::Consequences;
-use crate::executor::node::held::is_held_part;
+use crate::executor::node::held::{StoredEvents, is_held_part};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::split_component::{SharedSplits, Stored};
 use crate::executor::splits::Splits;
@@ -279,15 +279,17 @@ impl Execution {
     /// # Errors
     /// An error of the store.
     pub(crate) fn state_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
-        self.stored(instance, |name| !is_held_part(name))
+        let stored = self.stored(instance, |name| !is_held_part(name))?;
+        Ok(stored.map(|(_, state)| state))
     }
 
     /// The events that an instance held, encoded.
     ///
     /// # Errors
     /// An error of the store.
-    pub(crate) fn held_of(&self, instance: &Instance) -> Result<Option<EncodedState>, Failure> {
-        self.stored(instance, is_held_part)
+    pub(crate) fn held_of(&self, instance: &Instance) -> Result<Option<StoredEvents>, Failure> {
+        let stored = self.stored(instance, is_held_part)?;
+        Ok(stored.map(|(name, events)| StoredEvents::of(&name, events)))
     }
 
     /// The first part of this name that an instance takes over.
@@ -295,10 +297,13 @@ impl Execution {
         &self,
         instance: &Instance,
         is_wanted: impl Fn(&PartName) -> bool,
-    ) -> Result<Option<EncodedState>, Failure> {
+    ) -> Result<Option<(PartName, EncodedState)>, Failure> {
         let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
         let failed = |error| failed_restore(&instance.name, error);
-        let read = |of: &Reads<'_>| store.read_part(manifest, &of.part.name).map_err(failed);
+        let read = |of: &Reads<'_>| {
+            let (name, part) = (&of.part.name, store.read_part(manifest, &of.part.name));
+            Ok(part.map_err(failed)?.map(|encoded| (name.clone(), encoded)))
+        };
         let reads = self.reads_of(manifest, instance);
         let wanted = reads.iter().find(|reads| is_wanted(&reads.part.name));
         wanted.map_or(Ok(None), read)

@@ -51,6 +51,9 @@ pub(crate) trait Component: Sized {
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
+    /// Whether the plan refuses it on a stream without event time.
+    const NEEDS_EVENT_TIME: bool = false;
+
     /// How the events that it holds are stored; `None` if they are not.
     fn held_codec() -> Option<HeldCodec<Self::In>> {
         None
@@ -61,7 +64,7 @@ pub(crate) trait Component: Sized {
         Ok(SavedTimers::new())
     }
 
-    /// Applies itself to one event after the other.
+    /// Applies itself to one event after the other. `tracked` if the events have roots or times.
     fn apply_each(
         &mut self,
         events: &mut Drain<'_, Self::In>,
@@ -113,6 +116,9 @@ pub(crate) trait Component: Sized {
     /// The watermark has risen to this; what is due by it fires before `on_watermark`.
     fn advance(&mut self, _: EventTime) {}
 
+    /// What was due by the watermark has fired; readers are told of it now.
+    fn has_advanced(&mut self) {}
+
     fn on_timer(&mut self, _tag: u64, _out: &mut Output<Self::Out>) -> Result<(), BoxError> {
         Ok(())
     }
@@ -148,6 +154,7 @@ impl<O: Operator> Component for Stateless<O> {
     type In = O::In;
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
+    const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 
     fn held_codec() -> Option<HeldCodec<O::In>> {
         HeldCodec::of(O::HELD_EVENTS)
@@ -190,6 +197,7 @@ impl<O: StatefulOperator> Component for Stateful<O> {
     type In = O::In;
     type Out = O::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
+    const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 
     fn held_codec() -> Option<HeldCodec<O::In>> {
         HeldCodec::of(O::HELD_EVENTS)

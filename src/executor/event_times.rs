@@ -1,5 +1,5 @@
-//! [`EventTimes`]: the component that makes watermarks from the times of the events that pass it. It changes no
-//! event, and works on batches in place.
+//! [`EventTimes`]: the component that asks events for their times, fills the column of times with them, and makes
+//! watermarks from them. It changes no event, and works on batches in place.
 
 use std::sync::Arc;
 use std::vec::Drain;
@@ -58,15 +58,20 @@ impl<T> EventTimes<T> {
         }
     }
 
-    fn note(&mut self, event: &T) {
+    /// Notes the time of an event, and returns the one that it carries from here on.
+    fn note(&mut self, event: &T) -> EventTime {
         let time = (self.time_of)(event);
         let partition = self.strategy.partition_of.as_ref().map_or(0, |of| of(event));
         match &self.strategy.mark_of {
             None => {
                 let future = self.generator.event(partition, time, self.now, self.unix_ms);
                 self.counters.future_stamped.add(u64::from(future));
+                if future { EventTime::MAX } else { time }
             }
-            Some(mark_of) => self.generator.mark(partition, mark_of(event, time), self.now),
+            Some(mark_of) => {
+                self.generator.mark(partition, mark_of(event, time), self.now);
+                time
+            }
         }
     }
 }
@@ -100,8 +105,8 @@ impl<T: Event> Component for EventTimes<T> {
     ) -> Pass {
         self.look();
         apply_each(events, out, tracked, |event, out| {
-            self.note(&event);
-            out.emit(event);
+            let time = self.note(&event);
+            out.emit_at(time, event);
             Ok(())
         })
     }
@@ -112,9 +117,13 @@ impl<T: Event> Component for EventTimes<T> {
 
     fn apply_in_place(&mut self, batch: &mut Batch<T>, handled: &mut usize, _: &mut Ledger) {
         self.look();
+        // Earlier times of the stream are replaced.
+        let times = &mut batch.columns.times;
+        times.resize(batch.events.len(), EventTime::MIN);
         retain_in_place(&mut batch.events, |event| {
+            let at = *handled;
             *handled += 1;
-            self.note(event);
+            times[at] = self.note(event);
             true
         });
     }

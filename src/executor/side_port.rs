@@ -41,7 +41,7 @@ impl<T: 'static> SidePort for Port<T> {
             return;
         }
         std::mem::swap(&mut self.batch.events, &mut output.events);
-        std::mem::swap(&mut self.batch.roots, &mut output.roots);
+        std::mem::swap(&mut self.batch.columns, &mut output.columns);
         self.batch.born = born;
         self.emitted.add(self.batch.len() as u64);
         self.next.push(&mut self.batch, context);

@@ -104,14 +104,30 @@ impl<F: Fn(&T) -> bool + 'static, T: Event> Component for Filter<F, T> {
 
     fn apply_in_place(&mut self, batch: &mut Batch<T>, handled: &mut usize, ledger: &mut Ledger) {
         let f = &*self.f;
-        if batch.roots.is_empty() {
+        if batch.columns.are_empty() {
             retain_in_place(&mut batch.events, |event| {
                 *handled += 1;
                 f(event)
             });
             return;
         }
-        let (roots, mut written) = (&mut batch.roots, 0);
+        let mut written = 0;
+        if !batch.columns.times.is_empty() {
+            let columns = &mut batch.columns;
+            retain_in_place(&mut batch.events, |event| {
+                let at = *handled;
+                *handled += 1;
+                let (stays, root) = (f(event), columns.row(at).root);
+                columns.move_down(at, written);
+                written += usize::from(stays);
+                if let Some(root) = root.filter(|_| !stays) {
+                    ledger.change(root, -1);
+                }
+                stays
+            });
+            return columns.truncate(written);
+        }
+        let roots = &mut batch.columns.roots;
         retain_in_place(&mut batch.events, |event| {
             let root = roots[*handled];
             *handled += 1;

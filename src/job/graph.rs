@@ -50,6 +50,8 @@ pub(crate) struct NodeSpec {
     pub(crate) on_error: OnError,
     /// A factory of sinks for dead letters of its event type.
     pub(crate) letters: Option<AnyLetters>,
+    /// Whether it asks events for their times: from there on the stream has event time.
+    pub(crate) timing: Timing,
     /// The numbers of the edges that lead to it, and of those that lead away from it.
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
@@ -72,6 +74,18 @@ pub(crate) enum StateScope {
     PerInstance,
     /// Those of its keys.
     Keys,
+}
+
+/// Where the times of the events that a component emits come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// Out of the events that it is given, if those have times.
+    PassedOn,
+    /// It asks the events for them.
+    Made {
+        /// Events that are replayed may be older than the watermark.
+        replays_may_be_late: bool,
+    },
 }
 
 pub(crate) struct EdgeSpec {
@@ -152,6 +166,7 @@ impl Graph {
             codec: None,
             on_error: OnError::default(),
             letters: None,
+            timing: Timing::PassedOn,
             inputs: Vec::new(),
             outputs: Vec::new(),
         });

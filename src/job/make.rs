@@ -74,6 +74,8 @@ pub(crate) struct BuildContext<'a> {
     /// The codec of its state.
     pub(crate) codec: CodecId,
     pub(crate) on_error: OnError,
+    /// Whether its outputs carry times.
+    pub(crate) timed: bool,
 }
 
 /// Where an instance's outputs lead to.
@@ -202,6 +204,7 @@ impl<T: Event> OutputPorts<T> {
             instance: build.instance.name.clone(),
             holder,
             tracked: build.execution.account.tracked(),
+            timed: build.timed,
         };
         let output = Output::new(context, next.copies(), declared, sides);
         Self { collector: Collector::new(output), next, sides: ports }
@@ -225,6 +228,8 @@ pub(crate) struct OperatorMaker {
     /// The shape of the held events in checkpoints; `Stateless` if it does not store them.
     pub(crate) held: fn() -> StateShape,
     pub(crate) side_outputs: &'static [DeclaredOutput],
+    /// Whether its events must have times.
+    pub(crate) needs_event_time: bool,
     /// The side output for dead letters, if it makes any.
     pub(crate) dead_letters: DeclaredOutput,
     pub(crate) stage: Arc<MakeStage>,
@@ -353,6 +358,7 @@ fn made<C: Component + 'static>(
         state: C::state_shape,
         held: || C::held_codec().map_or(StateShape::Stateless, |codec| (codec.shape)()),
         side_outputs: C::SIDE_OUTPUTS,
+        needs_event_time: C::NEEDS_EVENT_TIME,
         dead_letters: DeadLetter::<C::In>::OUTPUT.declared(),
         stage: Arc::new(stage),
         instance: Arc::new(instance),

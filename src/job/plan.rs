@@ -25,7 +25,7 @@ use crate::executor::instance::Step;
 use crate::executor::threads::threads_max;
 use crate::id::{InstanceName, Root};
 use crate::job::graph::{
-    EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, NodeSpec, StateScope, UnfitOption,
+    EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, NodeSpec, StateScope, Timing, UnfitOption,
 };
 use crate::job::make::{
     AnyEnd, AnyLetters, AnyPush, BuildContext, MakeEdge, OperatorMaker, Outputs, RoutingPlan,
@@ -286,6 +286,8 @@ pub(super) struct PlannedNode {
     pub(super) head: usize,
     on_error: OnError,
     letters: Option<AnyLetters>,
+    /// Whether its outputs carry times.
+    timed: bool,
     /// The numbers of the edges that lead away from it.
     outputs: Vec<usize>,
     pub(super) state: StateShape,
@@ -314,6 +316,7 @@ impl Layout {
     fn of(graph: &Graph, guarantee: &Guarantee) -> Result<Self, Refused> {
         let parallelism = parallelism(graph);
         check_scopes(graph, &parallelism)?;
+        let timed = timed(graph)?;
         let mut edges = Vec::new();
         // How many components are before each one in its thread. Edges are in the order of the components
         // that they lead to, so the depth of a component is known before an edge leads away from it.
@@ -382,12 +385,14 @@ impl Layout {
                 head: fused_to.map_or(number, |edge| nodes[edge.from].head),
                 on_error: node.on_error,
                 letters: node.letters.clone(),
+                timed: timed[number],
                 outputs: node.outputs.clone(),
                 state,
                 codec,
                 held,
             });
         }
+        check_event_times(graph, &nodes, guarantee)?;
         check_threads(&nodes)?;
         let heads = |sources: bool| {
             let nodes = nodes.iter().enumerate();
@@ -489,6 +494,53 @@ fn settle_codec(
             node.name
         ),
     })
+}
+
+/// Which components emit events with times: those that ask the events for them, and those behind them (state T17, X5).
+fn timed(graph: &Graph) -> Result<Vec<bool>, Refused> {
+    let mut timed: Vec<bool> = Vec::new();
+    for (number, node) in graph.nodes.iter().enumerate() {
+        let input = |with: bool| graph.edges_to(number).find(|edge| timed[edge.from] == with);
+        if let (Some(timed), Some(untimed)) = (input(true), input(false)) {
+            return Err(Refused::MixedEventTime {
+                component: node.name.clone(),
+                timed: graph.nodes[timed.from].name.clone(),
+                untimed: graph.nodes[untimed.from].name.clone(),
+            });
+        }
+        let given = input(true).is_some();
+        let needed = match &node.kind {
+            NodeKind::Operator(maker) => maker.needs_event_time,
+            NodeKind::Source(_) | NodeKind::Sink(..) => false,
+        };
+        if needed && !given {
+            return Err(Refused::NoEventTime { component: node.name.clone() });
+        }
+        timed.push(given || node.timing != Timing::PassedOn);
+    }
+    Ok(timed)
+}
+
+/// Where single events are replayed, the watermark waits for them. For that, the times have to be known in the thread
+/// of the source (state T16).
+fn check_event_times(
+    graph: &Graph,
+    nodes: &[PlannedNode],
+    guarantee: &Guarantee,
+) -> Result<(), Refused> {
+    if guarantee.terms.saves_watermarks() {
+        return Ok(());
+    }
+    let waits = Timing::Made { replays_may_be_late: false };
+    for (spec, node) in graph.nodes.iter().zip(nodes).filter(|(spec, _)| spec.timing == waits) {
+        let head = &nodes[node.head];
+        if !matches!(head.kind, Maker::Source(_)) {
+            let (component, head) = (spec.name.clone(), head.name.to_string());
+            let guarantee = guarantee.name();
+            return Err(Refused::EventTimeApart { component, head, guarantee });
+        }
+    }
+    Ok(())
 }
 
 /// State that covers all events can only be in one instance.
@@ -646,6 +698,7 @@ impl Building<'_> {
             number: self.number,
             codec: self.layout.nodes[node].codec,
             on_error: self.layout.nodes[node].on_error,
+            timed: self.layout.nodes[node].timed,
         }
     }
 }

@@ -99,6 +99,8 @@ pub(crate) struct TimerIndex<K> {
     due: VecDeque<(u64, K)>,
     pub(crate) next_number: u64,
     pub(crate) watermark: Option<EventTime>,
+    /// The watermark that readers know.
+    pub(crate) passed_on: Option<EventTime>,
     /// While the input ends: the latest timer that still fires.
     last: Option<EventTime>,
 }
@@ -111,6 +113,7 @@ impl<K> Default for TimerIndex<K> {
             due: VecDeque::new(),
             next_number: 0,
             watermark: None,
+            passed_on: None,
             last: None,
         }
     }

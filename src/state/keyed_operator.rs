@@ -31,11 +31,12 @@ use crate::time::EventTime;
 ///     type Out = (u64, u64);
 ///     type State = (u64, Option<EventTime>);
 ///     type Timer = ();
+///     const NEEDS_EVENT_TIME: bool = true;
 ///
-///     fn apply(&mut self, (_, ms): (u64, i64), at: &mut At<'_, Self>, _: &mut Emit<'_, (u64, u64)>)
+///     fn apply(&mut self, _: (u64, i64), at: &mut At<'_, Self>, _: &mut Emit<'_, (u64, u64)>)
 ///         -> Result<(), BoxError>
 ///     {
-///         let deadline = EventTime::from_unix_ms(ms + 60_000);
+///         let deadline = at.time().ok_or("a reading without a time")? + Duration::from_secs(60);
 ///         let (readings, before) = at.state();
 ///         *readings += 1;
 ///         if let Some(before) = before.replace(deadline) {
@@ -86,6 +87,10 @@ pub trait KeyedOperator: Sized + 'static {
 
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
+
+    /// Whether the plan refuses it on a stream without event time, where [`At::time`] is `None` and timers in event time
+    /// fire at the end only.
+    const NEEDS_EVENT_TIME: bool = false;
 
     /// Called on the instance's own thread, before its first event.
     ///
@@ -154,6 +159,7 @@ pub struct At<'a, O: KeyedOperator> {
     cells: &'a mut Cells<O>,
     index: &'a mut TimerIndex<O::Key>,
     clock: &'a dyn Clock,
+    time: Option<EventTime>,
     /// Where the cell of the key is, once that is known.
     found: Option<Option<Found>>,
 }
@@ -165,13 +171,20 @@ impl<'a, O: KeyedOperator> At<'a, O> {
         cells: &'a mut Cells<O>,
         index: &'a mut TimerIndex<O::Key>,
         clock: &'a dyn Clock,
+        time: Option<EventTime>,
     ) -> Self {
-        Self { key, hash, cells, index, clock, found: None }
+        Self { key, hash, cells, index, clock, time, found: None }
     }
 
     /// The key.
     pub fn key(&self) -> &O::Key {
         &self.key
+    }
+
+    /// The time of the event at hand, or of the timer; `None` on a stream without event time, and for a timer in
+    /// processing time. [`EventTime::MAX`] stands for a time that was too far in the future.
+    pub fn time(&self) -> Option<EventTime> {
+        self.time
     }
 
     /// The state of the key, to be changed; made by `Default` if there is none (state O1).

@@ -16,7 +16,7 @@ mod keyed_operator;
 mod keyed_state;
 mod store;
 
-pub(crate) use key_timers::TimerIndex;
+pub(crate) use key_timers::{Moment, TimerIndex};
 pub(crate) use keyed_operator::Cell;
 pub use keyed_operator::{At, KeyedOperator};
 pub(crate) use keyed_state::{KeyedState, SaveBegin};

@@ -29,7 +29,8 @@ pub struct EventTime(i64);
 impl EventTime {
     /// The earliest time.
     pub const MIN: Self = Self(i64::MIN);
-    /// The latest time.
+    /// The latest time. It also stands for a time that was too far in the future to be believed; see
+    /// [`Stream::event_time`](crate::Stream::event_time).
     pub const MAX: Self = Self(i64::MAX);
 
     /// The time this many milliseconds after the beginning of 1970.

@@ -23,12 +23,15 @@ pub(crate) struct Rules {
     pub(crate) idle_after: Option<Duration>,
     /// How far ahead of the clock a time may be and still move the watermark.
     pub(crate) future_at_most: Option<Duration>,
+    /// The watermark does not wait for events that may be replayed.
+    pub(crate) replays_may_be_late: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let future_at_most = Some(Duration::from_secs(5 * 60));
-        Self { bound: Duration::ZERO, idle_after: None, future_at_most }
+        let (bound, idle_after) = (Duration::ZERO, None);
+        Self { bound, idle_after, future_at_most, replays_may_be_late: false }
     }
 }
 
@@ -75,6 +78,11 @@ impl Generator {
             waits_since: None,
             idle: false,
         }
+    }
+
+    /// Whether the watermark waits for events that may be replayed.
+    pub(crate) fn waits_for_replays(&self) -> bool {
+        !self.rules.replays_may_be_late
     }
 
     /// An event of this time came, while the wall clock showed `unix_ms`. Returns whether its time is so far ahead

@@ -4,6 +4,7 @@
 
 pub(crate) mod event_time;
 pub(crate) mod generator;
+pub(crate) mod replayable;
 pub(crate) mod timers;
 pub(crate) mod watermarks;
 

@@ -153,6 +153,11 @@ impl OutputWatermark {
         risen
     }
 
+    /// Where it stands; `None` before the first one.
+    pub(crate) fn at(&self) -> Option<EventTime> {
+        self.at
+    }
+
     /// Whether there is something to tell.
     pub(crate) fn is_untold(&self) -> bool {
         self.untold

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    At, BoxError, Changed, Emit, EventTime, ExactlyOnce, Guarantee, Instance, Job, KeyedOperator,
-    Next, Outcome, SourceOutput, StatefulSource, Stream,
+    At, BoxError, Changed, Collector, Emit, EventTime, ExactlyOnce, Guarantee, Instance, Job,
+    KeyedOperator, Next, Operator, Outcome, Output, SourceOutput, StatefulSource, Stream,
 };
 
 use crate::support::{ALL, guarantee, wait_until};
@@ -246,23 +247,19 @@ fn a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run() {
     assert_eq!((run(), run()), (5_000, 0));
 }
 
-/// Says what it is called with. A number is an event time in milliseconds, its key is the remainder by 2.
+/// What an operator says: what it was, and a time.
+type Said = (String, i64);
+
+/// Sets timers, in time and behind the watermark.
 struct Watch;
-
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-enum Wake {
-    Early,
-    Late,
-}
-
-type Said = (u64, String);
 
 impl KeyedOperator for Watch {
     type Key = u64;
     type In = u64;
     type Out = Said;
     type State = u64;
-    type Timer = Wake;
+    type Timer = String;
+    const NEEDS_EVENT_TIME: bool = true;
 
     fn apply(
         &mut self,
@@ -270,68 +267,124 @@ impl KeyedOperator for Watch {
         at: &mut At<'_, Self>,
         out: &mut Emit<'_, Said>,
     ) -> Result<(), BoxError> {
-        let time = |ms: u64| EventTime::from_unix_ms(ms as i64);
+        let ms = at.time().ok_or("no time")?.unix_ms();
+        assert_eq!(ms, n as i64, "the time of the event at hand");
+        let time = EventTime::from_unix_ms;
         match n {
             0 => {
-                // Twice is once; of one time in the order in which they were set.
-                at.set_timer(time(30), Wake::Late);
-                at.set_timer(time(30), Wake::Early);
-                at.set_timer(time(30), Wake::Late);
-                at.set_timer(time(20), Wake::Early);
+                at.set_timer(time(30), "late 30".into());
+                at.set_timer(time(30), "early 30".into());
+                at.set_timer(time(30), "late 30".into());
+                at.set_timer(time(20), "20".into());
+                assert!(at.peek().is_none(), "a timer makes no state");
+                at.clear_timer(time(20), &"21".into());
             }
-            2 => at.clear_timer(time(20), &Wake::Early),
-            4 => at.clear_timer(time(21), &Wake::Early),
-            1 => at.set_timer(time(25), Wake::Late),
-            51 => at.forget(),
-            50 => at.set_timer(time(1_000_000), Wake::Late),
-            // Due already, and fired after the batch.
-            60 => at.set_timer(time(3), Wake::Early),
-            _ => {}
+            2 => at.clear_timer(time(20), &"20".into()),
+            // Due already, unless the watermark has not come yet.
+            60 => at.set_timer(time(3), "3".into()),
+            70 => {
+                at.forget();
+                assert!(at.peek().is_none());
+                at.set_timer(time(1_000), "the end".into());
+            }
+            _ => *at.state() += 1,
         }
-        if n != 51 {
-            *at.state() += 1;
-        }
-        let before = at.peek().copied();
-        out.emit((*at.key(), format!("{n} {before:?}")));
+        out.emit((format!("event {n}"), ms));
         Ok(())
     }
 
     fn on_timer(
         &mut self,
-        wake: Wake,
+        what: String,
         at: &mut At<'_, Self>,
         out: &mut Emit<'_, Said>,
     ) -> Result<(), BoxError> {
-        let (count, watermark) = (at.peek().copied(), at.watermark().map(EventTime::unix_ms));
-        let wake = if wake == Wake::Early { "early" } else { "late" };
-        out.emit((*at.key(), format!("{wake} {count:?} {watermark:?}")));
+        let time = at.time().ok_or("no time")?.unix_ms();
+        if let Some(watermark) = at.watermark() {
+            assert!(time < watermark.unix_ms() || what == "the end", "{what} at {watermark}");
+        }
+        out.emit((format!("timer {what}"), time));
+        Ok(())
+    }
+}
+
+/// Notes what comes, with the time that it carries, and holds it against the watermark.
+struct Judge(Arc<Mutex<Vec<(String, i64)>>>, EventTime);
+
+impl Operator for Judge {
+    type In = Said;
+    type Out = ();
+    fn apply(&mut self, (what, said): Said, out: &mut Collector<()>) -> Result<(), BoxError> {
+        let time = out.time().ok_or("no time")?;
+        assert!(time >= self.1, "{what} is behind the watermark {}: {time}", self.1);
+        assert!(time.unix_ms() == said || what == "timer 3", "{what} at {said} carries {time}");
+        self.0.lock().push((what, said));
+        Ok(())
+    }
+    fn on_watermark(&mut self, to: EventTime, _: &mut Output<()>) -> Result<(), BoxError> {
+        self.1 = to;
         Ok(())
     }
 }
 
 #[test]
-fn timers_by_key_fire_in_order_before_the_watermark_and_once() {
+fn timers_by_key_fire_once_in_order_before_the_watermark_and_what_they_emit_has_their_time() {
     // state O1, O2, O4, O5, O6, O7, O10
-    let seen = Collected::new();
-    let job = Job::new("timers");
-    job.from_iter("times", || [0_u64, 1, 2, 4, 40, 41, 50, 51, 60])
-        .event_time(|ms| EventTime::from_unix_ms(*ms as i64), |watermarks| watermarks)
-        .queue_batches(1)
-        .key_by(|ms| ms % 2)
+    for name in ALL {
+        let (directory, seen) = (tempfile::tempdir().unwrap(), Arc::<Mutex<Vec<_>>>::default());
+        let (job, notes) = (Job::new("timers"), Arc::clone(&seen));
+        let times = [0_u64, 2, 4, 40, 60, 62, 64, 70, 80];
+        let limit = Arc::new(AtomicUsize::new(0));
+        let rising = Arc::clone(&limit);
+        job.stateful_source("times", move || Numbers {
+            next: 0,
+            limit: Arc::clone(&rising),
+            end: 9,
+        })
+        .event_time(
+            move |n| EventTime::from_unix_ms(times[*n as usize] as i64),
+            |watermarks| watermarks,
+        )
+        .map(move |n| times[n as usize])
+        .key_by(|_| 7)
         .keyed_operator("watch", || Watch)
-        .sink("seen", seen.factory());
-    job.run(Guarantee::default()).unwrap();
-    let of = |key| {
-        let said = seen.events().into_iter().filter(move |(of, _)| *of == key);
-        said.map(|(_, said)| said).collect::<Vec<_>>()
-    };
-    // Where batches end is not fixed: what fires by the watermark fires between events or behind them.
-    let (even, odd) = (of(0), of(1));
-    let fired = |said: &[String]| {
-        let fired = said.iter().filter(|said| said.starts_with(['e', 'l']));
-        fired.map(|said| said.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(fired(&even), ["late", "early", "early", "late"], "{even:?}");
-    assert_eq!(fired(&odd).len(), usize::from(odd.iter().any(|said| said.starts_with("late"))));
-    assert!(odd.contains(&"51 None".to_owned()), "{odd:?}");
+        .operator("judge", move || Judge(Arc::clone(&notes), EventTime::MIN))
+        .ignore();
+        let handle = job.start(guarantee(name, directory.path())).unwrap();
+        // One event at a time, so that each is followed by its watermark.
+        for events in 1..=9 {
+            limit.store(events, Ordering::SeqCst);
+            wait_until("the event is there", || {
+                handle.metrics().sum("watch", |m| m.processed) >= events as u64
+            });
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        handle.wait().unwrap();
+        let seen: Vec<String> = seen.lock().iter().map(|(what, _)| what.clone()).collect();
+        let expected = [
+            "event 0",
+            "event 2",
+            "event 4",
+            "event 40",
+            "timer late 30",
+            "timer early 30",
+            "event 60",
+            "timer 3",
+            "event 62",
+            "event 64",
+            "event 70",
+            "event 80",
+            "timer the end",
+        ];
+        assert_eq!(seen, expected, "{name}");
+    }
+}
+
+#[test]
+fn what_needs_event_time_is_refused_by_name_on_a_stream_without() {
+    // state T17
+    let job = Job::new("timers");
+    all(&job, 9).key_by(|_| 7).keyed_operator("watch", || Watch).ignore();
+    let refused = job.run(Guarantee::default()).expect_err("refused").to_string();
+    assert!(refused.contains("\"watch\""), "{refused}");
 }

@@ -83,7 +83,7 @@ impl KeyedOperator for Watch {
         at.set_timer(EventTime::from_unix_ms(due(n) as i64), n);
         // Never due here, since it waits for hours; it travels with its key.
         at.set_timer_after(Duration::from_secs(360_000), n);
-        if n % 4 == 0 && n >= KEYS {
+        if n.is_multiple_of(4) && n >= KEYS {
             let before = n - KEYS;
             at.clear_timer(EventTime::from_unix_ms(due(before) as i64), &before);
         }
@@ -109,7 +109,7 @@ fn said_once() -> BTreeMap<Said, u64> {
     for n in 0..EVENTS {
         *said.entry((n % KEYS, n / KEYS + 1)).or_default() += 1;
         let cleared_by = n + KEYS;
-        if cleared_by >= EVENTS || cleared_by % 4 != 0 {
+        if cleared_by >= EVENTS || !cleared_by.is_multiple_of(4) {
             *said.entry((n % KEYS, due(n))).or_default() += 1;
         }
     }

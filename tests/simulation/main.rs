@@ -7,6 +7,7 @@
 mod tier;
 
 mod dead_letters;
+mod event_times;
 mod files;
 mod graphs;
 mod held_events;

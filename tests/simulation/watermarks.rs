@@ -1,15 +1,15 @@
 //! Watermarks in any history: operators with state never get a watermark a second time, nor a lower one, and with
-//! aligned checkpoints no event is ever late (state T8, T14).
+//! aligned checkpoints, or with the acknowledger, no event is ever late (state T8, T14, T16).
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use streamwork::testkit::{Ended, Faults, explore};
+use streamwork::testkit::{Ended, Fault, Faults, explore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, EventTime, ExactlyOnce, Guarantee, Instance, Job,
-    Next, Output, SourceOutput, StatefulOperator, StatefulSource,
+    Next, Operator, Output, SourceOutput, StatefulOperator, StatefulSource,
 };
 
 use crate::histories::often;
@@ -153,4 +153,75 @@ fn watermarks_go_on_where_they_were_and_aligned_checkpoints_make_no_event_late_i
     });
     assert!(restored.get() > histories / 10, "a test that cannot fail: {restored:?} restored");
     println!("{test}: {} judges restored, {} late without alignment", restored.get(), late.get());
+}
+
+/// Judges events by the watermarks that it has heard since it was built.
+struct JudgeOfNow {
+    high: Option<i64>,
+    wrong: Wrong,
+}
+
+impl Operator for JudgeOfNow {
+    type In = i64;
+    type Out = i64;
+    fn apply(&mut self, at: i64, out: &mut Collector<i64>) -> Result<(), BoxError> {
+        if Some(at) < self.high {
+            self.wrong.late.lock().push(format!("{at} after {:?}", self.high));
+        }
+        out.emit(at);
+        Ok(())
+    }
+    fn on_watermark(&mut self, at: EventTime, _: &mut Output<i64>) -> Result<(), BoxError> {
+        self.high = self.high.max(Some(at.unix_ms()));
+        *self.wrong.restored.lock() += 1;
+        Ok(())
+    }
+}
+
+/// State T16.
+#[test]
+fn with_the_acknowledger_no_event_is_late_in_any_history_unless_replays_may_be() {
+    let test = "with_the_acknowledger_no_event_is_late_in_any_history_unless_replays_may_be";
+    let (first, histories) = (tier::seed(test), tier::times(400, 100_000));
+    let (heard, late) = (Cell::new(0), Cell::new(0));
+    explore(first..first + histories, |simulation| {
+        let seed = simulation.seed();
+        let (wrong, may_be_late) = (Wrong::default(), seed % 4 == 3);
+        let judge = |wrong: &Wrong| {
+            let wrong = wrong.clone();
+            move || JudgeOfNow { high: None, wrong: wrong.clone() }
+        };
+        let job = Job::new("moments");
+        let moments = || Moments { emitted: 0, instance: 0, says: false };
+        let moments = job.stateful_source("moments", moments).parallelism(2);
+        let time = |at: &i64| EventTime::from_unix_ms(*at);
+        let timed = moments.filter(|at| at % 70 != 0).event_time(time, |w| match may_be_late {
+            true => w.replays_may_be_late(),
+            false => w,
+        });
+        let judged =
+            timed.operator("fused", judge(&wrong)).global().operator("first", judge(&wrong));
+        judged.operator("second", judge(&wrong)).own_thread().for_each(|_| ());
+        let guarantee =
+            AtLeastOnce::new().backoff(Duration::from_micros(50), Duration::from_millis(1));
+        let guarantee: Guarantee = match seed % 3 {
+            0 => guarantee.into(),
+            _ => guarantee.store_in("/store").every(often()).into(),
+        };
+        let faults = match seed % 3 {
+            0 => Faults::only([Fault::Error, Fault::Panic, Fault::Stall]),
+            _ => Faults::all(),
+        };
+        let history = simulation.faults(faults).run(&job, guarantee);
+        // Without a store there is no restart after a failure of `finish`.
+        let ended = matches!(history.ended, Ended::Finished(_)) || seed % 3 == 0;
+        assert!(ended, "{history}");
+        let behind = wrong.late.lock();
+        assert!(may_be_late || behind.is_empty(), "{behind:?}: {history}");
+        late.set(late.get() + behind.len());
+        heard.set(heard.get() + *wrong.restored.lock());
+    });
+    assert!(heard.get() > histories, "a test that cannot fail: {} watermarks", heard.get());
+    assert!(histories < 100 || late.get() > 0, "where replays may be late, none was");
+    println!("{test}: {} watermarks, {} late where they may be", heard.get(), late.get());
 }

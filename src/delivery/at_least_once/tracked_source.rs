@@ -123,7 +123,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
             // Nothing reads them: they are done at once.
             batch.clear();
         } else {
-            batch.roots.extend(Root::range(self.source, first, events));
+            batch.columns.roots.extend(Root::range(self.source, first, events));
         }
         Admission::Emit
     }
@@ -158,6 +158,10 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
         any_done || any_failed
     }
 
+    fn front(&self) -> Option<Root> {
+        Some(Root::new(self.source, self.answers.front))
+    }
+
     fn replays(&mut self, copies: u32, now: Timestamp, most: usize, batch: &mut Batch<T>) {
         if !self.buffer.replay_pending() {
             return;
@@ -168,7 +172,7 @@ impl<T: Clone> SourceSide<T> for TrackedSource<T> {
             let Some((entry, event)) = self.buffer.next_due(now) else { break };
             let sequence = outstanding.again.open(entry, copies, clock);
             batch.events.push(event);
-            batch.roots.push(self.acknowledger.root_again(self.source, sequence));
+            batch.columns.roots.push(self.acknowledger.root_again(self.source, sequence));
         }
     }
 
@@ -251,7 +255,7 @@ mod tests {
         );
         let mut batch = Batch { events: vec![7], ..Batch::default() };
         source.admit(&mut batch, 1, Timestamp(0));
-        (source, acknowledger, batch.roots[0])
+        (source, acknowledger, batch.columns.roots[0])
     }
 
     /// A source's side with room for no more than the four events that are out, and its waker.
@@ -263,7 +267,7 @@ mod tests {
             TrackedSource::new(Arc::clone(&acknowledger), 0, options, size_of_val, None);
         let mut batch = Batch { events: vec![7; 4], ..Batch::default() };
         source.admit(&mut batch, 1, Timestamp(0));
-        (source, acknowledger, batch.roots, waker)
+        (source, acknowledger, batch.columns.roots, waker)
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(crate) trait KeyedLogic: 'static {
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];
 
+    /// Whether the plan refuses it on a stream without event time.
+    const NEEDS_EVENT_TIME: bool = false;
+
     /// A value has come out of a checkpoint that was cut at `then`, by a clock that stands at `now`.
     fn restored(_value: &mut Self::Value, _then: Timestamp, _now: Timestamp) {}
 
@@ -86,6 +89,9 @@ pub(crate) trait KeyedLogic: 'static {
 
     /// See [`Component::advance`].
     fn advance(&mut self, _: EventTime) {}
+
+    /// See [`Component::has_advanced`].
+    fn has_advanced(&mut self) {}
 }
 
 /// The state of all keys of an instance.
@@ -128,6 +134,7 @@ where
     type In = In;
     type Out = L::Out;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = L::SIDE_OUTPUTS;
+    const NEEDS_EVENT_TIME: bool = L::NEEDS_EVENT_TIME;
 
     fn state_shape(_: Commits) -> StateShape {
         StateShape::of::<(L::Key, L::Value)>()
@@ -174,6 +181,9 @@ where
     }
     fn advance(&mut self, to: EventTime) {
         self.logic.advance(to);
+    }
+    fn has_advanced(&mut self) {
+        self.logic.has_advanced();
     }
 }
 

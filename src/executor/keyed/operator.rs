@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::BoxError;
 use crate::executor::component::Due;
 use crate::executor::keyed::{AtKey, Kept, KeyedLogic};
-use crate::state::{At, Cell, KeyedOperator, TimerIndex};
+use crate::state::{At, Cell, KeyedOperator, Moment, TimerIndex};
 use crate::time::EventTime;
 
 pub(crate) struct Operating<O: KeyedOperator> {
@@ -35,6 +35,7 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
     type Out = O::Out;
     type Value = Cell<O::State, O::Timer>;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
+    const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 
     fn restored(cell: &mut Self::Value, then: Timestamp, now: Timestamp) {
         cell.timers.restored(then, now);
@@ -59,8 +60,9 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
         event: O::In,
         out: &mut Collector<O::Out>,
     ) -> Result<(), BoxError> {
-        let mut at = At::<O>::new(key, hash, store, &mut self.index, &*self.clock);
-        let applied = self.operator.apply(event, &mut at, &mut Emit::new(out));
+        let time = out.time();
+        let mut at = At::<O>::new(key, hash, store, &mut self.index, &*self.clock, time);
+        let applied = self.operator.apply(event, &mut at, &mut Emit::new(out, None));
         at.tidy();
         applied
     }
@@ -87,11 +89,17 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
         let place = store.find(hash, &key);
         // It may have been cleared since it was found.
         let cell = place.and_then(|place| store.at_mut(place));
-        let Some((_, timer)) = cell.and_then(|cell| cell.timers.take(number)) else {
+        let Some((moment, timer)) = cell.and_then(|cell| cell.timers.take(number)) else {
             return Ok(());
         };
-        let mut at = At::<O>::new(key, hash, store, &mut self.index, &*self.clock);
-        let fired = self.operator.on_timer(timer, &mut at, &mut Emit::new(out));
+        let (time, passed) = match moment {
+            Moment::Event(time) => (Some(time), self.index.passed_on),
+            Moment::Clock(_) => (None, None),
+        };
+        let mut at = At::<O>::new(key, hash, store, &mut self.index, &*self.clock, time);
+        // Readers have been told that nothing older than this follows.
+        let emit_at = time.map(|time| passed.map_or(time, |passed| time.max(passed)));
+        let fired = self.operator.on_timer(timer, &mut at, &mut Emit::new(out, emit_at));
         at.peek();
         at.tidy();
         fired
@@ -103,5 +111,9 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
 
     fn advance(&mut self, to: EventTime) {
         self.index.watermark = Some(to);
+    }
+
+    fn has_advanced(&mut self) {
+        self.index.passed_on = self.index.watermark;
     }
 }

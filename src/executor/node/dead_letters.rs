@@ -9,13 +9,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::api::columns::Row;
 use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::channel::push::Context;
 use crate::error::{Cause, Failure};
 use crate::executor::component::Component;
 use crate::executor::node::Node;
-use crate::id::Root;
 
 /// Copies of the events of one batch.
 pub(super) struct Copies<T> {
@@ -65,7 +65,7 @@ impl<C: Component> Node<C> {
     pub(super) fn dead_letter(
         &mut self,
         event: C::In,
-        root: Root,
+        row: Row,
         failure: Failure,
         context: &mut Context,
     ) {
@@ -73,8 +73,8 @@ impl<C: Component> Node<C> {
         self.counters.dead_lettered.add(1);
         tracing::debug!(%failure, "dead letter");
         let letter = DeadLetter { event, failure, attempts: 1 };
-        let deliveries = self.collector.emit_dead_letter(letter, root);
-        if !root.is_none() {
+        let deliveries = self.collector.emit_dead_letter(letter, row);
+        if let Some(root) = row.root.filter(|root| !root.is_none()) {
             // The deliveries of the dead letter take the place of that of the event.
             context.ledger.change(root, i64::from(deliveries) - 1);
         }

@@ -2,11 +2,34 @@
 //!
 //! Watermarks and idleness of its inputs are not passed on.
 
+use crate::api::columns::Columns;
 use crate::channel::frame::Control;
 use crate::channel::push::Context;
 use crate::executor::component::Component;
 use crate::executor::node::Node;
+use crate::time::replayable::Replayable;
 use crate::time::watermarks::Change;
+
+/// Notes the times of events that leave the component, if it makes watermarks and the events may be replayed.
+#[inline]
+pub(super) fn note_replayable<C: Component>(
+    component: &mut Option<C>,
+    replayable: &mut Replayable,
+    columns: &Columns,
+    context: &Context,
+) {
+    let (Some(generator), Some(front)) =
+        (component.as_mut().and_then(C::watermarks), context.front)
+    else {
+        return;
+    };
+    if generator.waits_for_replays() {
+        for (root, time) in columns.roots.iter().zip(&columns.times) {
+            let is_first = root.tracker() == front.tracker();
+            replayable.event(is_first.then(|| root.sequence()), *time);
+        }
+    }
+}
 
 impl<C: Component> Node<C> {
     /// Whether the component makes watermarks, so that this frame of an input is not passed on.
@@ -24,7 +47,7 @@ impl<C: Component> Node<C> {
     pub(super) fn say_after_batch(&mut self, context: &mut Context) {
         let Some(generator) = self.component.as_mut().and_then(C::watermarks) else { return };
         let change = generator.after_batch();
-        self.say(change, context);
+        self.say_held_back(change, context);
     }
 
     /// Passes on what follows from the time that has passed, such as idleness. Time in which the node was blocked does
@@ -39,8 +62,17 @@ impl<C: Component> Node<C> {
         generator.waits(blocked, context.now);
         if !blocked {
             let change = generator.at(context.now);
-            self.say(change, context);
+            self.say_held_back(change, context);
         }
+    }
+
+    /// Passes on as much of a change as the events allow that may be replayed.
+    fn say_held_back(&mut self, change: Change, context: &mut Context) {
+        let change = match context.front {
+            Some(front) => self.replayable.hold_back(change, front.sequence()),
+            None => change,
+        };
+        self.say(change, context);
     }
 
     fn say(&mut self, change: Change, context: &mut Context) {

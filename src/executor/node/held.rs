@@ -12,15 +12,18 @@
 //! guarantee does.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::api::columns::Row;
 use crate::api::event::Event;
 use crate::api::held_events::{HeldEvents, Storable};
 use crate::api::state::State;
 use crate::api::token::{Deferred, Holder};
 use crate::api::waker::Waker;
+use crate::channel::frame::Batch;
 use crate::channel::push::Context;
 use crate::checkpoint::{
     CodecError, CodecId, EncodedState, Part, PartName, Snapshot, Unit, state_snapshot,
@@ -34,24 +37,51 @@ use crate::executor::node::Node;
 use crate::id::{CheckpointId, InstanceName};
 use crate::metrics::Counters;
 use crate::sync::Mutex;
+use crate::time::EventTime;
 
 /// The name of the state that consists of held events, within its component.
 const HELD: &str = "held events";
 
+/// Its name on a stream with event time: the events, and then the time of each.
+const TIMED: &str = "held events and times";
+
 /// The name of the part of a checkpoint that stores the events held by an instance.
-fn held_part_name(name: &InstanceName) -> PartName {
-    PartName::of(&*name.component, HELD, Unit::Instance(name.instance as u64))
+fn held_part_name(name: &InstanceName, state: &'static str) -> PartName {
+    PartName::of(&*name.component, state, Unit::Instance(name.instance as u64))
 }
 
 /// Whether this part stores held events.
 pub(crate) fn is_held_part(name: &PartName) -> bool {
-    name.state == HELD
+    name.state == HELD || is_timed_part(name)
 }
+
+/// Whether this part stores held events with their times.
+fn is_timed_part(name: &PartName) -> bool {
+    name.state == TIMED
+}
+
+/// Held events as a checkpoint has stored them.
+pub(crate) struct StoredEvents {
+    encoded: EncodedState,
+    has_times: bool,
+}
+
+impl StoredEvents {
+    /// Read from the part of this name.
+    pub(crate) fn of(name: &PartName, encoded: EncodedState) -> Self {
+        Self { encoded, has_times: is_timed_part(name) }
+    }
+}
+
+/// Events, and the time of each.
+type Timed<E> = (Vec<E>, Vec<EventTime>);
 
 /// How events are stored and read back.
 pub(crate) struct HeldCodec<E> {
     snapshot: fn(Vec<E>, CodecId) -> Box<dyn Snapshot>,
+    snapshot_timed: fn(Timed<E>, CodecId) -> Box<dyn Snapshot>,
     decode: fn(&EncodedState) -> Result<Vec<E>, CodecError>,
+    decode_timed: fn(&EncodedState) -> Result<Timed<E>, CodecError>,
     pub(crate) shape: fn() -> StateShape,
 }
 
@@ -73,7 +103,9 @@ impl<E> Storable<E> for Found<E> {
     {
         self.0 = Some(HeldCodec {
             snapshot: |events, codec| state_snapshot(events, codec),
+            snapshot_timed: |timed, codec| state_snapshot(timed, codec),
             decode: EncodedState::decode::<Vec<E>>,
+            decode_timed: EncodedState::decode::<Timed<E>>,
             shape: StateShape::of::<Vec<E>>,
         });
     }
@@ -89,6 +121,8 @@ pub(crate) struct Held<E> {
 struct OpenEvents<E> {
     /// A copy of the event that `apply` handles.
     at_hand: Option<E>,
+    /// Its time; the least one where events have none.
+    time: EventTime,
     /// By number, which is the order in which they were deferred.
     events: BTreeMap<u64, HeldEvent<E>>,
     next: u64,
@@ -101,6 +135,7 @@ struct OpenEvents<E> {
 struct HeldEvent<E> {
     /// `None` where held events are not stored.
     event: Option<E>,
+    time: EventTime,
     since: Timestamp,
     deferred: Weak<Deferred>,
 }
@@ -110,6 +145,7 @@ impl<E> Held<E> {
         counters.deferred.set(0);
         let kept = OpenEvents {
             at_hand: None,
+            time: EventTime::MIN,
             events: BTreeMap::new(),
             next: 0,
             now: Timestamp(0),
@@ -134,8 +170,9 @@ impl<E: Send> Holder for Held<E> {
     fn hold(&self, deferred: Weak<Deferred>) -> u64 {
         let mut kept = self.kept.lock();
         let (number, event, since) = (kept.next, kept.at_hand.take(), kept.now);
+        let time = kept.time;
         kept.next += 1;
-        kept.events.insert(number, HeldEvent { event, since, deferred });
+        kept.events.insert(number, HeldEvent { event, time, since, deferred });
         self.counters.deferred.set(kept.events.len() as u64);
         number
     }
@@ -164,7 +201,7 @@ pub(crate) struct Holding<E> {
     /// How long an event may be held, if that is limited.
     pub(crate) answer_within: Option<Duration>,
     /// Events of the restored checkpoint that are applied once a checkpoint without them is complete.
-    waiting: Vec<E>,
+    waiting: Vec<(E, EventTime)>,
     /// The first checkpoint that does not store them.
     without: Option<CheckpointId>,
     /// The job is suspended.
@@ -207,10 +244,10 @@ impl<E: Event> Holding<E> {
             .for_each(|deferred| deferred.leave());
     }
 
-    /// Copies of the held events, in order; `None` if one of them was not copied.
-    fn events(&self) -> Option<Vec<E>> {
+    /// Copies of the held events and their times, in order; `None` if one of them was not copied.
+    fn events(&self) -> Option<Timed<E>> {
         let kept = self.held.kept.lock();
-        let open = kept.events.values().map(|one| one.event.clone());
+        let open = kept.events.values().map(|one| Some((one.event.clone()?, one.time)));
         self.waiting.iter().cloned().map(Some).chain(open).collect()
     }
 
@@ -226,13 +263,19 @@ impl<C: Component> Node<C> {
     /// They cannot be decoded.
     pub(super) fn restore_held(
         &mut self,
-        stored: Option<EncodedState>,
+        stored: Option<StoredEvents>,
         now: Timestamp,
     ) -> Result<(), Failure> {
         let (Some(stored), Some(codec)) = (stored, &self.holding.codec) else { return Ok(()) };
-        let decoded = catch_unwind(AssertUnwindSafe(|| (codec.decode)(&stored)));
-        let events = match decoded {
-            Ok(Ok(events)) => events,
+        let StoredEvents { encoded, has_times } = stored;
+        let decoded = catch_unwind(AssertUnwindSafe(|| match has_times {
+            true => (codec.decode_timed)(&encoded),
+            false => (codec.decode)(&encoded).map(|events| (events, Vec::new())),
+        }));
+        let events: Vec<_> = match decoded {
+            Ok(Ok((events, times))) => {
+                events.into_iter().zip(times.into_iter().chain(repeat(EventTime::MIN))).collect()
+            }
             Ok(Err(error)) => {
                 return Err(self.failure("restore", Cause::error(Permanent::new(error))));
             }
@@ -246,24 +289,29 @@ impl<C: Component> Node<C> {
     }
 
     /// Makes these events pending, so that they are applied before any event that arrives later.
-    fn give_back(&mut self, mut events: Vec<C::In>, now: Timestamp) {
+    fn give_back(&mut self, events: Vec<(C::In, EventTime)>, now: Timestamp) {
         self.counters.restored.add(events.len() as u64);
         self.counters.received.add(events.len() as u64);
         // They need no roots: where events have roots, sources emit held events again.
-        self.pending.events.append(&mut events);
+        let timed = self.collector.accounts.timed();
+        for (event, time) in events {
+            self.pending.events.push(event);
+            self.pending.columns.push(Row { root: None, time: timed.then_some(time) });
+        }
         self.pending.born = self.pending.born.min(now);
     }
 
     /// Keeps a copy of the event that is run next, in case it is deferred. Returns whether the event can be run:
     /// not if it cannot be cloned.
-    pub(super) fn copy_at_hand(&mut self, events: &[C::In], context: &mut Context) -> bool {
+    pub(super) fn copy_at_hand(&mut self, batch: &Batch<C::In>, context: &mut Context) -> bool {
         if !self.holding.copies() {
             return true;
         }
-        debug_assert!(events.len() <= 1, "one at a time");
-        match catch_unwind(AssertUnwindSafe(|| events.first().cloned())) {
+        debug_assert!(batch.len() <= 1, "one at a time");
+        match catch_unwind(AssertUnwindSafe(|| batch.events.first().cloned())) {
             Ok(copy) => {
                 let mut kept = self.holding.held.kept.lock();
+                kept.time = batch.columns.row(0).time.unwrap_or(EventTime::MIN);
                 let before = std::mem::replace(&mut kept.at_hand, copy);
                 drop(kept);
                 drop(before);
@@ -304,8 +352,8 @@ impl<C: Component> Node<C> {
             return;
         }
         let copied = catch_unwind(AssertUnwindSafe(|| self.holding.events()));
-        let events = match (copied, &self.holding.codec) {
-            (Ok(Some(events)), Some(_)) => events,
+        let (events, times) = match (copied, &self.holding.codec) {
+            (Ok(Some(timed)), Some(_)) => timed,
             (Err(payload), _) => return context.fail(self.failure("clone", Cause::panic(payload))),
             // At-most-once may lose them.
             _ if self.holding.held_in == HeldIn::LastCheckpoint => return,
@@ -319,9 +367,12 @@ impl<C: Component> Node<C> {
             self.holding.leave();
         }
         let Some(codec) = &self.holding.codec else { return };
-        let state = (codec.snapshot)(events, self.codec);
-        let watermark = self.watermark.saved();
-        context.snapshots.push(Part::new(held_part_name(&self.instance.name), state).at(watermark));
+        let (state, name) = match self.collector.accounts.timed() {
+            true => ((codec.snapshot_timed)((events, times), self.codec), TIMED),
+            false => ((codec.snapshot)(events, self.codec), HELD),
+        };
+        let (name, watermark) = (held_part_name(&self.instance.name, name), self.watermark.saved());
+        context.snapshots.push(Part::new(name, state).at(watermark));
     }
 
     /// A checkpoint is complete. If it does not store the restored events that wait, they cannot be restored a

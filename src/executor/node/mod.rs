@@ -24,13 +24,15 @@ use crate::error::{BoxError, Cause, Failure};
 use crate::executor::blueprint::part_name;
 use crate::executor::component::{Component, Due};
 use crate::executor::injected::{Injected, Strike};
-use crate::executor::node::held::Holding;
+use crate::executor::node::event_time::note_replayable;
+use crate::executor::node::held::{Holding, StoredEvents};
 use crate::executor::node::timers::TagTimers;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
 use crate::id::{CheckpointId, Root};
 use crate::metrics::Counters;
 use crate::state::KeyedState;
+use crate::time::replayable::Replayable;
 use crate::time::watermarks::OutputWatermark;
 
 mod dead_letters;
@@ -72,7 +74,7 @@ pub(crate) struct NodeParts<C: Component> {
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) state: Option<EncodedState>,
-    pub(crate) held: Option<EncodedState>,
+    pub(crate) held: Option<StoredEvents>,
 }
 
 /// Generic over the component and not over its factory: so the loop is compiled once per component, and the
@@ -91,6 +93,8 @@ pub(crate) struct Node<C: Component> {
     collector: Collector<C::Out>,
     timers: TagTimers,
     watermark: OutputWatermark,
+    /// Where the component makes watermarks: the events for which they wait.
+    replayable: Replayable,
     /// Events that were taken in and not applied yet.
     pending: Batch<C::In>,
     pace: Pace,
@@ -144,6 +148,7 @@ impl<C: Component> Node<C> {
             collector: parts.collector,
             timers: TagTimers::default(),
             watermark: parts.watermark,
+            replayable: Replayable::default(),
             pending: Batch::default(),
             pace: Pace::default(),
             piece: Batch::default(),
@@ -184,7 +189,10 @@ impl<C: Component> Node<C> {
             Err(payload) => return Err(self.failure("setup", Cause::panic(payload))),
         };
         let mut component = component;
-        self.watermark.known().into_iter().for_each(|known| component.advance(known));
+        if let Some(known) = self.watermark.known() {
+            component.advance(known);
+            component.has_advanced();
+        }
         self.component = Some(component);
         self.carried_over = None;
         self.timers = TagTimers::restored(timers, now);
@@ -220,11 +228,12 @@ impl<C: Component> Node<C> {
             return self.run(batch, context);
         }
         let mut piece = std::mem::take(&mut self.piece);
-        let (mut events, mut roots) = (batch.events.drain(..), batch.roots.drain(..));
+        let (total, columns) = (batch.len(), &batch.columns);
+        let mut events = batch.events.drain(..);
         while events.len() > 0 {
-            let most = self.next_piece(events.len());
+            let (at, most) = (total - events.len(), self.next_piece(events.len()));
             piece.events.extend(events.by_ref().take(most));
-            piece.roots.extend(roots.by_ref().take(most));
+            piece.columns.extend_from(columns, at..total - events.len());
             piece.born = batch.born;
             let (taken, paused) = (piece.len(), context.slice.paused());
             self.run(&mut piece, context);
@@ -245,10 +254,11 @@ impl<C: Component> Node<C> {
             }
         }
         if events.len() > 0 {
+            self.pending.columns.extend_from(columns, total - events.len()..total);
             self.pending.events.extend(events);
-            self.pending.roots.extend(roots);
             self.pending.born = self.pending.born.min(batch.born);
         }
+        batch.columns.clear();
         self.piece = piece;
     }
 
@@ -266,9 +276,7 @@ impl<C: Component> Node<C> {
         (self.unfinished, self.drained) = (true, false);
         if C::in_place() && self.strike.is_none() {
             self.run_in_place(batch, context);
-        } else if self.copy_events(&batch.events, context)
-            && self.copy_at_hand(&batch.events, context)
-        {
+        } else if self.copy_events(&batch.events, context) && self.copy_at_hand(batch, context) {
             self.note_now(context.now);
             self.run_each(batch, context);
             self.copies.iter_mut().for_each(dead_letters::Copies::clear);
@@ -289,8 +297,8 @@ impl<C: Component> Node<C> {
         while let Some(component) = &mut self.component {
             let (before, out, strike) = (consumed, &mut self.collector, self.strike.take());
             let first_output = out.emitted();
-            let tracked = !batch.roots.is_empty() && !C::IS_SINK;
-            out.accounts.take_in(if tracked { &batch.roots[consumed..] } else { &[] });
+            let tracked = !batch.columns.are_empty() && !C::IS_SINK;
+            out.accounts.take_in(&batch.columns, if tracked { consumed..total } else { 0..0 });
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 if let Some(strike) = strike.filter(|strike| !strike.after) {
                     out.begin();
@@ -321,9 +329,9 @@ impl<C: Component> Node<C> {
             let take_back = |(cause, _): &(Cause, bool)| self.collector.take_back(cause);
             let deferred = failed_with.as_ref().is_some_and(take_back);
             let well = consumed - usize::from(failed_with.is_some());
-            // Before outputs are handed on: they need their roots, and the ledger is sent before an output
+            // Before outputs are handed on: they need their roots and times, and the ledger is sent before an output
             // becomes visible.
-            if tracked {
+            if tracked || (self.collector.accounts.timed() && !C::IS_SINK) {
                 let emitted = self.collector.emitted();
                 let accounts = &mut self.collector.accounts;
                 accounts.settle(emitted, |root, delta| context.ledger.change(root, delta));
@@ -332,7 +340,7 @@ impl<C: Component> Node<C> {
             self.counters.processed.add((consumed - before) as u64);
             if C::IS_SINK {
                 self.unflushed += (well - before) as u64;
-                context.ledger.finish(batch.roots.get(before..well).unwrap_or(&[]));
+                context.ledger.finish(batch.columns.roots(before..well));
             } else {
                 let deferred = self.collector.accounts.take_deferred();
                 self.counters.delivered.add((well - before - deferred) as u64);
@@ -347,13 +355,15 @@ impl<C: Component> Node<C> {
                 }
                 continue;
             };
-            let root = batch.roots.get(consumed - 1).copied().unwrap_or(Root::NONE);
+            let row = batch.columns.row(consumed - 1);
             let failure = self.failure(if C::IS_SINK { "write" } else { "apply" }, cause);
             // A panic is no dead letter. Neither is an event that has tokens.
             let copy = self.copies.as_mut().and_then(|copies| copies.of(consumed - 1));
             match copy.filter(|_| !panicked && !deferred) {
-                Some(event) => self.dead_letter(event, root, failure.clone(), context),
-                None => self.event_failed(root, failure.clone(), context),
+                Some(event) => self.dead_letter(event, row, failure.clone(), context),
+                None => {
+                    self.event_failed(row.root.unwrap_or(Root::NONE), failure.clone(), context);
+                }
             }
             if panicked {
                 self.on_panic(failure, context);
@@ -365,7 +375,7 @@ impl<C: Component> Node<C> {
         self.pending.events.extend(&mut events);
         drop(events);
         if !self.pending.is_empty() {
-            self.pending.roots.extend(batch.roots.drain(..).skip(consumed));
+            self.pending.columns.extend_from(&batch.columns, consumed..total);
             self.pending.born = self.pending.born.min(born);
         }
         batch.clear();
@@ -421,12 +431,13 @@ impl<C: Component> Node<C> {
         }
         self.counters.emitted.add(self.collector.events.len() as u64);
         std::mem::swap(&mut self.out.events, &mut self.collector.events);
-        std::mem::swap(&mut self.out.roots, &mut self.collector.accounts.outputs);
+        std::mem::swap(&mut self.out.columns, &mut self.collector.accounts.outputs);
         self.out.born = born;
+        note_replayable(&mut self.component, &mut self.replayable, &self.out.columns, context);
         self.next.push(&mut self.out, context);
         self.out.clear();
         std::mem::swap(&mut self.out.events, &mut self.collector.events);
-        std::mem::swap(&mut self.out.roots, &mut self.collector.accounts.outputs);
+        std::mem::swap(&mut self.out.columns, &mut self.collector.accounts.outputs);
     }
 
     /// Calls the component outside the loop: for a timer, a watermark or `finish`.
@@ -438,7 +449,7 @@ impl<C: Component> Node<C> {
     ) {
         let Some(component) = &mut self.component else { return };
         let collector = &mut self.collector;
-        collector.accounts.take_in(&[]);
+        collector.accounts.take_in_call(self.watermark.at());
         collector.begin();
         let (name, injected) = (&self.instance.name, &self.injected);
         let call = || injected.call(name, callback, || call(component, collector));
@@ -495,6 +506,7 @@ impl<C: Component> Node<C> {
                 if !self.fires(Due::At(context.now), control, context) {
                     return;
                 }
+                self.component.iter_mut().for_each(Component::has_advanced);
                 self.call("on_watermark", context, |c, out| c.on_watermark(watermark, out));
             }
             Control::End(End::Finished) if !self.fires(Due::Rest, control, context) => return,

@@ -623,6 +623,11 @@ impl<C: SourceComponent> Step for SourceInstance<C> {
         self.parts.stage.tick(&mut self.base.context);
         // Answers before new input: they make room in the replay buffer.
         self.settle();
+        let before = std::mem::replace(&mut self.base.context.front, self.parts.side.front());
+        if self.base.context.front != before {
+            // A watermark that had to wait for these answers goes before the next event, and before the end.
+            self.parts.stage.tick(&mut self.base.context);
+        }
         let progress =
             if self.base.context.fatal.is_some() { Progress::Moved } else { self.work() };
         if self.base.context.slice.is_over() {

@@ -40,6 +40,7 @@ fn context(instance: &Instance, holder: Arc<dyn Holder>) -> InstanceContext {
         instance: instance.name.clone(),
         holder,
         tracked: false,
+        timed: false,
     }
 }
 

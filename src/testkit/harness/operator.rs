@@ -24,7 +24,7 @@ use crate::delivery::terms::Verdict;
 use crate::error::BoxError;
 use crate::executor::component::{Component, Stateful, Stateless};
 use crate::executor::injected::Injected;
-use crate::executor::node::held::{Held, Holding, is_held_part};
+use crate::executor::node::held::{Held, Holding, StoredEvents, is_held_part};
 use crate::executor::node::{Consequences, Node, NodeParts, Restored};
 use crate::executor::rebuild::Rebuild;
 use crate::id::CheckpointId;
@@ -230,11 +230,11 @@ where
             );
             let mut restored = Restored::default();
             for part in context.snapshots.drain(..) {
-                let of = match is_held_part(&part.name) {
-                    true => &mut restored.held,
-                    false => &mut restored.state,
-                };
-                *of = Some(part.state.encode()?);
+                let encoded = part.state.encode()?;
+                match is_held_part(&part.name) {
+                    true => restored.held = Some(StoredEvents::of(&part.name, encoded)),
+                    false => restored.state = Some(encoded),
+                }
             }
             if let Some(failure) = context.fatal.take() {
                 return Err(failure.into());
