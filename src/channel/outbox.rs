@@ -102,19 +102,24 @@ impl<T: Clone> Outbox<T> {
         }
         let lanes = &mut self.lanes[..];
         lanes.iter_mut().for_each(|lane| lane.open.born = lane.open.born.min(batch.born));
+        let (columns, born) = (&batch.columns, batch.born);
+        let mut events = MoveOut::out_of(&mut batch.events);
         // A loop for each case, so that none asks for every event which columns are used.
-        let (targets, columns, born) = (&self.targets, &batch.columns, batch.born);
-        let events = MoveOut::out_of(&mut batch.events);
-        if columns.are_empty() {
-            deal_each(lanes, targets, events, born, context, |_| {});
-        } else if columns.times.is_empty() {
-            let mut roots = columns.roots.iter().copied();
-            deal_each(lanes, targets, events, born, context, |to| to.roots.extend(roots.next()));
+        if !columns.times.is_empty() {
+            deal_with_times(lanes, &self.targets, columns, events, born, context);
+        } else if columns.roots.is_empty() {
+            for target in &self.targets {
+                let lane = &mut lanes[*target as usize];
+                events.next_to(&mut lane.open.events);
+                lane.ship_full(batch.born, context);
+            }
         } else {
-            let mut rows = (0..targets.len()).map(|at| columns.row(at));
-            deal_each(lanes, targets, events, born, context, |to| {
-                to.push(rows.next().unwrap_or_default());
-            });
+            for (target, root) in self.targets.iter().zip(&columns.roots) {
+                let lane = &mut lanes[*target as usize];
+                events.next_to(&mut lane.open.events);
+                lane.open.columns.roots.push(*root);
+                lane.ship_full(batch.born, context);
+            }
         }
         // The next event in a batch that is still empty may be much younger.
         let empty = lanes.iter_mut().filter(|lane| lane.open.is_empty());
@@ -122,20 +127,21 @@ impl<T: Clone> Outbox<T> {
     }
 }
 
-/// Moves each event to its target. `note` adds the entries of the next event to the columns there.
-#[inline]
-fn deal_each<T: Clone>(
+/// Moves each event to its target with its entries in all columns. Not part of the function that calls it: the loops
+/// there are measured.
+#[inline(never)]
+fn deal_with_times<T: Clone>(
     lanes: &mut [Lane<T>],
     targets: &[u64],
+    columns: &Columns,
     mut events: MoveOut<'_, T>,
     born: Timestamp,
     context: &mut Context,
-    mut note: impl FnMut(&mut Columns),
 ) {
-    for target in targets {
+    for (at, target) in targets.iter().enumerate() {
         let lane = &mut lanes[*target as usize];
         events.next_to(&mut lane.open.events);
-        note(&mut lane.open.columns);
+        lane.open.columns.push(columns.row(at));
         lane.ship_full(born, context);
     }
 }
