@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use streamwork::testkit::Collected;
 use streamwork::{
-    At, BoxError, Changed, Collector, Emit, EventTime, ExactlyOnce, Guarantee, Instance, Job,
-    KeyedOperator, Next, Operator, Outcome, Output, SourceOutput, StatefulSource, Stream,
+    At, AtLeastOnce, BoxError, Changed, Collector, Emit, EventTime, ExactlyOnce, Guarantee,
+    Instance, Job, KeyedOperator, Next, Operator, Outcome, Output, SourceOutput, StatefulSource,
+    Stream,
 };
 
 use crate::support::{ALL, guarantee, wait_until};
@@ -245,6 +246,33 @@ fn a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run() {
         seen.len()
     };
     assert_eq!((run(), run()), (5_000, 0));
+}
+
+#[test]
+fn a_job_ends_in_the_middle_of_a_save() {
+    // state B3.5
+    for name in ["at-least-once by checkpoints", "exactly-once"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (job, limit) = (Job::new("tables"), Arc::new(AtomicUsize::new(200_000)));
+        let counts = numbers(&job, &limit, 200_001).key_by(|n| *n).count().updates();
+        counts.named("counts").own_thread().ignore();
+        let guarantee: Guarantee = match name {
+            "exactly-once" => ExactlyOnce::checkpoints_in(directory.path()).into(),
+            _ => AtLeastOnce::checkpoints_in(directory.path()).into(),
+        };
+        let handle = job.start(guarantee).unwrap();
+        wait_until("all are counted", || {
+            handle.metrics().sum("counts", |m| m.processed) == 200_000
+        });
+        let asked = handle.control();
+        let asked = std::thread::spawn(move || asked.checkpoint_now());
+        std::thread::sleep(Duration::from_millis(2));
+        limit.store(usize::MAX, Ordering::SeqCst);
+        wait_until("the job ends", || handle.is_finished());
+        let report = handle.wait().unwrap();
+        assert_eq!(report.metrics.checkpoints_failed, 0, "{name}");
+        drop(asked.join());
+    }
 }
 
 /// What an operator says: what it was, and a time.

@@ -546,8 +546,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "keyed: take a segment for saved when the scan is at its end, though growth has moved entries",
         file: "src/state/store.rs",
-        whole: "            if self.segments[saving.segment].unsaved > 0 {\n",
-        broken: "            if self.segments[saving.segment].cursor < self.segments[saving.segment].table.num_buckets() {\n",
+        whole: "            // Entries were moved to places that were scanned before.\n            segment.cursor = 0;\n",
+        broken: "            segment.unsaved = 0;\n            return 1;\n",
         killed_by: STORE,
     },
     Mutant {
@@ -560,8 +560,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "keyed: let the numbers of saves that were given up come round",
         file: "src/state/store.rs",
-        whole: "if self.given_up == GIVEN_UP_MAX {",
-        broken: "if self.given_up == u8::MAX {",
+        whole: "self.given_up = if self.saving.take().is_some() { self.given_up + 1 } else { 0 };",
+        broken: "self.saving = None;",
         killed_by: "src/state/store_tests.rs::saves_that_are_given_up_hundreds_of_times_leave_no_entry_out",
     },
     Mutant {
@@ -604,14 +604,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         file: "src/executor/operator_instance.rs",
         whole: "        self.base.finish_saving(self.ports.stage());\n",
         broken: "",
-        killed_by: KEYED,
+        killed_by: "tests/mission/keyed_state.rs::a_job_ends_in_the_middle_of_a_save",
     },
     Mutant {
         name: "keyed: pass a watermark on before its timers have fired",
         file: "src/executor/node/mod.rs",
         whole: "                if !self.fires(Due::At(context.now), control, context) {\n                    return;\n                }\n",
         broken: "                self.tell_watermark(context);\n                if !self.fires(Due::At(context.now), control, context) {\n                    return;\n                }\n",
-        killed_by: KEYED,
+        killed_by: "tests/mission/keyed_state.rs::timers_by_key_fire_once_in_order_before_the_watermark_and_what_they_emit_has_their_time",
     },
     Mutant {
         name: "keyed: keep what a table has emitted at the end",
