@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::testkit::{Ended, Published, explore};
 use streamwork::{
     AtLeastOnce, AtMostOnce, BoxError, Collector, DeclaredOutput, EventTime, ExactlyOnce,
     Guarantee, HeldEvents, Instance, Job, Next, OnError, Operator, Output, SideOutput,
-    SourceOutput, StatefulSource, Stream, Token,
+    SourceOutput, StatefulOperator, StatefulSource, Stream, Token,
 };
 
 use crate::histories::often;
@@ -152,6 +152,49 @@ impl Operator for Stamps {
     }
 }
 
+/// Keeps events as its state, and emits them with their times when a timer fires.
+struct Later {
+    checked: Checked,
+    kept: Vec<u64>,
+}
+
+impl Later {
+    fn emit(&mut self, out: &mut Output<u64>) {
+        self.kept.drain(..).for_each(|n| out.emit_at(time_of(&n), n));
+    }
+}
+
+impl StatefulOperator for Later {
+    type In = u64;
+    type Out = u64;
+    type State = Vec<u64>;
+    fn setup(&mut self, _: &Instance, state: Option<Vec<u64>>) -> Result<(), BoxError> {
+        self.kept = state.unwrap_or_default();
+        Ok(())
+    }
+    fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+        self.checked.check("later", n, out.time());
+        if n.is_multiple_of(2) {
+            out.emit(n);
+        } else {
+            self.kept.push(n);
+            out.set_timer(Duration::from_micros(200), 0);
+        }
+        Ok(())
+    }
+    fn on_timer(&mut self, _: u64, out: &mut Output<u64>) -> Result<(), BoxError> {
+        self.emit(out);
+        Ok(())
+    }
+    fn finish(&mut self, out: &mut Output<u64>) -> Result<(), BoxError> {
+        self.emit(out);
+        Ok(())
+    }
+    fn state(&self) -> Vec<u64> {
+        self.kept.clone()
+    }
+}
+
 /// A digit of the seed.
 fn digit(seed: u64, place: u64, base: u64) -> u64 {
     seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right((7 * place % 64) as u32) % base
@@ -175,6 +218,10 @@ fn component(stream: &Stream<u64>, checked: &Checked, which: u64, place: u64) ->
             // What stands for another event has the time of the event at which it is emitted.
             let held = stream.operator(name, held).operator(format!("stamps {place}"), || Stamps);
             held.inspect(|_| ())
+        }
+        6 => {
+            let later = move || Later { checked: checked.clone(), kept: Vec::new() };
+            stream.stateful(name, later).per_instance()
         }
         _ => stream.operator(name, move || Passes(checked.clone())),
     }

@@ -58,7 +58,7 @@ impl<C: Component> Node<C> {
 
     /// Fires the timers by key that are due by now.
     pub(super) fn fire_due(&mut self, context: &mut Context) {
-        if !self.firing {
+        if !self.firing && !self.over {
             self.fire_all(Due::At(context.now), context);
         }
     }

@@ -117,6 +117,8 @@ pub(crate) struct Node<C: Component> {
     unfinished: bool,
     /// The inputs have drained, and no event has come since.
     drained: bool,
+    /// The end has been passed on: nothing may follow it.
+    over: bool,
     /// Timers by key of the control frame at the head of `waiting` are still to fire.
     firing: bool,
     /// Events that a sink has written since its last `end_batch`.
@@ -164,6 +166,7 @@ impl<C: Component> Node<C> {
             strike: None,
             unfinished: true,
             drained: false,
+            over: false,
             firing: false,
             unflushed: 0,
             reported: 0,
@@ -524,7 +527,10 @@ impl<C: Component> Node<C> {
                 self.waiting.push_front(control);
             }
             Control::Watermark(_) => self.tell_watermark(context),
-            _ => self.tell(control, context),
+            _ => {
+                self.over |= matches!(control, Control::End(_));
+                self.tell(control, context);
+            }
         }
     }
 

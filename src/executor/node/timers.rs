@@ -66,7 +66,12 @@ impl<C: Component> Node<C> {
     }
 
     pub(super) fn fire_timers(&mut self, context: &mut Context) {
-        while self.component.is_some() && !self.stage_blocked() && context.fatal.is_none() {
+        // Timers that become due between the end and the last snapshot are part of that.
+        while !self.over
+            && self.component.is_some()
+            && !self.stage_blocked()
+            && context.fatal.is_none()
+        {
             let Some(tag) = self.timers.pop_due(context.now) else { return };
             self.unfinished = true;
             self.call("on_timer", context, |c, out| c.on_timer(tag, out));
