@@ -55,8 +55,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "give held events back in another order",
         file: "src/executor/node/held.rs",
-        whole: "        self.pending.events.append(&mut events);",
-        broken: "        events.reverse();\n        self.pending.events.append(&mut events);",
+        whole: "        for (event, time) in events {\n            self.pending",
+        broken: "        for (event, time) in events.into_iter().rev() {\n            self.pending",
         killed_by: "tests/mission/held_events.rs::a_job_that_goes_back_applies_the_events_that_its_checkpoint_held_before_any_other",
     },
     Mutant {
@@ -97,8 +97,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lose what a slice of time has left of a batch",
         file: "src/executor/node/mod.rs",
-        whole: "            self.pending.events.extend(events);\n            self.pending.roots",
-        broken: "            drop(events);\n            self.pending.roots",
+        whole: "            self.pending.events.extend(events);\n            self.pending.born",
+        broken: "            drop(events);\n            self.pending.born",
         killed_by: EXACTLY_ONCE,
     },
     Mutant {
@@ -476,8 +476,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "roll back for an event that has become a dead letter",
         file: "src/executor/node/mod.rs",
-        whole: "Some(event) => self.dead_letter(event, root, failure.clone(), context),",
-        broken: "Some(event) => {\n self.dead_letter(event, root, failure.clone(), context);\n self.event_failed(root, failure.clone(), context);\n }",
+        whole: "Some(event) => self.dead_letter(event, row, failure.clone(), context),",
+        broken: "Some(event) => {\n self.dead_letter(event, row, failure.clone(), context);\n self.event_failed(row, failure.clone(), context);\n }",
         killed_by: DEAD_LETTERS,
     },
     Mutant {

@@ -53,7 +53,7 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
         self.operator.setup(instance)
     }
 
-    #[inline]
+    #[inline(always)]
     fn apply(
         &mut self,
         AtKey { key, hash, store }: AtKey<'_, Self>,

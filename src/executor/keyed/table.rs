@@ -49,7 +49,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for Updates<K, T, U> {
     type Out = (K, U::Row);
     type Value = U::Value;
 
-    #[inline]
+    #[inline(always)]
     fn apply(
         &mut self,
         at: AtKey<'_, Self>,
@@ -87,7 +87,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for Changes<K, T, U> {
     type Out = Changed<K, U::Row>;
     type Value = U::Value;
 
-    #[inline]
+    #[inline(always)]
     fn apply(
         &mut self,
         at: AtKey<'_, Self>,
@@ -130,7 +130,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtEnd<K, T, U> {
     type Out = (K, U::Row);
     type Value = U::Value;
 
-    #[inline]
+    #[inline(always)]
     fn apply(
         &mut self,
         at: AtKey<'_, Self>,
@@ -210,7 +210,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtMostEvery<K, T, U> 
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn apply(
         &mut self,
         at: AtKey<'_, Self>,
@@ -286,7 +286,7 @@ where
     type Out = I::Item;
     type Value = V;
 
-    #[inline]
+    #[inline(always)]
     fn apply(
         &mut self,
         at: AtKey<'_, Self>,
