@@ -477,7 +477,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "roll back for an event that has become a dead letter",
         file: "src/executor/node/mod.rs",
         whole: "Some(event) => self.dead_letter(event, row, failure.clone(), context),",
-        broken: "Some(event) => {\n self.dead_letter(event, row, failure.clone(), context);\n self.event_failed(row, failure.clone(), context);\n }",
+        broken: "Some(event) => {\n self.dead_letter(event, row, failure.clone(), context);\n self.event_failed(row.root.unwrap_or(Root::NONE), failure.clone(), context);\n }",
         killed_by: DEAD_LETTERS,
     },
     Mutant {
