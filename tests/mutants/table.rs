@@ -544,13 +544,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: STORE,
     },
     Mutant {
-        name: "keyed: take a segment for saved when the scan is at its end, though growth has moved entries",
-        file: "src/state/store.rs",
-        whole: "            // Entries were moved to places that were scanned before.\n            segment.cursor = 0;\n",
-        broken: "            segment.unsaved = 0;\n            return 1;\n",
-        killed_by: STORE,
-    },
-    Mutant {
         name: "keyed: give new entries the number of the save before",
         file: "src/state/store.rs",
         whole: "place.insert(Entry { save: self.save, key, value }).into_mut()",
@@ -598,13 +591,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         whole: "            false => context.saving = context.saving.max(Saving::GoesOn),",
         broken: "            false => context.saving = context.saving.max(Saving::Through),",
         killed_by: KEYED,
-    },
-    Mutant {
-        name: "keyed: end an instance before its last save is through",
-        file: "src/executor/operator_instance.rs",
-        whole: "        self.base.finish_saving(self.ports.stage());\n",
-        broken: "",
-        killed_by: "tests/mission/keyed_state.rs::a_job_ends_in_the_middle_of_a_save",
     },
     Mutant {
         name: "keyed: pass a watermark on before its timers have fired",
