@@ -606,11 +606,4 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         broken: "        store.visit((0, 0), |key, value| out.emit((key.clone(), update.row(value))));\n        self.over = true;",
         killed_by: "tests/mission/keyed_state.rs::a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run",
     },
-    Mutant {
-        name: "fire a timer behind the end that was passed on",
-        file: "src/executor/node/timers.rs",
-        whole: "        while !self.over\n            && self.component",
-        broken: "        while self.component",
-        killed_by: "tests/simulation/event_times.rs::events_keep_their_times_through_random_chains_of_components_in_any_history",
-    },
 ];
