@@ -24,19 +24,19 @@ use crate::api::state::State;
 /// assert_eq!(both.value(&one), (2, Some(9)));
 /// ```
 pub trait Aggregate<T>: Send + Sync + 'static {
-    /// What is kept.
-    type Kept: State;
+    /// What is kept of the events: the accumulator.
+    type Accumulator: State;
     /// What is shown of it.
     type Value: Event;
 
     /// Of no event.
-    fn empty(&self) -> Self::Kept;
+    fn empty(&self) -> Self::Accumulator;
     /// Takes in an event.
-    fn add(&self, kept: &mut Self::Kept, event: &T);
+    fn add(&self, accumulator: &mut Self::Accumulator, event: &T);
     /// Takes in what was kept of other events, which came later.
-    fn merge(&self, kept: &mut Self::Kept, later: Self::Kept);
+    fn merge(&self, accumulator: &mut Self::Accumulator, later: Self::Accumulator);
     /// What is shown.
-    fn value(&self, kept: &Self::Kept) -> Self::Value;
+    fn value(&self, accumulator: &Self::Accumulator) -> Self::Value;
 }
 
 /// The aggregates that are built in, over events of type `T`; see [`KeyedStream::aggregate`](crate::KeyedStream::aggregate).
@@ -104,20 +104,20 @@ type Of<T, V> = Arc<dyn Fn(&T) -> V + Send + Sync>;
 pub struct Count(());
 
 impl<T> Aggregate<T> for Count {
-    type Kept = u64;
+    type Accumulator = u64;
     type Value = u64;
     fn empty(&self) -> u64 {
         0
     }
     #[inline]
-    fn add(&self, kept: &mut u64, _: &T) {
-        *kept += 1;
+    fn add(&self, accumulator: &mut u64, _: &T) {
+        *accumulator += 1;
     }
-    fn merge(&self, kept: &mut u64, later: u64) {
-        *kept += later;
+    fn merge(&self, accumulator: &mut u64, later: u64) {
+        *accumulator += later;
     }
-    fn value(&self, kept: &u64) -> u64 {
-        *kept
+    fn value(&self, accumulator: &u64) -> u64 {
+        *accumulator
     }
 }
 
@@ -125,19 +125,19 @@ impl<T> Aggregate<T> for Count {
 pub struct Sum<T, N>(Of<T, N>);
 
 impl<T: 'static, N: Integer> Aggregate<T> for Sum<T, N> {
-    type Kept = N;
+    type Accumulator = N;
     type Value = N;
     fn empty(&self) -> N {
         N::default()
     }
-    fn add(&self, kept: &mut N, event: &T) {
-        *kept = kept.plus((self.0)(event));
+    fn add(&self, accumulator: &mut N, event: &T) {
+        *accumulator = accumulator.plus((self.0)(event));
     }
-    fn merge(&self, kept: &mut N, later: N) {
-        *kept = kept.plus(later);
+    fn merge(&self, accumulator: &mut N, later: N) {
+        *accumulator = accumulator.plus(later);
     }
-    fn value(&self, kept: &N) -> N {
-        *kept
+    fn value(&self, accumulator: &N) -> N {
+        *accumulator
     }
 }
 
@@ -145,7 +145,7 @@ impl<T: 'static, N: Integer> Aggregate<T> for Sum<T, N> {
 pub struct Mean<T, N>(Of<T, N>);
 
 impl<T: 'static, N: Integer> Aggregate<T> for Mean<T, N> {
-    type Kept = (i128, u64);
+    type Accumulator = (i128, u64);
     type Value = Option<N>;
     fn empty(&self) -> (i128, u64) {
         (0, 0)
@@ -167,22 +167,22 @@ impl<T: 'static, N: Integer> Aggregate<T> for Mean<T, N> {
 pub struct Max<T, V>(Of<T, V>);
 
 impl<T: 'static, V: State + Event + Ord> Aggregate<T> for Max<T, V> {
-    type Kept = Option<V>;
+    type Accumulator = Option<V>;
     type Value = Option<V>;
     fn empty(&self) -> Option<V> {
         None
     }
-    fn add(&self, kept: &mut Option<V>, event: &T) {
-        self.merge(kept, Some((self.0)(event)));
+    fn add(&self, accumulator: &mut Option<V>, event: &T) {
+        self.merge(accumulator, Some((self.0)(event)));
     }
-    fn merge(&self, kept: &mut Option<V>, later: Option<V>) {
+    fn merge(&self, accumulator: &mut Option<V>, later: Option<V>) {
         // Nothing is less than everything.
-        if later > *kept {
-            *kept = later;
+        if later > *accumulator {
+            *accumulator = later;
         }
     }
-    fn value(&self, kept: &Option<V>) -> Option<V> {
-        kept.clone()
+    fn value(&self, accumulator: &Option<V>) -> Option<V> {
+        accumulator.clone()
     }
 }
 
@@ -190,21 +190,21 @@ impl<T: 'static, V: State + Event + Ord> Aggregate<T> for Max<T, V> {
 pub struct Min<T, V>(Of<T, V>);
 
 impl<T: 'static, V: State + Event + Ord> Aggregate<T> for Min<T, V> {
-    type Kept = Option<V>;
+    type Accumulator = Option<V>;
     type Value = Option<V>;
     fn empty(&self) -> Option<V> {
         None
     }
-    fn add(&self, kept: &mut Option<V>, event: &T) {
-        self.merge(kept, Some((self.0)(event)));
+    fn add(&self, accumulator: &mut Option<V>, event: &T) {
+        self.merge(accumulator, Some((self.0)(event)));
     }
-    fn merge(&self, kept: &mut Option<V>, later: Option<V>) {
-        if later.is_some() && (kept.is_none() || later < *kept) {
-            *kept = later;
+    fn merge(&self, accumulator: &mut Option<V>, later: Option<V>) {
+        if later.is_some() && (accumulator.is_none() || later < *accumulator) {
+            *accumulator = later;
         }
     }
-    fn value(&self, kept: &Option<V>) -> Option<V> {
-        kept.clone()
+    fn value(&self, accumulator: &Option<V>) -> Option<V> {
+        accumulator.clone()
     }
 }
 
@@ -259,20 +259,20 @@ integers!(u8 u16 u32 u64 i8 i16 i32 i64);
 macro_rules! tuples {
     ($(($($name:ident $at:tt),+))*) => {$(
         impl<T, $($name: Aggregate<T>),+> Aggregate<T> for ($($name,)+) {
-            type Kept = ($($name::Kept,)+);
+            type Accumulator = ($($name::Accumulator,)+);
             type Value = ($($name::Value,)+);
-            fn empty(&self) -> Self::Kept {
+            fn empty(&self) -> Self::Accumulator {
                 ($(self.$at.empty(),)+)
             }
             #[inline]
-            fn add(&self, kept: &mut Self::Kept, event: &T) {
-                $(self.$at.add(&mut kept.$at, event);)+
+            fn add(&self, accumulator: &mut Self::Accumulator, event: &T) {
+                $(self.$at.add(&mut accumulator.$at, event);)+
             }
-            fn merge(&self, kept: &mut Self::Kept, later: Self::Kept) {
-                $(self.$at.merge(&mut kept.$at, later.$at);)+
+            fn merge(&self, accumulator: &mut Self::Accumulator, later: Self::Accumulator) {
+                $(self.$at.merge(&mut accumulator.$at, later.$at);)+
             }
-            fn value(&self, kept: &Self::Kept) -> Self::Value {
-                ($(self.$at.value(&kept.$at),)+)
+            fn value(&self, accumulator: &Self::Accumulator) -> Self::Value {
+                ($(self.$at.value(&accumulator.$at),)+)
             }
         }
     )*};

@@ -298,15 +298,12 @@ impl Execution {
         instance: &Instance,
         is_wanted: impl Fn(&PartName) -> bool,
     ) -> Result<Option<(PartName, EncodedState)>, Failure> {
-        let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
-        let failed = |error| failed_restore(&instance.name, error);
-        let read = |of: &Reads<'_>| {
-            let (name, part) = (&of.part.name, store.read_part(manifest, &of.part.name));
-            Ok(part.map_err(failed)?.map(|encoded| (name.clone(), encoded)))
-        };
+        let Some(manifest) = &self.restored else { return Ok(None) };
         let reads = self.reads_of(manifest, instance);
         let wanted = reads.iter().find(|reads| is_wanted(&reads.part.name));
-        wanted.map_or(Ok(None), read)
+        let Some(Reads { part, .. }) = wanted else { return Ok(None) };
+        let read = self.read_part(instance, &part.name)?;
+        Ok(read.map(|encoded| (part.name.clone(), encoded)))
     }
 
     /// The names of the parts with keys of an instance.

@@ -337,18 +337,18 @@ impl<T: State + Event, F: Fn(&mut T, T) + Send + Sync + 'static> TableUpdate<T> 
 struct Aggregated<A>(A);
 
 impl<T: 'static, A: Aggregate<T>> TableUpdate<T> for Aggregated<A> {
-    type Value = A::Kept;
+    type Value = A::Accumulator;
     type Row = A::Value;
-    fn first(&self, event: T) -> A::Kept {
+    fn first(&self, event: T) -> A::Accumulator {
         let mut kept = self.0.empty();
         self.0.add(&mut kept, &event);
         kept
     }
     #[inline]
-    fn next(&self, kept: &mut A::Kept, event: T) {
+    fn next(&self, kept: &mut A::Accumulator, event: T) {
         self.0.add(kept, &event);
     }
-    fn row(&self, kept: &A::Kept) -> A::Value {
+    fn row(&self, kept: &A::Accumulator) -> A::Value {
         self.0.value(kept)
     }
 }

@@ -168,11 +168,6 @@ impl OutputWatermark {
         std::mem::take(&mut self.untold).then_some(self.at).flatten()
     }
 
-    /// The watermark so far.
-    pub(crate) fn known(&self) -> Option<EventTime> {
-        self.at
-    }
-
     /// The watermark to save in a checkpoint.
     pub(crate) fn saved(&self) -> Option<EventTime> {
         self.at.filter(|_| self.is_saved)

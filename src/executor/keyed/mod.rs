@@ -61,7 +61,7 @@ pub(crate) trait KeyedLogic: 'static {
     fn restored(_value: &mut Self::Value, _then: Timestamp, _now: Timestamp) {}
 
     /// Called before the first event, with what was restored.
-    fn setup(&mut self, _: &Instance, _: &Kept<Self>) -> Result<(), BoxError> {
+    fn setup(&mut self, _: &Instance, _: &StateOf<Self>) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -73,12 +73,12 @@ pub(crate) trait KeyedLogic: 'static {
     ) -> Result<(), BoxError>;
 
     /// See [`Component::is_due`].
-    fn is_due(&mut self, _: Due, _: &mut Kept<Self>) -> bool {
+    fn is_due(&mut self, _: Due, _: &mut StateOf<Self>) -> bool {
         false
     }
 
     /// See [`Component::fire`].
-    fn fire(&mut self, _: &mut Kept<Self>, _: &mut Output<Self::Out>) -> Result<(), BoxError> {
+    fn fire(&mut self, _: &mut StateOf<Self>, _: &mut Output<Self::Out>) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -95,19 +95,19 @@ pub(crate) trait KeyedLogic: 'static {
 }
 
 /// The state of all keys of an instance.
-pub(crate) type Kept<L> = KeyedStore<<L as KeyedLogic>::Key, <L as KeyedLogic>::Value>;
+pub(crate) type StateOf<L> = KeyedStore<<L as KeyedLogic>::Key, <L as KeyedLogic>::Value>;
 
 /// The key of the event at hand, its hash, and the state of all keys.
 pub(crate) struct AtKey<'a, L: KeyedLogic + ?Sized> {
     pub(crate) key: L::Key,
     pub(crate) hash: u64,
-    pub(crate) store: &'a mut Kept<L>,
+    pub(crate) store: &'a mut StateOf<L>,
 }
 
 /// A logic, the state that it works on, and how events are taken apart.
 pub(crate) struct Keyed<L: KeyedLogic, In, S> {
     logic: L,
-    store: Rc<RefCell<Kept<L>>>,
+    store: Rc<RefCell<StateOf<L>>>,
     keys_of: KeysOf<L::Key, In>,
     /// The event of the logic in an event of the stream.
     split: S,
@@ -117,7 +117,7 @@ pub(crate) struct Keyed<L: KeyedLogic, In, S> {
 impl<L: KeyedLogic, In, S> Keyed<L, In, S> {
     pub(crate) fn new(
         logic: L,
-        store: Rc<RefCell<Kept<L>>>,
+        store: Rc<RefCell<StateOf<L>>>,
         keys_of: KeysOf<L::Key, In>,
         split: S,
     ) -> Self {

@@ -11,7 +11,7 @@ use crate::channel::key::hash_key;
 use crate::clock::{Clock, Timestamp};
 use crate::error::BoxError;
 use crate::executor::component::Due;
-use crate::executor::keyed::{AtKey, Kept, KeyedLogic};
+use crate::executor::keyed::{AtKey, KeyedLogic, StateOf};
 use crate::state::{At, Cell, KeyedOperator, Moment, TimerIndex};
 use crate::time::EventTime;
 
@@ -41,7 +41,7 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
         cell.timers.restored(then, now);
     }
 
-    fn setup(&mut self, instance: &Instance, kept: &Kept<Self>) -> Result<(), BoxError> {
+    fn setup(&mut self, instance: &Instance, kept: &StateOf<Self>) -> Result<(), BoxError> {
         let mut next = Some((0, 0));
         while let Some(from) = next {
             next = kept.visit(from, |key, cell| {
@@ -67,7 +67,7 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
         applied
     }
 
-    fn is_due(&mut self, due: Due, store: &mut Kept<Self>) -> bool {
+    fn is_due(&mut self, due: Due, store: &mut StateOf<Self>) -> bool {
         while self.found.is_none() {
             let next = match due {
                 Due::At(now) => self.index.next_due(now),
@@ -83,7 +83,11 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
         true
     }
 
-    fn fire(&mut self, store: &mut Kept<Self>, out: &mut Output<O::Out>) -> Result<(), BoxError> {
+    fn fire(
+        &mut self,
+        store: &mut StateOf<Self>,
+        out: &mut Output<O::Out>,
+    ) -> Result<(), BoxError> {
         let Some((key, number)) = self.found.take() else { return Ok(()) };
         let hash = hash_key(&key);
         let place = store.find(hash, &key);

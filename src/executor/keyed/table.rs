@@ -17,7 +17,7 @@ use crate::channel::key::hash_key;
 use crate::clock::{Clock, Timestamp};
 use crate::error::BoxError;
 use crate::executor::component::Due;
-use crate::executor::keyed::{AtKey, Kept, KeyedLogic};
+use crate::executor::keyed::{AtKey, KeyedLogic, StateOf};
 
 /// How the value of a key follows from its events. Shared by all instances.
 pub(crate) trait TableUpdate<T>: Send + Sync + 'static {
@@ -29,6 +29,18 @@ pub(crate) trait TableUpdate<T>: Send + Sync + 'static {
     fn first(&self, event: T) -> Self::Value;
     fn next(&self, value: &mut Self::Value, event: T);
     fn row(&self, value: &Self::Value) -> Self::Row;
+}
+
+/// The key and its value after this event.
+#[inline(always)]
+fn updated<'a, T, U: TableUpdate<T>, L: KeyedLogic<Value = U::Value>>(
+    at: AtKey<'a, L>,
+    update: &U,
+    event: T,
+) -> (&'a L::Key, &'a mut U::Value) {
+    let (first, next) =
+        (|event| update.first(event), |value: &mut _, event| update.next(value, event));
+    at.store.update(at.hash, at.key, event, first, next)
 }
 
 /// Emits each new value.
@@ -56,15 +68,8 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for Updates<K, T, U> {
         event: T,
         out: &mut Collector<Self::Out>,
     ) -> Result<(), BoxError> {
-        let update = &*self.update;
-        let (key, value) = at.store.update(
-            at.hash,
-            at.key,
-            event,
-            |event| update.first(event),
-            |value, event| update.next(value, event),
-        );
-        out.emit((key.clone(), update.row(value)));
+        let (key, value) = updated(at, &*self.update, event);
+        out.emit((key.clone(), self.update.row(value)));
         Ok(())
     }
 }
@@ -137,25 +142,18 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtEnd<K, T, U> {
         event: T,
         _: &mut Collector<Self::Out>,
     ) -> Result<(), BoxError> {
-        let update = &*self.update;
-        at.store.update(
-            at.hash,
-            at.key,
-            event,
-            |event| update.first(event),
-            |value, event| update.next(value, event),
-        );
+        updated(at, &*self.update, event);
         Ok(())
     }
 
-    fn is_due(&mut self, due: Due, _: &mut Kept<Self>) -> bool {
+    fn is_due(&mut self, due: Due, _: &mut StateOf<Self>) -> bool {
         due == Due::Rest && !self.over
     }
 
     /// What is emitted leaves the state, or the next run would emit it again.
     fn fire(
         &mut self,
-        store: &mut Kept<Self>,
+        store: &mut StateOf<Self>,
         out: &mut Output<Self::Out>,
     ) -> Result<(), BoxError> {
         let update = &*self.update;
@@ -197,7 +195,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtMostEvery<K, T, U> 
     type Out = (K, U::Row);
     type Value = Unsent<U::Value>;
 
-    fn setup(&mut self, _: &Instance, kept: &Kept<Self>) -> Result<(), BoxError> {
+    fn setup(&mut self, _: &Instance, kept: &StateOf<Self>) -> Result<(), BoxError> {
         let due = self.clock.now().after(self.every);
         let mut next = Some((0, 0));
         while let Some(from) = next {
@@ -234,7 +232,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtMostEvery<K, T, U> 
         Ok(())
     }
 
-    fn is_due(&mut self, due: Due, _: &mut Kept<Self>) -> bool {
+    fn is_due(&mut self, due: Due, _: &mut StateOf<Self>) -> bool {
         self.unsent.front().is_some_and(|(at, _)| match due {
             Due::At(now) => *at <= now,
             Due::Rest => true,
@@ -243,7 +241,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtMostEvery<K, T, U> 
 
     fn fire(
         &mut self,
-        store: &mut Kept<Self>,
+        store: &mut StateOf<Self>,
         out: &mut Output<Self::Out>,
     ) -> Result<(), BoxError> {
         let Some((_, key)) = self.unsent.pop_front() else { return Ok(()) };

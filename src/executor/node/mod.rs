@@ -192,7 +192,7 @@ impl<C: Component> Node<C> {
             Err(payload) => return Err(self.failure("setup", Cause::panic(payload))),
         };
         let mut component = component;
-        if let Some(known) = self.watermark.known() {
+        if let Some(known) = self.watermark.at() {
             component.advance(known);
             component.has_advanced();
         }
