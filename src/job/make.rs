@@ -35,6 +35,7 @@ use crate::channel::push::{Push, Tee};
 use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
 use crate::channel::routing::{KeyOf, Routing};
 use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::restore::Reads;
 use crate::checkpoint::{CodecError, CodecId, EncodedState};
 use crate::clock::Timestamp;
 use crate::delivery::account::source_side;
@@ -284,13 +285,13 @@ where
     made(move |build: &BuildContext<'_>| {
         let execution = build.execution;
         let range = hashes_of(build.instance.index(), build.instance.parallelism());
-        let mut store = KeyedStore::new(range, build.codec);
+        let mut store = KeyedStore::new(range, build.codec, execution.incremental_above);
         let failed = |cause| failure(build, "restore", cause);
         let now = execution.clock.now();
-        for name in execution.keyed_parts_of(&build.instance) {
-            let Some(block) = execution.read_part(&build.instance, &name)? else { continue };
+        for Reads { part, of } in execution.keyed_parts_of(&build.instance) {
+            let Some(encoded) = execution.read(&build.instance, part)? else { continue };
             let each = |_: &K, value: &mut V, then| restored(value, then, now);
-            let loaded = catch_unwind(AssertUnwindSafe(|| store.load(&block, each)));
+            let loaded = catch_unwind(AssertUnwindSafe(|| store.load(&encoded, of, each)));
             match loaded {
                 Ok(loaded) => {
                     loaded.map_err(|error| failed(Cause::error(Permanent::new(error))))?;
