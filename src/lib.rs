@@ -165,7 +165,9 @@ pub use delivery::terms::{Dropped, Guarantee, OutputGuarantee};
 pub use error::{BoxError, Cause, Failure, JobError, Permanent, Refused};
 pub use id::{CheckpointId, ExecutionId, InstanceName};
 pub use job::Job;
-pub use job::handle::{CheckpointRefused, JobControl, JobHandle, JobReport, Outcome, RunError};
+pub use job::handle::{
+    CheckpointRefused, JobControl, JobHandle, JobReport, Outcome, RunError, SavepointError,
+};
 pub use job::job_plan::{JobPlan, PlannedState, ThreadGroup};
 pub use job::keyed::KeyedStream;
 pub use job::stream::{SinkHandle, Stream};

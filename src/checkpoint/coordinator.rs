@@ -31,6 +31,11 @@ pub(crate) enum Cut {
 }
 
 impl Cut {
+    /// Whether this word of a manifest is that of a cut by barriers.
+    pub(crate) fn is_by_barriers(word: &str) -> bool {
+        [true, false].into_iter().any(|hold| Self::Barriers { hold }.word() == word)
+    }
+
     /// The word that a manifest carries.
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -12,8 +12,11 @@
 //! visible at once.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::{
+    directory_store::DirectoryStore,
     encoded::EncodedState,
     manifest::{Manifest, PartRecord},
     snapshot::PartSink,
@@ -215,6 +218,29 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
         keep: usize,
         in_use: Option<CheckpointId>,
     ) -> Result<Vec<CheckpointId>, StoreError>;
+
+    /// Copies the newest complete checkpoint into a directory, which is created, or is empty: with everything that it
+    /// refers to, so that it can be restored without this store ([`DirectoryStore`](super::DirectoryStore)). It is
+    /// durable on return. What is copied stays here meanwhile. The default says that the store cannot.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotEmpty`], [`StoreError::Io`], or [`StoreError::Other`] if there is no checkpoint.
+    fn copy_newest(&self, to: &Path) -> Result<Manifest, StoreError> {
+        Err(StoreError::Other {
+            operation: format!("copy a checkpoint into {}", to.display()),
+            source: "it is of a kind that has no copies".into(),
+        })
+    }
+
+    /// A directory into which a checkpoint was copied, as a store that is only read.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] if there is no such directory.
+    fn open_copy(&self, from: &Path) -> Result<Arc<dyn CheckpointStore>, StoreError> {
+        Ok(Arc::new(DirectoryStore::open(from)?))
+    }
 
     /// Writes the position of a source instance *before* the events up to it are emitted. Durable on return;
     /// the newest position counts. Independent of checkpoints.

@@ -89,6 +89,12 @@ pub enum StoreError {
         /// Every checkpoint, with what is wrong with it.
         reasons: Vec<SetAside>,
     },
+    /// A directory that a checkpoint was to be copied into has something in it.
+    #[error("{} is not empty", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store's own records could not be encoded.
     #[error("cannot encode the records of the checkpoint store: {0}")]
     Codec(#[from] CodecError),

@@ -101,6 +101,15 @@ pub(crate) struct RunOptions {
     pub(crate) anew: Arc<BTreeSet<String>>,
     /// The codec of states, unless a component has its own.
     pub(crate) state_codec: StateCodec,
+    pub(crate) start_from: Option<StartFrom>,
+}
+
+/// The savepoint that a job starts from.
+#[derive(Clone, Debug)]
+pub(crate) struct StartFrom {
+    pub(crate) directory: PathBuf,
+    /// Whether transactional sinks go on with what they had prepared.
+    pub(crate) continue_outputs: bool,
 }
 
 impl Default for RunOptions {
@@ -116,6 +125,7 @@ impl Default for RunOptions {
             answer_within: None,
             anew: Arc::default(),
             state_codec: StateCodec::default(),
+            start_from: None,
         }
     }
 }
@@ -361,6 +371,46 @@ macro_rules! shared_options {
             /// ```
             pub fn start_anew(mut self, component: impl Into<String>) -> Self {
                 std::sync::Arc::make_mut(&mut self.options.anew).insert(component.into());
+                self
+            }
+
+            /// Starts from a savepoint ([`JobHandle::savepoint_to`](crate::JobHandle::savepoint_to)), in a store that
+            /// has no checkpoint yet; one that has is refused, so remove the call when the job is to go on from its own
+            /// checkpoints. What is stored begins a history of its own: transactional sinks begin without what they
+            /// had prepared when the savepoint was taken, which belongs to the job that took it. State by key may be
+            /// taken over at any parallelism; under at-least-once by checkpoints and exactly-once, from one another as
+            /// well.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{AtLeastOnce, ExactlyOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// # let [a, b, savepoint] = ["a", "b", "savepoint"].map(|name| directory.path().join(name));
+            /// let job = Job::new("counts");
+            /// let numbers = job.from_iter("numbers", || 0_u64..);
+            /// numbers.key_by(|n| n % 10).count().updates().named("counts").for_each(|_| ());
+            /// let handle = job.start(ExactlyOnce::checkpoints_in(a))?;
+            /// handle.savepoint_to(&savepoint)?;
+            /// handle.stop_within(Duration::from_secs(10))?;
+            ///
+            /// let handle = job.start(AtLeastOnce::checkpoints_in(b).start_from(savepoint))?;
+            /// handle.stop_within(Duration::from_secs(10))?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn start_from(mut self, savepoint: impl AsRef<std::path::Path>) -> Self {
+                let directory = savepoint.as_ref();
+                let directory = std::path::absolute(directory).unwrap_or(directory.to_owned());
+                let start =
+                    crate::delivery::options::StartFrom { directory, continue_outputs: false };
+                self.options.start_from = Some(start);
+                self
+            }
+
+            /// As [`start_from`](Self::start_from), in the place of the job that took the savepoint, which must not run
+            /// again: transactional sinks commit what they had prepared.
+            pub fn continue_from(mut self, savepoint: impl AsRef<std::path::Path>) -> Self {
+                self = self.start_from(savepoint);
+                self.options.start_from.iter_mut().for_each(|start| start.continue_outputs = true);
                 self
             }
 

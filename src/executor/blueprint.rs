@@ -69,6 +69,12 @@ pub(crate) struct ComponentPlan {
     pub(crate) held: StateShape,
 }
 
+impl ComponentPlan {
+    pub(crate) fn is_transactional_sink(&self) -> bool {
+        self.kind == "transactional sink"
+    }
+}
+
 /// What is known of the structure of a component's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateShape {
@@ -243,6 +249,8 @@ pub(crate) struct Execution {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Option<Arc<dyn CheckpointStore>>,
     pub(crate) restored: Option<Arc<Manifest>>,
+    /// Where its parts are: in the store, or in a savepoint.
+    pub(crate) restored_in: Option<Arc<dyn CheckpointStore>>,
     /// Components that start without their stored state.
     pub(crate) anew: Arc<BTreeSet<String>>,
     /// By number. Shared, not copied: each instance keeps this value.
@@ -323,7 +331,7 @@ impl Execution {
         instance: &Instance,
         part: &PartRecord,
     ) -> Result<Option<EncodedState>, Failure> {
-        let Some(store) = &self.store else { return Ok(None) };
+        let Some(store) = &self.restored_in else { return Ok(None) };
         let read = store.read(part).map(Some);
         read.map_err(|error| failed_restore(&instance.name, error))
     }
@@ -376,6 +384,7 @@ impl Execution {
         let splits = Splits::restored(of.parallelism, names.map(str::to_owned));
         // What is shared may outlive the execution, and must not keep its store from the next one.
         let store = self.store.as_ref().map(Arc::downgrade);
+        let restored_in = self.restored_in.as_ref().map(Arc::downgrade);
         let ahead = matches!(self.terms.sources, SourceTerms::WriteAhead);
         let is_first_run = restored.is_none();
         let splits = Arc::new(Mutex::new(splits));
@@ -383,7 +392,10 @@ impl Execution {
         let stored: Stored = Arc::new(move |split| {
             let name = PartName::of(&*component, "", Unit::Split(split.to_owned()));
             let open = |store: &Weak<_>| store.upgrade().ok_or("the execution is over");
-            let store: Option<Arc<dyn CheckpointStore>> = store.as_ref().map(open).transpose()?;
+            let store: Option<Arc<dyn CheckpointStore>> = match ahead {
+                true => store.as_ref().map(open).transpose()?,
+                false => restored_in.as_ref().map(open).transpose()?,
+            };
             match (&store, &restored) {
                 (Some(store), _) if ahead && !is_anew => Ok(store.read_position(&name)?),
                 (Some(_), Some(_)) if !ahead && known.lock().has_been_gone(split) => Ok(None),

@@ -2,13 +2,16 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::channel::frame::End;
+use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::clock::{Clock, MonotonicClock};
 use crate::delivery::terms::Guarantee;
 use crate::error::{Cause, JobError, Refused};
@@ -89,6 +92,8 @@ pub struct JobControl {
     requests: Sender<Request>,
     registry: Arc<Registry>,
     stop_within: Duration,
+    /// Where the job stores, if its checkpoints have all that a start needs.
+    store: Option<Weak<dyn CheckpointStore>>,
 }
 
 impl fmt::Debug for JobControl {
@@ -121,6 +126,8 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
     let registry = Arc::new(blueprint.registry());
     let (requests, asked) = unbounded();
     let stop_within = guarantee.options.stop_within;
+    let has_positions = guarantee.terms.cut != Cut::Operators;
+    let store_of_handle = store.as_ref().filter(|_| has_positions).map(Arc::downgrade);
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::default());
     let registry_of_handle = Arc::clone(&registry);
     let host = Threads::new(Arc::clone(&clock));
@@ -138,7 +145,8 @@ pub(crate) fn start(blueprint: Blueprint, guarantee: Guarantee) -> Result<JobHan
         })
         .map_err(|source| Refused::Spawn { name, source })?;
     let (supervisor, started) = (Some(supervisor), Instant::now());
-    let control = JobControl { requests, registry: registry_of_handle, stop_within };
+    let registry = registry_of_handle;
+    let control = JobControl { requests, registry, stop_within, store: store_of_handle };
     Ok(JobHandle { control, supervisor, ended, started })
 }
 
@@ -306,6 +314,38 @@ impl JobHandle {
     pub fn checkpoint_now(&self) -> Result<CheckpointId, CheckpointRefused> {
         self.control.checkpoint_now()
     }
+
+    /// Takes a savepoint: a checkpoint, copied into a directory of its own with everything that it needs, while the
+    /// job goes on. The directory is created, or is empty. The savepoint is durable on return; nothing ever removes
+    /// it, and other jobs can start from it ([`start_from`](crate::Checkpointed::start_from)).
+    ///
+    /// It has what [`checkpoint_now`](Self::checkpoint_now) has, or is newer. Its files are read and written by the
+    /// thread that calls, at the speed of the disk.
+    ///
+    /// # Errors
+    /// Why there is none: no checkpoint could be taken, the sources write their positions by themselves (at-most-once),
+    /// the directory is not empty, or the disk failed. A directory that was created stays, and is empty.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamwork::checkpoint::{CheckpointStore, DirectoryStore};
+    /// # use streamwork::{ExactlyOnce, Job};
+    /// # let directory = tempfile::tempdir()?;
+    /// let job = Job::new("endless");
+    /// job.from_iter("numbers", || 0_u64..).for_each(|_| ());
+    /// let handle = job.start(ExactlyOnce::checkpoints_in(directory.path().join("checkpoints")))?;
+    /// let savepoint = directory.path().join("before the upgrade");
+    /// handle.savepoint_to(&savepoint)?;
+    /// handle.stop_within(Duration::from_secs(10))?;
+    /// assert!(DirectoryStore::open(savepoint)?.latest()?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn savepoint_to(
+        &self,
+        directory: impl AsRef<Path>,
+    ) -> Result<CheckpointId, SavepointError> {
+        self.control.savepoint_to(directory)
+    }
 }
 
 impl JobControl {
@@ -340,6 +380,34 @@ impl JobControl {
         sent.map_err(|_| ended())?;
         answer.recv().map_err(|_| ended())?.map_err(|reason| CheckpointRefused { reason })
     }
+
+    /// As [`JobHandle::savepoint_to`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn savepoint_to(
+        &self,
+        directory: impl AsRef<Path>,
+    ) -> Result<CheckpointId, SavepointError> {
+        self.checkpoint_now()?;
+        let without = "sources write their positions by themselves under this guarantee";
+        let gone = |reason: &str| CheckpointRefused { reason: reason.to_owned() };
+        let store = self.store.as_ref().ok_or_else(|| gone(without))?;
+        let store = store.upgrade().ok_or_else(|| gone("the job has ended"))?;
+        Ok(store.copy_newest(directory.as_ref())?.checkpoint)
+    }
+}
+
+/// Why [`JobHandle::savepoint_to`] took none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SavepointError {
+    /// There is no checkpoint to copy.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointRefused),
+    /// It could not be copied.
+    #[error("the savepoint was not written: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// Why [`JobHandle::checkpoint_now`] took none.

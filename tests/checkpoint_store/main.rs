@@ -15,4 +15,5 @@ mod ownership;
 mod positions;
 mod references;
 mod retention;
+mod savepoints;
 mod together;

@@ -32,6 +32,7 @@ mod numbers;
 mod output_files;
 mod relative_paths;
 mod requests;
+mod savepoints;
 mod side_outputs;
 mod slow_steps;
 mod splits;

@@ -657,4 +657,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         broken: "    next.into_iter().chain(independent).take(0).collect()",
         killed_by: "tests/mission/keyed_state.rs::whichever_file_is_damaged_a_checkpoint_can_be_restored",
     },
+    Mutant {
+        name: "remove a checkpoint while it is copied",
+        file: "src/checkpoint/directory_store/retention.rs",
+        whole: "            || copied.contains(&Attempt::of(manifest))\n",
+        broken: "            || copied.contains(&Attempt { execution: Attempt::of(manifest).execution, checkpoint: CheckpointId(0) })\n",
+        killed_by: "tests/checkpoint_store/savepoints.rs::what_is_copied_stays_meanwhile",
+    },
+    Mutant {
+        name: "commit what the job that took a savepoint has prepared",
+        file: "src/executor/supervisor/start.rs",
+        whole: "if is_savepoint { self.without_outputs(anew) } else { anew }",
+        broken: "if is_savepoint { Arc::clone(&anew) } else { anew }",
+        killed_by: "tests/mission/savepoints.rs::only_who_continues_commits_what_was_prepared",
+    },
 ];

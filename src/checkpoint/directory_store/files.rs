@@ -3,7 +3,7 @@
 use std::{
     io::{self, ErrorKind},
     ops::Range,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
     sync::Arc,
 };
 
@@ -18,8 +18,25 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(disk: Arc<dyn Disk>, root: &Path) -> Self {
-        Self { disk, root: root.to_owned() }
+    /// The files below a directory, which is created if necessary.
+    pub(super) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, StoreError> {
+        let files = Self { disk, root: absolute(root).map_err(failed("find", root))? };
+        files.create_dir_durably(files.root())?;
+        files.list(files.root())?;
+        Ok(files)
+    }
+
+    /// Those below another directory of the same disk, which exists.
+    pub(super) fn beside(&self, root: &Path) -> Result<Self, StoreError> {
+        let root = absolute(root).map_err(failed("find", root))?;
+        let files = Self { disk: Arc::clone(&self.disk), root };
+        files.list(files.root())?;
+        Ok(files)
+    }
+
+    /// Those below another directory of the same disk, which is created if necessary.
+    pub(super) fn elsewhere(&self, root: &Path) -> Result<Self, StoreError> {
+        Self::open(Arc::clone(&self.disk), root)
     }
 
     /// The store's directory.

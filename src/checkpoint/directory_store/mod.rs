@@ -22,14 +22,12 @@ mod part;
 mod positions;
 mod recovery;
 mod retention;
+mod savepoint;
 mod survey;
 
-use std::{
-    path::{Path, absolute},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::{
     admission::Admission, files::Files, layout::Attempt, part::Beside, positions::Positions,
@@ -73,6 +71,8 @@ pub struct DirectoryStore {
     /// new execution waits until the calls of the old one are over, and then fences it.
     admission: RwLock<Admission>,
     positions: Positions,
+    /// Checkpoints that are being copied, which stay meanwhile. Locked while old ones are removed.
+    copied: Mutex<BTreeSet<Attempt>>,
 }
 
 impl DirectoryStore {
@@ -101,11 +101,12 @@ impl DirectoryStore {
     ///
     /// [`StoreError::Io`] if it cannot be created or listed.
     pub fn open_on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let root = absolute(dir.as_ref()).map_err(files::failed("find", dir.as_ref()))?;
-        let files = Files::new(disk, &root);
-        files.create_dir_durably(files.root())?;
-        files.list(files.root())?;
-        Ok(Self { files, admission: RwLock::default(), positions: Positions::default() })
+        Files::open(disk, dir.as_ref()).map(Self::of)
+    }
+
+    fn of(files: Files) -> Self {
+        let (admission, positions) = (RwLock::default(), Positions::default());
+        Self { files, admission, positions, copied: Mutex::default() }
     }
 
     /// The directory, from the root on.
@@ -261,7 +262,29 @@ impl CheckpointStore for DirectoryStore {
     ) -> Result<Vec<CheckpointId>, StoreError> {
         let admission = self.admission.read();
         admission.fence(&self.files)?;
-        retention::retain(&self.files, keep, in_use)
+        let copied = self.copied.lock();
+        retention::retain(&self.files, keep, in_use, &copied)
+    }
+
+    fn open_copy(&self, from: &Path) -> Result<Arc<dyn CheckpointStore>, StoreError> {
+        Ok(Arc::new(Self::of(self.files.beside(from)?)))
+    }
+
+    fn copy_newest(&self, to: &Path) -> Result<Manifest, StoreError> {
+        let target = self.files.elsewhere(to)?;
+        let manifest = {
+            let mut copied = self.copied.lock();
+            let newest = recovery::list(&self.files)?.into_iter().next();
+            let manifest = newest.ok_or_else(|| StoreError::Other {
+                operation: format!("copy a checkpoint into {}", to.display()),
+                source: "there is none yet".into(),
+            })?;
+            copied.insert(Attempt::of(&manifest));
+            manifest
+        };
+        let written = savepoint::copy(&self.files, &manifest, &target);
+        self.copied.lock().remove(&Attempt::of(&manifest));
+        written.map(|()| manifest)
     }
 
     fn write_position(

@@ -26,6 +26,7 @@ pub(super) fn retain(
     files: &Files,
     keep: usize,
     in_use: Option<CheckpointId>,
+    copied: &BTreeSet<Attempt>,
 ) -> Result<Vec<CheckpointId>, StoreError> {
     let Census { complete, orphans, unread } = census(files)?;
     let Some(newest) = complete.first().map(Attempt::of) else {
@@ -35,6 +36,7 @@ pub(super) fn retain(
     let stays = |(place, manifest): &(usize, &Manifest)| {
         *place < keep.max(KEPT_AT_LEAST)
             || in_use == Some(manifest.checkpoint)
+            || copied.contains(&Attempt::of(manifest))
             || fallbacks.contains(&Attempt::of(manifest))
     };
     let (kept, old): (Vec<_>, Vec<_>) = complete.iter().enumerate().partition(stays);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{never, unbounded};
 
-use crate::checkpoint::Manifest;
-use crate::checkpoint::coordinator::Coordinator;
+use crate::checkpoint::coordinator::{Coordinator, Cut};
+use crate::checkpoint::{CheckpointStore, Manifest};
+use crate::delivery::options::StartFrom;
 use crate::delivery::terms::HeldIn;
 use crate::error::Refused;
 use crate::executor::blueprint::{ComponentPlan, Execution};
@@ -26,6 +27,8 @@ use crate::id::{CheckpointId, ExecutionId};
 struct Prepared {
     execution: ExecutionId,
     restored: Option<Arc<Manifest>>,
+    /// Where its parts are.
+    restored_in: Option<Arc<dyn CheckpointStore>>,
     /// Components that start without their state.
     anew: Arc<BTreeSet<String>>,
     /// The highest number of a checkpoint in the store.
@@ -56,6 +59,7 @@ impl<H: Host> Supervisor<H> {
             return Ok(Prepared {
                 execution: without_store,
                 restored: None,
+                restored_in: None,
                 anew: Arc::default(),
                 newest: CheckpointId(0),
             });
@@ -71,24 +75,81 @@ impl<H: Host> Supervisor<H> {
         let aside = found.iter().flat_map(|found| &found.set_aside);
         let aside = aside.map(|aside| aside.checkpoint).max();
         let manifest = found.map(|found| Arc::new(found.manifest));
-        // `anew` drops state of earlier runs. What this run has stored itself is restored when it restarts.
+        // What this run has stored itself is restored when it restarts.
         let is_older = manifest.as_ref().is_some_and(|manifest| manifest.execution < first);
-        let anew = match execution == first || is_older {
+        let savepoint = self.savepoint(&**store, manifest.as_deref().filter(|_| is_older))?;
+        let savepoint = savepoint.filter(|_| manifest.is_none());
+        let is_savepoint = savepoint.is_some();
+        let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
+        let (manifest, restored_in) = match savepoint {
+            Some((manifest, copy)) => (Some(Arc::new(manifest)), copy),
+            None => (manifest, Arc::clone(store)),
+        };
+        // `anew` drops state of earlier runs.
+        let anew = match execution == first || is_older || is_savepoint {
             true => Arc::clone(&self.guarantee.options.anew),
             false => Arc::default(),
         };
         self.check_anew(manifest.as_deref())?;
+        let anew = if is_savepoint { self.without_outputs(anew) } else { anew };
         if let Some(manifest) = &manifest {
-            let cut = self.guarantee.terms.cut.word();
+            let cut = match self.guarantee.terms.cut {
+                Cut::Barriers { .. } if is_savepoint && Cut::is_by_barriers(&manifest.cut) => {
+                    &*manifest.cut
+                }
+                cut => cut.word(),
+            };
             let accepted = self.blueprint.accepts(manifest, cut, &anew);
             let checkpoint = manifest.checkpoint.0;
             accepted.map_err(|reason| Refused::Incompatible { checkpoint, reason })?;
         }
         // The numbers of damaged checkpoints are not used again either.
         let listed = store.list()?.into_iter().map(|manifest| manifest.checkpoint).max();
-        let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let newest = listed.max(restored).max(aside).unwrap_or_default();
-        Ok(Prepared { execution, restored: manifest, anew, newest })
+        Ok(Prepared { execution, restored: manifest, restored_in: Some(restored_in), anew, newest })
+    }
+
+    /// The savepoint to start from, if there is one, and the store that it is in; `older` is a checkpoint of an
+    /// earlier run.
+    ///
+    /// # Errors
+    /// There is such a checkpoint, no savepoint where it should be, or the guarantee does not know the positions of
+    /// its sources from one.
+    fn savepoint(
+        &self,
+        store: &dyn CheckpointStore,
+        older: Option<&Manifest>,
+    ) -> Result<Option<(Manifest, Arc<dyn CheckpointStore>)>, Refused> {
+        let Some(StartFrom { directory, .. }) = &self.guarantee.options.start_from else {
+            return Ok(None);
+        };
+        let refuse = |reason| Err(Refused::Option { option: "start_from", reason });
+        if self.guarantee.terms.cut == Cut::Operators {
+            let name = self.guarantee.terms.name;
+            return refuse(format!("under {name} sources write their positions by themselves"));
+        }
+        if let Some(Manifest { checkpoint, .. }) = older {
+            return refuse(format!(
+                "the store has checkpoint {checkpoint} already: leave the option out to go on from there, or use another directory"
+            ));
+        }
+        let copy = store.open_copy(directory)?;
+        match copy.latest()? {
+            Some(found) => Ok(Some((found.manifest, copy))),
+            None => refuse(format!("there is no savepoint in {}", directory.display())),
+        }
+    }
+
+    /// These components, and the transactional sinks unless they go on with what they had prepared.
+    fn without_outputs(&self, anew: Arc<BTreeSet<String>>) -> Arc<BTreeSet<String>> {
+        let continues = |start: &StartFrom| start.continue_outputs;
+        if self.guarantee.options.start_from.as_ref().is_some_and(continues) {
+            return anew;
+        }
+        let components = self.blueprint.components.iter();
+        let outputs = components.filter(|component| component.is_transactional_sink());
+        let outputs = outputs.map(|component| component.name.clone());
+        Arc::new(anew.iter().cloned().chain(outputs).collect())
     }
 
     /// Refuses names that are neither in the job nor in the checkpoint.
@@ -187,6 +248,7 @@ impl<H: Host> Supervisor<H> {
             registry: Arc::clone(&self.registry),
             store: self.store.clone(),
             restored: prepared.restored.clone(),
+            restored_in: prepared.restored_in.clone(),
             anew: Arc::clone(&prepared.anew),
             mailboxes: commands.into(),
             budgets: commands.iter().map(|_| Arc::default()).collect(),

@@ -1,0 +1,80 @@
+//! A copy of a checkpoint, with everything that it refers to, in a directory of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{
+    super::{manifest::Manifest, store_error::StoreError},
+    files::{self, Files},
+    layout::{self, Attempt, Place},
+};
+
+/// So much is copied at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Copies a complete checkpoint into a directory that is empty. It is durable on return; the manifest comes last.
+pub(super) fn copy(files: &Files, manifest: &Manifest, to: &Files) -> Result<(), StoreError> {
+    if !to.list(to.root())?.is_empty() {
+        return Err(StoreError::NotEmpty { path: to.root().to_owned() });
+    }
+    let copied = write(files, manifest, to);
+    if copied.is_err() {
+        // A second call is not to be refused for what the first one has left. The error counts.
+        let _ = clear(to);
+    }
+    copied
+}
+
+fn write(files: &Files, manifest: &Manifest, to: &Files) -> Result<(), StoreError> {
+    let own = Attempt::of(manifest);
+    let mut needed = BTreeMap::<Attempt, BTreeSet<&str>>::from([(own, BTreeSet::new())]);
+    for part in &manifest.parts {
+        let word = &*part.at.file;
+        let file = Place::parse(word).map_or(word, |place| place.file);
+        needed.entry(Attempt::of_location(&part.at)).or_default().insert(file);
+    }
+    for (attempt, names) in needed {
+        let (from, directory) = (attempt.path(files.root()), attempt.path(to.root()));
+        to.create_dir(&directory)?;
+        for name in names {
+            copy_file(files, &from.join(name), to, &directory.join(name))?;
+        }
+        if attempt != own {
+            to.write_synced(&directory.join(layout::REFERENCED), &[])?;
+        }
+        to.sync_dir(&directory)?;
+    }
+    let (from, directory) = (own.path(files.root()), own.path(to.root()));
+    let path = directory.join(layout::MANIFEST);
+    let temporary = layout::temporary(&path);
+    copy_file(files, &from.join(layout::MANIFEST), to, &temporary)?;
+    to.sync_dir(to.root())?;
+    to.rename(&temporary, &path)?;
+    to.sync_dir(&directory)
+}
+
+fn copy_file(files: &Files, from: &Path, to: &Files, path: &Path) -> Result<(), StoreError> {
+    let copy = to.create(path)?;
+    let mut at = 0;
+    loop {
+        let missing = || files::failed("read", from)(ErrorKind::NotFound.into());
+        let bytes = files.read_range(from, at..at + PIECE_BYTES)?.ok_or_else(missing)?;
+        if bytes.is_empty() {
+            return to.sync(&*copy, path);
+        }
+        at += bytes.len() as u64;
+        to.append(&*copy, path, &bytes)?;
+    }
+}
+
+fn clear(to: &Files) -> Result<(), StoreError> {
+    for entry in to.list(to.root())? {
+        let directory = to.root().join(&entry.name);
+        for file in to.list(&directory)? {
+            to.remove_file(&directory.join(&file.name))?;
+        }
+        to.remove_dir(&directory)?;
+    }
+    Ok(())
+}
