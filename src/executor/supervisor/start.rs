@@ -35,6 +35,12 @@ struct Prepared {
     newest: CheckpointId,
 }
 
+/// A savepoint that a job starts from, and the store that it is in.
+struct Savepoint {
+    manifest: Manifest,
+    store: Arc<dyn CheckpointStore>,
+}
+
 impl<H: Host> Supervisor<H> {
     /// Starts an execution; no event flows yet.
     ///
@@ -82,7 +88,7 @@ impl<H: Host> Supervisor<H> {
         let is_savepoint = savepoint.is_some();
         let restored = manifest.as_ref().map(|manifest| manifest.checkpoint);
         let (manifest, restored_in) = match savepoint {
-            Some((manifest, copy)) => (Some(Arc::new(manifest)), copy),
+            Some(Savepoint { manifest, store }) => (Some(Arc::new(manifest)), store),
             None => (manifest, Arc::clone(store)),
         };
         // `anew` drops state of earlier runs.
@@ -109,8 +115,7 @@ impl<H: Host> Supervisor<H> {
         Ok(Prepared { execution, restored: manifest, restored_in: Some(restored_in), anew, newest })
     }
 
-    /// The savepoint to start from, if there is one, and the store that it is in; `older` is a checkpoint of an
-    /// earlier run.
+    /// The savepoint to start from, if there is one; `older` is a checkpoint of an earlier run.
     ///
     /// # Errors
     /// There is such a checkpoint, no savepoint where it should be, or the guarantee does not know the positions of
@@ -119,7 +124,7 @@ impl<H: Host> Supervisor<H> {
         &self,
         store: &dyn CheckpointStore,
         older: Option<&Manifest>,
-    ) -> Result<Option<(Manifest, Arc<dyn CheckpointStore>)>, Refused> {
+    ) -> Result<Option<Savepoint>, Refused> {
         let Some(StartFrom { directory, .. }) = &self.guarantee.options.start_from else {
             return Ok(None);
         };
@@ -135,7 +140,7 @@ impl<H: Host> Supervisor<H> {
         }
         let copy = store.open_copy(directory)?;
         match copy.latest()? {
-            Some(found) => Ok(Some((found.manifest, copy))),
+            Some(found) => Ok(Some(Savepoint { manifest: found.manifest, store: copy })),
             None => refuse(format!("there is no savepoint in {}", directory.display())),
         }
     }
