@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{
     super::{manifest::Manifest, store_error::StoreError},
     files::Files,
+    known::Known,
     layout::{self, Attempt},
     part,
 };
@@ -16,17 +17,19 @@ use super::{
 pub(super) fn commit(
     files: &Files,
     manifest: &Manifest,
+    known: &mut Known,
     fence: impl FnOnce() -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let attempt = Attempt::of(manifest);
     let directory = attempt.path(files.root());
     files.create_dir(&directory)?;
-    check_parts_written(files, attempt, manifest)?;
-    mark_referenced(files, attempt, manifest)?;
+    check_parts_written(files, attempt, manifest, known)?;
+    mark_referenced(files, attempt, manifest, known)?;
 
     let path = directory.join(layout::MANIFEST);
     let temporary = layout::temporary(&path);
-    files.write_synced(&temporary, &[&manifest.to_bytes()?])?;
+    let bytes = manifest.to_bytes()?;
+    files.write_synced(&temporary, &[&bytes])?;
     // The names of the parts, and of the directory itself, must be durable before the manifest can be seen.
     files.sync_dir(&directory)?;
     files.sync_dir(files.root())?;
@@ -35,16 +38,19 @@ pub(super) fn commit(
     files
         .rename(&temporary, &path)
         .and_then(|()| files.sync_dir(&directory))
-        .map_err(|error| undo(files, &directory, manifest, error))
+        .map_err(|error| undo(files, &directory, manifest, error))?;
+    known.committed(manifest, &bytes);
+    Ok(())
 }
 
 fn check_parts_written(
     files: &Files,
     attempt: Attempt,
     manifest: &Manifest,
+    known: &Known,
 ) -> Result<(), StoreError> {
     let mut listed = BTreeMap::new();
-    for record in &manifest.parts {
+    for record in manifest.parts.iter().filter(|record| !known.parts.contains(&record.at)) {
         let of = Attempt::of_location(&record.at);
         let entries = match listed.entry(of) {
             Entry::Occupied(known) => known.into_mut(),
@@ -62,15 +68,22 @@ fn check_parts_written(
 
 /// Puts a mark beside the parts of earlier checkpoints before a manifest refers to them: they may be removed
 /// only by an owner that can read all manifests.
-fn mark_referenced(files: &Files, attempt: Attempt, manifest: &Manifest) -> Result<(), StoreError> {
+fn mark_referenced(
+    files: &Files,
+    attempt: Attempt,
+    manifest: &Manifest,
+    known: &mut Known,
+) -> Result<(), StoreError> {
     let of = manifest.parts.iter().map(|part| Attempt::of_location(&part.at));
-    let earlier: BTreeSet<Attempt> = of.filter(|of| *of != attempt).collect();
+    let unmarked = |of: &Attempt| *of != attempt && !known.marked.contains(of);
+    let earlier: BTreeSet<Attempt> = of.filter(unmarked).collect();
     for of in earlier {
         let directory = of.path(files.root());
         if !files.list(&directory)?.iter().any(|entry| entry.name == layout::REFERENCED) {
             files.write_synced(&directory.join(layout::REFERENCED), &[])?;
             files.sync_dir(&directory)?;
         }
+        known.marked.insert(of);
     }
     Ok(())
 }

@@ -17,6 +17,7 @@
 mod admission;
 mod commit;
 mod files;
+mod known;
 mod layout;
 mod part;
 mod positions;
@@ -30,7 +31,8 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::{
-    admission::Admission, files::Files, layout::Attempt, part::Beside, positions::Positions,
+    admission::Admission, files::Files, known::Known, layout::Attempt, part::Beside,
+    positions::Positions, retention::Stay,
 };
 use super::{
     encoded::EncodedState,
@@ -71,6 +73,7 @@ pub struct DirectoryStore {
     /// new execution waits until the calls of the old one are over, and then fences it.
     admission: RwLock<Admission>,
     positions: Positions,
+    known: Mutex<Known>,
     /// Checkpoints that are being copied, which stay meanwhile. Locked while old ones are removed.
     copied: Mutex<BTreeSet<Attempt>>,
 }
@@ -106,7 +109,8 @@ impl DirectoryStore {
 
     fn of(files: Files) -> Self {
         let (admission, positions) = (RwLock::default(), Positions::default());
-        Self { files, admission, positions, copied: Mutex::default() }
+        let (known, copied) = (Mutex::default(), Mutex::default());
+        Self { files, admission, positions, known, copied }
     }
 
     /// The directory, from the root on.
@@ -187,6 +191,7 @@ impl CheckpointStore for DirectoryStore {
     fn begin_execution(&self) -> Result<ExecutionId, StoreError> {
         let mut admission = self.admission.write();
         self.positions.close();
+        *self.known.lock() = Known::default();
         admission.begin(&self.files)
     }
 
@@ -241,7 +246,7 @@ impl CheckpointStore for DirectoryStore {
         let fence = || admission.fence(&self.files);
         // First of all too: a successor may have cleared away the parts, which is not what is wrong.
         fence()?;
-        let committed = commit::commit(&self.files, manifest, fence);
+        let committed = commit::commit(&self.files, manifest, &mut self.known.lock(), fence);
         if matches!(committed, Ok(()) | Err(StoreError::InDoubt { .. })) {
             admission.note_committed(manifest.checkpoint);
         }
@@ -263,7 +268,8 @@ impl CheckpointStore for DirectoryStore {
         let admission = self.admission.read();
         admission.fence(&self.files)?;
         let copied = self.copied.lock();
-        retention::retain(&self.files, keep, in_use, &copied)
+        let stay = Stay { keep, in_use, copied: &copied };
+        retention::retain(&self.files, &stay, &mut self.known.lock())
     }
 
     fn open_copy(&self, from: &Path) -> Result<Arc<dyn CheckpointStore>, StoreError> {
@@ -315,6 +321,7 @@ impl CheckpointStore for DirectoryStore {
     fn release(&self) {
         let mut admission = self.admission.write();
         self.positions.close();
+        *self.known.lock() = Known::default();
         *admission = Admission::default();
     }
 }

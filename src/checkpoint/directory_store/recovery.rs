@@ -3,7 +3,7 @@
 //! Three answers are never confused: *there is none* (`None`), *it is damaged* (it is set aside, and the one
 //! before is used), and *it cannot be read* (an error, since the disk may work again later).
 
-use std::{io::ErrorKind, path::Path};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
 use super::{
     super::{
@@ -12,6 +12,7 @@ use super::{
         store_error::StoreError,
     },
     files::Files,
+    known::Known,
     layout::{self, Attempt},
     part::{self, Beside},
 };
@@ -84,11 +85,36 @@ pub(super) fn read_manifest(
     read_manifest_in(files, &attempt.path(files.root()), attempt)
 }
 
+/// As [`read_manifest`], without decoding again what this execution has committed.
+pub(super) fn read_known_manifest(
+    files: &Files,
+    attempt: Attempt,
+    known: &Known,
+) -> Result<Option<Result<Arc<Manifest>, FormatError>>, StoreError> {
+    let directory = attempt.path(files.root());
+    let decoded = |bytes: &[u8]| match known.manifest(attempt, bytes) {
+        Some(manifest) => Ok(manifest),
+        None => Manifest::from_bytes(bytes).and_then(|read| in_place(attempt, read)).map(Arc::new),
+    };
+    read_manifest_as(files, &directory, attempt, decoded)
+}
+
 fn read_manifest_in(
     files: &Files,
     directory: &Path,
     attempt: Attempt,
 ) -> Result<Option<Result<Manifest, FormatError>>, StoreError> {
+    let decoded =
+        |bytes: &[u8]| Manifest::from_bytes(bytes).and_then(|read| in_place(attempt, read));
+    read_manifest_as(files, directory, attempt, decoded)
+}
+
+fn read_manifest_as<M>(
+    files: &Files,
+    directory: &Path,
+    attempt: Attempt,
+    decoded: impl FnOnce(&[u8]) -> Result<M, FormatError>,
+) -> Result<Option<Result<M, FormatError>>, StoreError> {
     let path = directory.join(layout::MANIFEST);
     let bytes = match files.read(&path) {
         Ok(Some(bytes)) => bytes,
@@ -99,8 +125,7 @@ fn read_manifest_in(
         }
         Err(error) => return Err(error),
     };
-    let manifest = Manifest::from_bytes(&bytes).and_then(|manifest| in_place(attempt, manifest));
-    known(&path, manifest).map(Some)
+    known(&path, decoded(&bytes)).map(Some)
 }
 
 /// Whether an attempt has a manifest, in any condition.

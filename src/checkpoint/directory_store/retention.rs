@@ -2,11 +2,13 @@
 //! A crash in between leaves an orphan, never a complete checkpoint with missing parts. A file stays as long
 //! as a manifest refers to it, whichever checkpoint it was written for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{
     super::{manifest::Manifest, store_error::StoreError},
     files::Files,
+    known::Known,
     layout::{self, Attempt, Place},
     recovery,
 };
@@ -21,36 +23,55 @@ pub(super) fn abandon(files: &Files, attempt: Attempt) -> Result<(), StoreError>
     remove(files, attempt, &References::default()).map(drop)
 }
 
+/// What a caller wants to stay.
+pub(super) struct Stay<'a> {
+    /// So many of the newest; at least two do.
+    pub(super) keep: usize,
+    pub(super) in_use: Option<CheckpointId>,
+    /// Those that are being copied.
+    pub(super) copied: &'a BTreeSet<Attempt>,
+}
+
 /// Removes old checkpoints and orphans. Returns the checkpoints, oldest first.
 pub(super) fn retain(
     files: &Files,
-    keep: usize,
-    in_use: Option<CheckpointId>,
-    copied: &BTreeSet<Attempt>,
+    stay: &Stay<'_>,
+    known: &mut Known,
 ) -> Result<Vec<CheckpointId>, StoreError> {
-    let Census { complete, orphans, unread } = census(files)?;
-    let Some(newest) = complete.first().map(Attempt::of) else {
+    let Census { complete, orphans, unread } = census(files, known)?;
+    let Some(newest) = complete.first().map(|manifest| Attempt::of(manifest)) else {
         return Ok(Vec::new());
     };
     let fallbacks = fallbacks(&complete);
-    let stays = |(place, manifest): &(usize, &Manifest)| {
-        *place < keep.max(KEPT_AT_LEAST)
-            || in_use == Some(manifest.checkpoint)
-            || copied.contains(&Attempt::of(manifest))
+    let stays = |(place, manifest): &(usize, &Arc<Manifest>)| {
+        *place < stay.keep.max(KEPT_AT_LEAST)
+            || stay.in_use == Some(manifest.checkpoint)
+            || stay.copied.contains(&Attempt::of(manifest))
             || fallbacks.contains(&Attempt::of(manifest))
     };
     let (kept, old): (Vec<_>, Vec<_>) = complete.iter().enumerate().partition(stays);
-    let references =
-        References { unread, ..References::of(kept.into_iter().map(|(_, manifest)| manifest)) };
+    let kept = kept.into_iter().map(|(_, manifest)| &**manifest);
+    let references = References { unread, ..References::of(kept) };
     let mut deleted = Vec::new();
     // If one cannot be removed, the others are removed nevertheless.
     let mut failed = Ok(());
     for orphan in orphans.iter().filter(|orphan| **orphan < newest) {
-        failed = failed.and(remove(files, *orphan, &references).map(drop));
+        if known.left.get(orphan).is_some_and(|left| Some(left) == references.files.get(orphan)) {
+            continue;
+        }
+        match remove(files, *orphan, &references) {
+            Ok(Removal::Done) => note_left(*orphan, &references, known),
+            Ok(Removal::Unsafe) => {}
+            Err(error) => failed = failed.and(Err(error)),
+        }
     }
     for old in old.iter().rev().map(|(_, manifest)| Attempt::of(manifest)) {
         match remove(files, old, &references) {
-            Ok(Removal::Done) => deleted.push(old.checkpoint),
+            Ok(Removal::Done) => {
+                known.removed(old);
+                note_left(old, &references, known);
+                deleted.push(old.checkpoint);
+            }
             Ok(Removal::Unsafe) => {}
             Err(error) => failed = failed.and(Err(error)),
         }
@@ -58,11 +79,21 @@ pub(super) fn retain(
     failed.map(|()| deleted)
 }
 
+fn note_left(removed: Attempt, references: &References, known: &mut Known) {
+    match references.files.get(&removed) {
+        Some(left) => drop(known.left.insert(removed, left.clone())),
+        None => {
+            known.left.remove(&removed);
+            known.marked.remove(&removed);
+        }
+    }
+}
+
 /// The checkpoints that stay though they are old, so that whichever file is damaged, some checkpoint can be read: the
 /// newest of those that share no file with the newest of all, and, since that one grows old, the oldest of the others,
 /// which will be the next of this kind. Checkpoints that refer to no others have theirs among those that are kept
 /// anyway.
-fn fallbacks(newest_first: &[Manifest]) -> BTreeSet<Attempt> {
+fn fallbacks(newest_first: &[Arc<Manifest>]) -> BTreeSet<Attempt> {
     let Some(newest) = newest_first.first() else { return BTreeSet::new() };
     let of = |manifest: &Manifest| {
         let parts = manifest.parts.iter().map(|part| Attempt::of_location(&part.at));
@@ -70,17 +101,17 @@ fn fallbacks(newest_first: &[Manifest]) -> BTreeSet<Attempt> {
     };
     // Nothing that the newest needs was written before this one.
     let oldest = of(newest).unwrap_or(Attempt::of(newest));
-    let mut attempts = newest_first.iter().map(Attempt::of);
+    let all = || newest_first.iter().map(|manifest| Attempt::of(manifest));
     let is_newer = |attempt: &Attempt| *attempt >= oldest;
-    let next = attempts.by_ref().take_while(is_newer).last();
-    let independent = newest_first.iter().map(Attempt::of).find(|attempt| !is_newer(attempt));
+    let next = all().take_while(is_newer).last();
+    let independent = all().find(|attempt| !is_newer(attempt));
     next.into_iter().chain(independent).collect()
 }
 
 /// The files of other checkpoints that manifests refer to.
 #[derive(Debug, Default)]
 pub(super) struct References {
-    files: BTreeSet<(Attempt, String)>,
+    files: BTreeMap<Attempt, BTreeSet<String>>,
     /// The newest checkpoint whose manifest exists but cannot be read, so that its references are unknown.
     unread: Option<Attempt>,
 }
@@ -92,34 +123,40 @@ impl References {
             let at = manifest.parts.iter().map(|part| &part.at);
             at.filter(move |at| Attempt::of_location(at) != own)
         });
-        let file = |word: &str| Place::parse(word).map_or(word, |place| place.file).to_owned();
-        let files = places.map(|at| (Attempt::of_location(at), file(&at.file))).collect();
+        let mut files = BTreeMap::<Attempt, BTreeSet<String>>::new();
+        for at in places {
+            let file = Place::parse(&at.file).map_or(&*at.file, |place| place.file);
+            let known = files.entry(Attempt::of_location(at)).or_default();
+            if !known.contains(file) {
+                known.insert(file.to_owned());
+            }
+        }
         Self { files, unread: None }
     }
 
     fn has(&self, attempt: Attempt, file: &str) -> bool {
-        self.files.contains(&(attempt, file.to_owned()))
+        self.files.get(&attempt).is_some_and(|files| files.contains(file))
     }
 
     /// Whether one of the files was written for this attempt.
     pub(super) fn reach(&self, attempt: Attempt) -> bool {
-        self.files.iter().any(|(of, _)| *of == attempt)
+        self.files.contains_key(&attempt)
     }
 }
 
 /// The checkpoints of the store, newest first. Damaged ones are in neither list.
 struct Census {
-    complete: Vec<Manifest>,
+    complete: Vec<Arc<Manifest>>,
     orphans: Vec<Attempt>,
     /// The newest checkpoint whose manifest exists but cannot be read: because of the disk, or of a later
     /// version.
     unread: Option<Attempt>,
 }
 
-fn census(files: &Files) -> Result<Census, StoreError> {
+fn census(files: &Files, known: &Known) -> Result<Census, StoreError> {
     let mut census = Census { complete: Vec::new(), orphans: Vec::new(), unread: None };
     for attempt in recovery::attempts(files)? {
-        match recovery::read_manifest(files, attempt) {
+        match recovery::read_known_manifest(files, attempt, known) {
             Ok(None) => census.orphans.push(attempt),
             Ok(Some(Ok(manifest))) => census.complete.push(manifest),
             Ok(Some(Err(_))) => {}
