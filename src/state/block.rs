@@ -12,8 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint::{
-    CodecError, CodecId, EncodedState, PartSink, Snapshot, SnapshotError, decode_from, encode_into,
-    given_back,
+    CodecError, CodecId, EncodedState, PartSink, Snapshot, SnapshotError, encode_into, given_back,
 };
 use crate::clock::Timestamp;
 use crate::sync::{AtomicUsize, Ordering};
@@ -70,9 +69,10 @@ where
     given_back::<_, (K, V)>(&(key, value), entry.get(4..).unwrap_or_default(), codec)
 }
 
-/// The entries of a block, and the moment of its cut.
-pub(super) fn read<K: DeserializeOwned, V: DeserializeOwned>(
+/// The entries of a block as `decode` reads them, and the moment of its cut.
+pub(super) fn read<K, V>(
     block: &EncodedState,
+    decode: impl Fn(&[u8], CodecId) -> Result<(K, V), CodecError>,
     mut each: impl FnMut(K, V, Timestamp),
 ) -> Result<(), CodecError> {
     let type_name = std::any::type_name::<(K, V)>();
@@ -89,7 +89,7 @@ pub(super) fn read<K: DeserializeOwned, V: DeserializeOwned>(
         let length = u32::from_le_bytes(*length) as usize;
         let (bytes, after) =
             after.split_at_checked(length).ok_or_else(|| damaged("an entry that is cut off"))?;
-        let (key, value) = decode_from::<(K, V)>(bytes, block.codec)?;
+        let (key, value) = decode(bytes, block.codec)?;
         each(key, value, at);
         rest = after;
     }

@@ -9,7 +9,9 @@ use hashbrown::hash_table::Entry as Place;
 
 use crate::api::state::State;
 use crate::channel::key::hash_key;
-use crate::checkpoint::{CodecError, CodecId, EncodedState, HashRange, Part, PartName, Unit};
+use crate::checkpoint::{
+    CodecError, CodecId, EncodedState, HashRange, Part, PartName, Unit, decode_from,
+};
 use crate::clock::Timestamp;
 use crate::error::Cause;
 use crate::state::block::{self, Block};
@@ -118,9 +120,22 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
     pub(crate) fn load(
         &mut self,
         block: &EncodedState,
+        each: impl FnMut(&K, &mut V, Timestamp),
+    ) -> Result<(), CodecError> {
+        self.load_with(block, decode_from, each)
+    }
+
+    /// As [`load`](Self::load), with entries that `decode` reads.
+    ///
+    /// # Errors
+    /// The block cannot be decoded.
+    pub(crate) fn load_with(
+        &mut self,
+        block: &EncodedState,
+        decode: impl Fn(&[u8], CodecId) -> Result<(K, V), CodecError>,
         mut each: impl FnMut(&K, &mut V, Timestamp),
     ) -> Result<(), CodecError> {
-        block::read(block, |key: K, mut value: V, at| {
+        block::read(block, decode, |key: K, mut value: V, at| {
             let hash = hash_key(&key);
             if (self.range.first..=self.range.last).contains(&hash) {
                 each(&key, &mut value, at);

@@ -37,5 +37,6 @@ mod slow_steps;
 mod splits;
 mod state_types;
 mod timers;
+mod versions;
 mod waits;
 mod watermarks;
