@@ -18,6 +18,7 @@ mod e_one_switch;
 mod errors;
 mod event_time;
 mod f_event_log_source;
+mod golden_states;
 mod handles;
 mod held_events;
 mod idle;

@@ -22,7 +22,7 @@ use crate::keyed_state::numbers;
 use crate::process;
 use crate::support::wait_until;
 
-const KEYS: u64 = 5;
+pub(crate) const KEYS: u64 = 5;
 
 fn exactly_once(directory: &Path) -> Checkpointed {
     ExactlyOnce::checkpoints_in(directory)
@@ -114,9 +114,9 @@ struct Sum {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Totals {
-    cents: u64,
-    payments: u64,
+pub(crate) struct Totals {
+    pub(crate) cents: u64,
+    pub(crate) payments: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -377,7 +377,7 @@ fn every_verb_with_state_migrates_what_it_stores() {
 }
 
 /// Counts numbers, and reports the count of each key at a time of its own.
-struct WatchV1;
+pub(crate) struct WatchV1;
 
 impl KeyedOperator for WatchV1 {
     type Key = u64;
@@ -402,7 +402,7 @@ impl KeyedOperator for WatchV1 {
 }
 
 /// As before, with a text as its state.
-struct WatchV2;
+pub(crate) struct WatchV2;
 
 impl KeyedOperator for WatchV2 {
     type Key = u64;
@@ -641,7 +641,7 @@ fn a_process_that_is_killed_between_its_migration_and_its_first_checkpoint_start
 }
 
 /// Counts numbers in one value, with a timer far off.
-struct Whole(u64);
+pub(crate) struct Whole(pub(crate) u64);
 
 impl StatefulOperator for Whole {
     type In = u64;
@@ -664,7 +664,7 @@ impl StatefulOperator for Whole {
     }
 }
 
-struct WholeV1(u32);
+pub(crate) struct WholeV1(pub(crate) u32);
 
 impl StatefulOperator for WholeV1 {
     type In = u64;
