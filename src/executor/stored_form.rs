@@ -173,3 +173,47 @@ impl fmt::Display for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::executor::keyed::table::Unsent;
+    use crate::state::{Bare, Cell, StoredValue};
+
+    #[derive(serde::Serialize, Deserialize)]
+    enum Kind {
+        Nothing,
+        One(Option<u8>),
+        Many { of: Vec<Kind>, last: Box<Option<Kind>> },
+    }
+
+    #[derive(serde::Serialize, Deserialize)]
+    struct Wide {
+        kinds: BTreeMap<String, (Kind, u64)>,
+        at: std::net::IpAddr,
+    }
+
+    /// The structure that is put together for old types is the one that was found when they were today's.
+    fn assert_put_together<S: StoredValue>() {
+        let found = |shape: Option<Shape>| shape.expect("it has a shape").to_string();
+        let state = found(Shape::of::<S::State>());
+        assert_eq!(S::shape(&state), Some(found(Shape::of::<S::Value>())));
+        let with_key =
+            format!("({}, {})", found(Shape::of::<Kind>()), S::shape(&state).expect("known"));
+        assert_eq!(with_key, found(Shape::of::<(Kind, S::Value)>()));
+    }
+
+    #[test]
+    fn the_structure_around_a_state_is_put_together_as_it_is_found() {
+        assert_put_together::<Bare<Wide>>();
+        assert_put_together::<Unsent<Wide>>();
+        assert_put_together::<Unsent<u8>>();
+        assert_put_together::<Cell<Wide, Kind>>();
+        assert_put_together::<Cell<(), ()>>();
+        assert_put_together::<Cell<Option<Kind>, Wide>>();
+    }
+}
