@@ -25,15 +25,9 @@ impl Difference {
         Some(found.unwrap_or_else(|| replaced("", then, now)))
     }
 
-    /// The same place, as seen from within this field; none if it is outside of it.
-    pub(crate) fn within(&self, field: &str) -> Option<Self> {
-        let rest = self.path.strip_prefix(field)?;
-        let path = match rest.strip_prefix('.') {
-            Some(path) => path,
-            None if field.is_empty() || rest.is_empty() || rest.starts_with([':', '[']) => rest,
-            None => return None,
-        };
-        Some(Self { path: path.to_owned(), what: self.what.clone() })
+    /// Whether it is not in a part of the shape.
+    pub(crate) fn is_of_the_whole(&self) -> bool {
+        self.path.is_empty()
     }
 }
 
@@ -330,18 +324,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_taken_apart_and_a_place_is_seen_from_within_a_field() {
+    fn a_pair_is_taken_apart() {
         assert_eq!(pair("(u64, {a: (u8, u8)})"), Some(("u64", "{a: (u8, u8)}")));
         assert_eq!(pair("(u8, u8, u8)"), None);
-        let found = Difference::between("{value: {a: u8}, b: u8}", "{value: {a: u16}, b: u8}");
-        let found = found.expect("they differ");
-        assert_eq!(found.within("value").expect("in it").to_string(), "`a` was u8 and is u16 now");
-        assert_eq!(found.within(""), Some(found.clone()));
-        assert_eq!(found.within("val"), None);
-        let whole = Difference::between("{value: u8}", "{value: u16}").expect("they differ");
-        assert_eq!(
-            whole.within("value").expect("all of it").to_string(),
-            "it was u8 and is u16 now"
-        );
+        assert_eq!(pair("u8"), None);
     }
 }

@@ -140,7 +140,8 @@ impl ComponentPlan {
                 "\"{name}\" held events and does not store those it holds now, so none can be given back"
             ));
         }
-        if let Some((then, now)) = differs(then.codec, then.held.as_deref(), held) {
+        if let Some((then, now)) = different(then.codec, then.held.as_deref(), held) {
+            let (then, now) = in_short(then, now);
             return Err(format!(
                 "the events that \"{name}\" held were {then} and its events are {now} now"
             ));
@@ -156,20 +157,23 @@ impl ComponentPlan {
 }
 
 /// What a type was and is where bytes of the one cannot be read as the other.
-pub(crate) fn differs(
+pub(crate) fn different<'s>(
     codec: CodecId,
-    then: Option<&str>,
-    now: &StateShape,
-) -> Option<(String, String)> {
+    then: Option<&'s str>,
+    now: &'s StateShape,
+) -> Option<(&'s str, &'s str)> {
     match (then, now) {
         // Bytes with the names of fields are read as serde's attributes say.
         _ if codec == StateCodec::SELF_DESCRIBING => None,
-        (Some(then), StateShape::Known(now)) if then != now => {
-            let at = first_difference(then, now);
-            Some((around(then, at), around(now, at)))
-        }
+        (Some(then), StateShape::Known(now)) if then != now => Some((then, now)),
         _ => None,
     }
+}
+
+/// Two texts, or the parts where they begin to differ if they are long.
+pub(crate) fn in_short(then: &str, now: &str) -> (String, String) {
+    let at = first_difference(then, now);
+    (around(then, at), around(now, at))
 }
 
 /// Where two texts begin to differ.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint::{ComponentRecord, Difference, Shape, Stored, pair};
-use crate::executor::blueprint::{StateShape, differs};
+use crate::executor::blueprint::{StateShape, different, in_short};
 
 /// How the state of a component is stored, as its maker knows it.
 #[derive(Clone)]
@@ -19,11 +19,12 @@ pub(crate) struct StoredForm {
     /// The earlier versions that it can migrate from, with the structure that the state had in each.
     migrations: Arc<Migrations>,
     said_at: SaidAt,
-    /// For state by key, the field of what is stored that is the user's state; empty for all of it.
-    by_key: Option<&'static str>,
+    /// For state by key, finds the structure of the user's state in that of a value.
+    by_key: Option<ShapeWithin>,
 }
 
 type Migrations = dyn Fn() -> Vec<(u32, StateShape)> + Send + Sync;
+type ShapeWithin = fn(&str) -> Option<&str>;
 
 /// Where a user says which versions there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +54,15 @@ impl StoredForm {
         Self::around(stored, StateShape::Known)
     }
 
-    /// State by key. `around` makes the structure of key and value from that of the user's state, which is this field of
-    /// the value.
+    /// State by key. `around` makes the structure of key and value from that of the user's state, which `within` finds in
+    /// that of a value.
     pub(crate) fn by_key<V: DeserializeOwned + 'static>(
         stored: &Stored<V>,
         said_at: SaidAt,
-        field: &'static str,
+        within: ShapeWithin,
         around: impl Fn(String) -> StateShape + Send + Sync + 'static,
     ) -> Self {
-        Self { said_at, by_key: Some(field), ..Self::around(stored, around) }
+        Self { said_at, by_key: Some(within), ..Self::around(stored, around) }
     }
 
     fn around<V: DeserializeOwned + 'static>(
@@ -81,72 +82,74 @@ impl StoredForm {
 
     /// Whether the state that a checkpoint has of this component can be read; if not, why, and what to do (state P1).
     pub(crate) fn reads(&self, then: &ComponentRecord, now: &StateShape) -> Result<(), String> {
-        let (name, version) = (&then.name, self.version);
-        if then.version > version {
-            let newer = then.version;
+        let (name, version, stored) = (&then.name, self.version, then.version);
+        if stored > version {
             return Err(format!(
-                "the state of \"{name}\" is stored as version {newer} and this job knows it up to version {version}: run a program that knows version {newer}"
+                "the state of \"{name}\" is stored as version {stored} and this job knows it up to version {version}: run a program that knows version {stored}"
             ));
         }
-        if then.version == version {
-            let differs = differs(then.codec, then.state.as_deref(), now);
-            return differs.map_or(Ok(()), |(was, is)| {
-                let first = self.first_difference(then, now);
-                let write = self.what_to_write(&first, version);
-                Err(format!("the state of \"{name}\" was {was} and is {is} now{first}{write}"))
+        if stored == version {
+            return self.difference(then, now).map_or(Ok(()), |found| {
+                let write = self.what_to_write(found.place, version);
+                Err(format!("{} of \"{name}\" {found}{write}", found.place.word()))
             });
         }
-        let (old, migrations) = (then.version, (self.migrations)());
-        let Some((_, shape)) = migrations.iter().find(|(from, _)| *from == old) else {
-            let was = then.state.as_ref().map(|was| format!(" and was {was}")).unwrap_or_default();
+        let migrations = (self.migrations)();
+        let Some((_, old)) = migrations.iter().find(|(from, _)| *from == stored) else {
+            let state = then.state.as_deref().map(|shape| self.shown(shape));
+            let was = state.map(|state| format!(" and was {state}")).unwrap_or_default();
             return Err(format!(
-                "the state of \"{name}\" is stored as version {old}{was}, and this job has version {version} and no migration from version {old}: write `.migrate_from({old}, |old: Old| ..)` with the type that it had as `Old`"
+                "the state of \"{name}\" is stored as version {stored}{was}, and this job has version {version} and no migration from version {stored}: write `.migrate_from({stored}, |old: Old| ..)` with the type that it had as `Old`"
             ));
         };
-        let differs = differs(then.codec, then.state.as_deref(), shape);
-        differs.map_or(Ok(()), |(was, is)| {
-            let first = self.first_difference(then, shape).to_string();
+        self.difference(then, old).map_or(Ok(()), |found| {
             Err(format!(
-                "the state of \"{name}\" is stored as version {old} and was {was}, but the type in `migrate_from({old}, ..)` is {is}{first}; give it the type that the state had"
+                "{} of \"{name}\" {found}: \"now\" is the type in `migrate_from({stored}, ..)`, which has to be the one that version {stored} was stored with",
+                found.place.word()
             ))
         })
     }
 
-    /// The first field that differs.
-    fn first_difference(&self, then: &ComponentRecord, now: &StateShape) -> Place {
-        let (Some(then), StateShape::Known(now)) = (then.state.as_deref(), now) else {
-            return Place::Unknown;
-        };
-        let Some((field, then, now)) =
-            self.by_key.and_then(|field| Some((field, pair(then)?, pair(now)?)))
-        else {
-            return Difference::between(then, now).map_or(Place::Unknown, Place::State);
-        };
-        match (Difference::between(then.0, now.0), Difference::between(then.1, now.1)) {
-            (Some(of_the_key), _) => Place::Key(of_the_key),
-            (None, Some(difference)) => match difference.within(field) {
-                Some(within) => Place::State(within),
-                None => Place::Beside(difference),
+    /// The first difference between what was stored and what would read it.
+    fn difference(&self, then: &ComponentRecord, now: &StateShape) -> Option<Found> {
+        let (then, now) = different(then.codec, then.state.as_deref(), now)?;
+        let entries = self.by_key.and_then(|within| Some((within, pair(then)?, pair(now)?)));
+        Some(match entries {
+            None => Found::of(Place::State, then, now),
+            Some((_, (then, _), (now, _))) if then != now => Found::of(Place::Key, then, now),
+            Some((within, (_, then), (_, now))) => match (within(then), within(now)) {
+                (Some(then), Some(now)) => Found::of(Place::State, then, now),
+                _ => Found::of(Place::Around, then, now),
             },
-            (None, None) => Place::Unknown,
-        }
+        })
+    }
+
+    /// The structure of the user's state, in that of all that is stored.
+    fn shown<'s>(&self, stored: &'s str) -> &'s str {
+        let within = self.by_key.and_then(|within| within(pair(stored)?.1));
+        within.unwrap_or(stored)
     }
 
     /// What a user can write, so that this version is read.
-    fn what_to_write(&self, first: &Place, then: u32) -> String {
-        let stored = format!("Stored::version({}).migrate_from({then}, |old: Old| ..)", then + 1);
-        let write = match (first, self.said_at) {
+    fn what_to_write(&self, place: Place, then: u32) -> String {
+        let next = then + 1;
+        let stored = format!("Stored::version({next}).migrate_from({then}, |old: Old| ..)");
+        let write = match (place, self.said_at) {
             (_, SaidAt::Nowhere) => return String::new(),
-            (Place::Key(_), _) => {
-                return "; keys are not migrated: give the component another name, or take the key of before".to_owned();
+            (Place::Key, _) => {
+                return "; keys are not migrated: take the key of before, or give the component another name".to_owned();
             }
-            (Place::Beside(_), _) => {
+            (Place::Around, _) => {
                 return "; only the state itself can be migrated, and not what is kept with it"
                     .to_owned();
             }
-            (_, SaidAt::Table) => format!("`.stored({stored})` behind the verb"),
-            (_, SaidAt::Scan) => format!("`.scan_stored({stored}, ..)` in place of `.scan(..)`"),
-            (_, SaidAt::Method) => format!("`fn stored() -> Stored<Self::State> {{ {stored} }}`"),
+            (Place::State, SaidAt::Table) => format!("`.stored({stored})` behind the verb"),
+            (Place::State, SaidAt::Scan) => {
+                format!("`.scan_stored({stored}, ..)` in place of `.scan(..)`")
+            }
+            (Place::State, SaidAt::Method) => {
+                format!("`fn stored() -> Stored<Self::State> {{ {stored} }}`")
+            }
         };
         format!(
             "; both are version {then}: to read the old one, keep its type as `Old` and write {write}"
@@ -155,21 +158,46 @@ impl StoredForm {
 }
 
 /// Where two structures differ first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    Unknown,
-    Key(Difference),
-    State(Difference),
+    Key,
+    State,
     /// In what the engine keeps with the state, such as timers.
-    Beside(Difference),
+    Around,
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Place {
+    fn word(self) -> &'static str {
         match self {
-            Self::Unknown => Ok(()),
-            Self::Key(difference) => write!(f, ": of the key, {difference}"),
-            Self::State(difference) => write!(f, ": {difference}"),
-            Self::Beside(difference) => write!(f, ": beside the state, {difference}"),
+            Self::Key => "the key",
+            Self::State => "the state",
+            Self::Around => "the state and what is kept with it",
+        }
+    }
+}
+
+/// Two structures that differ, in words.
+struct Found {
+    place: Place,
+    was: String,
+    is: String,
+    first: Option<Difference>,
+}
+
+impl Found {
+    fn of(place: Place, then: &str, now: &str) -> Self {
+        let (was, is) = in_short(then, now);
+        Self { place, was, is, first: Difference::between(then, now) }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "was {} and is {} now", self.was, self.is)?;
+        match &self.first {
+            // The whole is said already.
+            Some(first) if !first.is_of_the_whole() => write!(f, " ({first})"),
+            _ => Ok(()),
         }
     }
 }
@@ -202,6 +230,7 @@ mod tests {
         let found = |shape: Option<Shape>| shape.expect("it has a shape").to_string();
         let state = found(Shape::of::<S::State>());
         assert_eq!(S::shape(&state), Some(found(Shape::of::<S::Value>())));
+        assert_eq!(S::shape(&state).as_deref().and_then(S::shape_within), Some(&*state));
         let with_key =
             format!("({}, {})", found(Shape::of::<Kind>()), S::shape(&state).expect("known"));
         assert_eq!(with_key, found(Shape::of::<(Kind, S::Value)>()));

@@ -319,7 +319,7 @@ where
     S: StoredValue,
 {
     let factory = Arc::new(factory);
-    let form = StoredForm::by_key(&stored, said_at, S::FIELD, |state| {
+    let form = StoredForm::by_key(&stored, said_at, S::shape_within, |state| {
         match (Shape::of::<K>(), S::shape(&state)) {
             (Some(key), Some(value)) => StateShape::Known(format!("({key}, {value})")),
             _ => StateShape::Unknown,

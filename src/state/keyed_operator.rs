@@ -183,7 +183,6 @@ impl<S, T> Cell<S, T> {
 impl<S: State, T: State> StoredValue for Cell<S, T> {
     type Value = Self;
     type State = S;
-    const FIELD: &'static str = "state";
 
     fn read(
         reader: &mut ValueReader<'_>,
@@ -199,6 +198,12 @@ impl<S: State, T: State> StoredValue for Cell<S, T> {
     fn shape(state: &str) -> Option<String> {
         let timers = Shape::of::<KeyTimers<T>>()?;
         Some(format!("{{state: option({state}), timers: {timers}}}"))
+    }
+
+    fn shape_within(value: &str) -> Option<&str> {
+        let timers = Shape::of::<KeyTimers<T>>()?;
+        let state = value.strip_prefix("{state: option(")?;
+        state.strip_suffix(&*format!("), timers: {timers}}}"))
     }
 }
 

@@ -15,9 +15,6 @@ pub(crate) trait StoredValue: 'static {
     type Value: State;
     /// What the user keeps.
     type State: DeserializeOwned + 'static;
-    /// The field of the value that is the user's state; empty if it is all of it.
-    const FIELD: &'static str;
-
     /// Reads a value. `state` reads the user's part.
     ///
     /// # Errors
@@ -29,6 +26,9 @@ pub(crate) trait StoredValue: 'static {
 
     /// The structure of a value, from that of the user's part.
     fn shape(state: &str) -> Option<String>;
+
+    /// The structure of the user's part, from that of a value; none if what is around it is not as it is today.
+    fn shape_within(value: &str) -> Option<&str>;
 }
 
 /// The user's state and nothing else.
@@ -37,7 +37,6 @@ pub(crate) struct Bare<V>(PhantomData<fn() -> V>);
 impl<V: State> StoredValue for Bare<V> {
     type Value = V;
     type State = V;
-    const FIELD: &'static str = "";
 
     fn read(
         reader: &mut ValueReader<'_>,
@@ -48,5 +47,9 @@ impl<V: State> StoredValue for Bare<V> {
 
     fn shape(state: &str) -> Option<String> {
         Some(state.to_owned())
+    }
+
+    fn shape_within(value: &str) -> Option<&str> {
+        Some(value)
     }
 }

@@ -257,11 +257,9 @@ fn a_migration_from_a_type_that_was_not_stored_is_refused_before_a_value_is_read
     });
     let said = refused(run(guarantee(), 2 * KEYS, kept(wrong, Sum::default())));
     let words = [
-        "the state of \"totals\" is stored as version 1",
-        "{cents: u64, payments: u64}",
-        "the type in `migrate_from(1, ..)` is",
-        "{payments: u64, cents: u64}",
-        "`payments` is where `cents` was",
+        "the state of \"totals\" was {cents: u64, payments: u64}",
+        "and is {payments: u64, cents: u64} now (`payments` is where `cents` was)",
+        "the type in `migrate_from(1, ..)`, which has to be the one that version 1 was stored with",
     ];
     assert_says(&said, &words);
     assert_eq!(called.load(Ordering::SeqCst), 0);
@@ -288,7 +286,7 @@ fn another_key_is_refused_as_a_key_whatever_migrations_there_are() {
         table.named("totals").sink("seen", seen.factory());
         refused(job.run(guarantee()).map(|_| seen.events()))
     };
-    let words = ["\"totals\"", "of the key, it was u64 and is str now", "start_anew"];
+    let words = ["the key of \"totals\" was u64 and is str now", "start_anew"];
     assert_says(&other(Stored::default()), &words);
     assert_says(&other(Stored::default()), &["keys are not migrated"]);
     assert_says(&other(Stored::version(2).migrate_from(1, |old: Sum| old)), &words);
@@ -370,7 +368,7 @@ fn every_verb_with_state_migrates_what_it_stores() {
         }
     };
     let said = refused(run(guarantee(), 2 * KEYS, scan(Stored::default())));
-    assert_says(&said, &["it was u32 and is u64 now", "`.scan_stored(Stored::version(2)"]);
+    assert_says(&said, &["was u32 and is u64 now", "`.scan_stored(Stored::version(2)"]);
     let stored = Stored::version(2).migrate_from(1, |old: u32| u64::from(old) + 10);
     let seen = run(guarantee(), 2 * KEYS, scan(stored)).unwrap();
     assert_eq!(seen, (0..KEYS).map(|key| (key, 12)).collect::<Vec<_>>());
@@ -481,7 +479,7 @@ fn the_state_of_an_operator_is_migrated_between_its_timers_which_fire() {
         if codec == StateCodec::Positional {
             let (job, seen) = watched(40, || OtherTimers);
             let said = refused(job.run(guarantee()).map(|_| seen.events()));
-            assert_says(&said, &["\"watch\"", "beside the state", "`timers[].timer` was u64"]);
+            assert_says(&said, &["\"watch\"", "what is kept with it", "(`timers[].timer` was u64"]);
         }
         let (job, seen) = watched(40, || WatchV2);
         job.run(guarantee()).unwrap();
@@ -520,7 +518,7 @@ fn a_change_of_an_operator_is_refused_with_the_method_to_write() {
     let (job, seen) = watched(40, || Wider);
     let said = refused(job.run(exactly_once(directory.path())).map(|_| seen.events()));
     let written = "`fn stored() -> Stored<Self::State> { Stored::version(2).migrate_from(1, |old: Old| ..) }`";
-    assert_says(&said, &["it was u32 and is u64 now", written]);
+    assert_says(&said, &["the state of \"watch\" was u32 and is u64 now; both", written]);
 }
 
 #[test]

@@ -407,8 +407,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "read a state as whatever type it now has",
         file: "src/executor/blueprint.rs",
-        whole: "(Some(then), StateShape::Known(now)) if then != now => {",
-        broken: "(Some(then), StateShape::Known(now)) if then.is_empty() && then != now => {",
+        whole: "(Some(then), StateShape::Known(now)) if then != now => Some((then, now)),",
+        broken: "(Some(then), StateShape::Known(now)) if then.is_empty() && then != now => Some((then, now)),",
         killed_by: "tests/mission/state_types.rs::a_state_of_another_type_is_refused_before_a_thread_starts_and_the_error_says_what_differs",
     },
     Mutant {
@@ -624,15 +624,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "versions: do not compare the type of a migration with what was stored",
         file: "src/executor/stored_form.rs",
-        whole: "let differs = differs(then.codec, then.state.as_deref(), shape);",
-        broken: "let differs: Option<(String, String)> = None;",
+        whole: "        self.difference(then, old).map_or(Ok(()), |found| {",
+        broken: "        None::<Found>.map_or(Ok(()), |found| {",
         killed_by: "tests/mission/versions.rs::a_migration_from_a_type_that_was_not_stored_is_refused_before_a_value_is_read",
     },
     Mutant {
-        name: "versions: leave the key out of the comparison of the parts of a state",
+        name: "versions: take another key for another state",
         file: "src/executor/stored_form.rs",
-        whole: "            (Some(of_the_key), _) => Place::Key(of_the_key),",
-        broken: "            (Some(of_the_key), _) => Place::State(of_the_key),",
+        whole: "if then != now => Found::of(Place::Key, then, now),",
+        broken: "if then != now => Found::of(Place::State, then, now),",
         killed_by: "tests/mission/versions.rs::another_key_is_refused_as_a_key_whatever_migrations_there_are",
     },
     Mutant {

@@ -191,7 +191,6 @@ pub(crate) struct Unsent<V> {
 impl<V: State> StoredValue for Unsent<V> {
     type Value = Self;
     type State = V;
-    const FIELD: &'static str = "value";
 
     fn read(
         reader: &mut ValueReader<'_>,
@@ -206,6 +205,10 @@ impl<V: State> StoredValue for Unsent<V> {
 
     fn shape(state: &str) -> Option<String> {
         Some(format!("{{value: {state}, unsent: bool}}"))
+    }
+
+    fn shape_within(value: &str) -> Option<&str> {
+        value.strip_prefix("{value: ")?.strip_suffix(", unsent: bool}")
     }
 }
 
