@@ -40,7 +40,8 @@ pub struct Manifest {
     pub components: Vec<ComponentRecord>,
     /// When the checkpoint was started, in milliseconds since 1970, by the clock of the machine that took it.
     pub taken_unix_ms: u64,
-    /// The parts, in no particular order. An instance without state has none.
+    /// The parts. An instance without state has none. Those of keys are in the order in which they have to be
+    /// applied: a part counts for its range instead of all before it, or is what has changed since them.
     pub parts: Vec<PartRecord>,
 }
 
@@ -173,6 +174,20 @@ pub struct PartRecord {
     /// The watermark at the cut: no event older than this is expected any more. None if there was no
     /// watermark, or if events replayed after a restart may be older.
     pub watermark: Option<EventTime>,
+    /// Whether it has the whole of its unit, or what has changed.
+    pub kind: PartKind,
+}
+
+/// What a part has of its unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PartKind {
+    /// All of its state.
+    #[default]
+    Whole,
+    /// What has changed since the parts of the same range before it in the manifest. There can be several of one
+    /// name.
+    Delta,
 }
 
 /// Where a part is stored: with the checkpoint that it was written for. A manifest may refer to parts of
@@ -204,9 +219,14 @@ impl PartRecord {
         let out = out.put(5, &self.at.checkpoint)?.put(6, &self.at.file)?;
         let out = out.put(7, &self.codec)?;
         // Who has no event time writes what readers of before know.
-        match &self.watermark {
-            Some(watermark) => Ok(out.put(8, watermark)?.into_bytes()),
-            None => Ok(out.into_bytes()),
+        let out = match &self.watermark {
+            Some(watermark) => out.put(8, watermark)?,
+            None => out,
+        };
+        // Nor may they take changes for the whole.
+        match self.kind {
+            PartKind::Whole => Ok(out.into_bytes()),
+            PartKind::Delta => Ok(out.put(9, &self.kind)?.into_bytes()),
         }
     }
 
@@ -224,6 +244,7 @@ impl PartRecord {
             },
             codec: fields.take(7)?,
             watermark: fields.find(8)?,
+            kind: fields.find(9)?.unwrap_or_default(),
         };
         fields.end().map(|()| record)
     }
@@ -232,7 +253,15 @@ impl PartRecord {
     #[cfg(test)]
     pub(crate) fn named(name: PartName) -> Self {
         let at = Location::new(ExecutionId(0), CheckpointId(0), "");
-        Self { name, bytes: 0, checksum: 0, at, codec: Bincode::ID, watermark: None }
+        Self {
+            name,
+            bytes: 0,
+            checksum: 0,
+            at,
+            codec: Bincode::ID,
+            watermark: None,
+            kind: PartKind::Whole,
+        }
     }
 }
 
@@ -254,6 +283,7 @@ impl RecordOfVersion1 {
             at: Location { execution, checkpoint, file: self.file },
             codec: Bincode::ID,
             watermark: None,
+            kind: PartKind::Whole,
         }
     }
 }
@@ -273,7 +303,7 @@ impl Manifest {
         }
     }
 
-    /// The part of this name, if there is one.
+    /// The first part of this name, if there is one.
     #[must_use]
     pub fn part(&self, name: &PartName) -> Option<&PartRecord> {
         self.parts.iter().find(|part| part.name == *name)

@@ -41,7 +41,7 @@ pub use crate::storage::envelope::FormatError;
 pub use directory_store::DirectoryStore;
 pub use encoded::{EncodedState, StateCodec};
 pub(crate) use encoded::{decode_from, encode_into};
-pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartRecord};
+pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartKind, PartRecord};
 pub(crate) use shape::Shape;
 pub(crate) use shape_difference::{Difference, pair};
 pub(crate) use snapshot::{Part, encoded, given_back, read_back, state_snapshot};

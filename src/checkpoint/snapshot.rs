@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::encoded::{EncodedState, StateCodec, decode_from, encode_into};
+use super::manifest::PartKind;
 use super::store_error::StoreError;
 use super::trace::trace;
 use super::unit::PartName;
@@ -94,12 +95,13 @@ pub(crate) struct Part {
     pub(crate) state: Box<dyn Snapshot>,
     /// The watermark for its record in the manifest.
     pub(crate) watermark: Option<EventTime>,
+    pub(crate) kind: PartKind,
 }
 
 impl Part {
-    /// A part without a watermark.
+    /// A whole part without a watermark.
     pub(crate) fn new(name: PartName, state: Box<dyn Snapshot>) -> Self {
-        Self { name, state, watermark: None }
+        Self { name, state, watermark: None, kind: PartKind::Whole }
     }
 
     pub(crate) fn at(self, watermark: Option<EventTime>) -> Self {

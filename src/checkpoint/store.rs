@@ -75,16 +75,25 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     /// [`StoreError::Io`] if a file cannot be read. Never treat any of these as an empty store.
     fn latest(&self) -> Result<Option<Recovered>, StoreError>;
 
-    /// The state in one part, verified; `None` if the manifest has no such part.
+    /// The state in one part, verified.
     ///
     /// # Errors
     ///
     /// [`StoreError::Damaged`], [`StoreError::UnknownFormat`] or [`StoreError::Io`].
+    fn read(&self, part: &PartRecord) -> Result<EncodedState, StoreError>;
+
+    /// The state in the first part of this name, verified; `None` if the manifest has no such part.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
     fn read_part(
         &self,
         manifest: &Manifest,
         name: &PartName,
-    ) -> Result<Option<EncodedState>, StoreError>;
+    ) -> Result<Option<EncodedState>, StoreError> {
+        manifest.part(name).map(|part| self.read(part)).transpose()
+    }
 
     /// Writes one part of a checkpoint that is being taken. On return its bytes survive a power failure; it counts only
     /// once a committed manifest holds the record returned.

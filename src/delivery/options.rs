@@ -90,6 +90,8 @@ pub(crate) struct RunOptions {
     pub(crate) store: Option<StoreChoice>,
     pub(crate) schedule: Schedule,
     pub(crate) keep: usize,
+    /// Above so many bytes, the state by key of an instance is saved by what has changed.
+    pub(crate) incremental_above: u64,
     pub(crate) restarts: Restarts,
     pub(crate) stop_within: Duration,
     pub(crate) stalled_after: Duration,
@@ -107,6 +109,7 @@ impl Default for RunOptions {
             store: None,
             schedule: Schedule::default(),
             keep: 2,
+            incremental_above: 1 << 20,
             restarts: Restarts::default(),
             stop_within: Duration::from_secs(30),
             stalled_after: Duration::from_secs(10),
@@ -259,7 +262,9 @@ macro_rules! shared_options {
                 self
             }
 
-            /// Complete checkpoints to keep; at least 2, the default. With `usize::MAX` none is removed.
+            /// Complete checkpoints to keep; at least 2, the default. With `usize::MAX` none is removed. Where state by
+            /// key is saved [incrementally](Self::incremental_above), up to two older ones stay: one that shares no file
+            /// with the newest, and the next that will not.
             ///
             /// ```
             /// # use std::time::Duration;
@@ -278,6 +283,30 @@ macro_rules! shared_options {
             /// ```
             pub fn keep(mut self, checkpoints: usize) -> Self {
                 self.options.keep = checkpoints;
+                self
+            }
+
+            /// The bytes of state by key of one instance above which a checkpoint has only what changed since the newest
+            /// complete one; default 1 MiB. Everything else stays in the files of earlier checkpoints, which are kept as
+            /// long as they are needed. All of it is written again, an eighth at a time, once the changes have become
+            /// half of it, and after a start. With `u64::MAX` every checkpoint has everything.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            /// # use streamwork::{ExactlyOnce, Job};
+            /// # let directory = tempfile::tempdir()?;
+            /// let job = Job::new("counts");
+            /// let numbers = job.from_iter("numbers", || (0..30_000_u64).chain(0..));
+            /// numbers.key_by(|n| n % 30_000).count().updates().for_each(|_| ());
+            /// let handle = job.start(ExactlyOnce::checkpoints_in(directory.path()).incremental_above(100_000))?;
+            /// for _ in 0..4 {
+            ///     handle.checkpoint_now()?;
+            /// }
+            /// handle.stop_within(Duration::from_secs(10))?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn incremental_above(mut self, bytes: u64) -> Self {
+                self.options.incremental_above = bytes;
                 self
             }
 

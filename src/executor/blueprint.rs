@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::restore::{Reader, Reads, can_be_shared_out, reads, splits_of};
 use crate::checkpoint::{
-    CheckpointStore, CodecId, ComponentRecord, EncodedState, Manifest, PartName, Shape, StateCodec,
-    Unit,
+    CheckpointStore, CodecId, ComponentRecord, EncodedState, Manifest, PartName, PartRecord, Shape,
+    StateCodec, Unit,
 };
 use crate::clock::Clock;
 use crate::delivery::account::Account;
@@ -247,6 +247,8 @@ pub(crate) struct Execution {
     pub(crate) restarts: Restarts,
     /// The time an event may be held, if that is limited.
     pub(crate) answer_within: Option<Duration>,
+    /// Above so many bytes, the state by key of an instance is saved by what has changed.
+    pub(crate) incremental_above: u64,
     pub(crate) account: Account,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) injected: Injected,
@@ -326,28 +328,27 @@ impl Execution {
         let reads = self.reads_of(manifest, instance);
         let wanted = reads.iter().find(|reads| is_wanted(&reads.part.name));
         let Some(Reads { part, .. }) = wanted else { return Ok(None) };
-        let read = self.read_part(instance, &part.name)?;
+        let read = self.read(instance, part)?;
         Ok(read.map(|encoded| (part.name.clone(), encoded)))
     }
 
-    /// The names of the parts with keys of an instance.
-    pub(crate) fn keyed_parts_of(&self, instance: &Instance) -> Vec<PartName> {
+    /// The parts with keys of an instance, in the order in which they have to be applied.
+    pub(crate) fn keyed_parts_of(&self, instance: &Instance) -> Vec<Reads<'_>> {
         let reads = self.restored.iter().flat_map(|manifest| self.reads_of(manifest, instance));
-        let names = reads.map(|read| read.part.name.clone());
-        names.filter(|name| matches!(name.unit, Unit::Range(_))).collect()
+        reads.filter(|read| matches!(read.part.name.unit, Unit::Range(_))).collect()
     }
 
     /// A part of the checkpoint that the job is restored from.
     ///
     /// # Errors
     /// An error of the store.
-    pub(crate) fn read_part(
+    pub(crate) fn read(
         &self,
         instance: &Instance,
-        name: &PartName,
+        part: &PartRecord,
     ) -> Result<Option<EncodedState>, Failure> {
-        let (Some(store), Some(manifest)) = (&self.store, &self.restored) else { return Ok(None) };
-        let read = store.read_part(manifest, name);
+        let Some(store) = &self.store else { return Ok(None) };
+        let read = store.read(part).map(Some);
         read.map_err(|error| failed_restore(&instance.name, error))
     }
 

@@ -3,7 +3,7 @@
 //! The writer does its tasks in order: parts, then the manifest, then the clean-up. It keeps the last parts
 //! of instances that have ended, which belong to every later checkpoint. It also keeps the small parts of a
 //! checkpoint until its manifest is due: the store gets them together, and they are durable before the
-//! manifest.
+//! manifest. What a checkpoint has of keys may stand in earlier ones ([`Carried`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,11 +13,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::checkpoint::{
-    CheckpointStore, CodecError, ComponentRecord, EncodedState, Manifest, Part, PartName,
-    PartRecord, PartSink, Snapshot, SnapshotError, StoreError, encoded,
+    CheckpointStore, CodecError, CodecId, ComponentRecord, EncodedState, Location, Manifest, Part,
+    PartKind, PartName, PartRecord, PartSink, Snapshot, SnapshotError, StoreError, Unit, encoded,
 };
 use crate::clock::Clock;
 use crate::error::{Cause, with_causes};
+use crate::executor::carried::{Carried, hull};
 use crate::executor::small_parts::{PartOr, PartOrSmall, SmallParts};
 use crate::executor::writer_queue::{Taken, Task};
 use crate::id::{CheckpointId, ExecutionId};
@@ -84,7 +85,14 @@ impl Work {
 struct LastPart {
     name: PartName,
     state: EncodedState,
+    marks: Marks,
+}
+
+/// What a part does not say of itself, for its record in the manifest.
+#[derive(Clone, Copy)]
+struct Marks {
     watermark: Option<EventTime>,
+    kind: PartKind,
 }
 
 pub(crate) struct CheckpointWriter {
@@ -98,8 +106,10 @@ pub(crate) struct CheckpointWriter {
     answered: BTreeMap<CheckpointId, Vec<usize>>,
     /// What was done for instances that have given some of their parts.
     begun: BTreeMap<(CheckpointId, usize), Work>,
-    /// The watermarks of parts for the manifest, by checkpoint.
-    watermarks: BTreeMap<CheckpointId, BTreeMap<PartName, EventTime>>,
+    marks: BTreeMap<CheckpointId, BTreeMap<PartName, Marks>>,
+    /// Parts of earlier checkpoints that those of one have absorbed.
+    absorbed: BTreeMap<CheckpointId, Vec<Location>>,
+    carried: Carried,
     last_parts: BTreeMap<usize, Vec<LastPart>>,
     small: SmallParts,
     /// Components whose first state was read back.
@@ -127,7 +137,9 @@ impl CheckpointWriter {
             records: BTreeMap::new(),
             answered: BTreeMap::new(),
             begun: BTreeMap::new(),
-            watermarks: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            absorbed: BTreeMap::new(),
+            carried: Carried::default(),
             last_parts: BTreeMap::new(),
             small: SmallParts::default(),
             read_back: BTreeSet::new(),
@@ -220,16 +232,21 @@ impl CheckpointWriter {
 
     /// Writes the state of one component, piece by piece; a small one is kept.
     fn write(&mut self, of: CheckpointId, part: Part) -> Result<(), Unwritten> {
-        let Part { name, state, watermark } = part;
-        if let Some(watermark) = watermark {
-            self.watermarks.entry(of).or_default().insert(name.clone(), watermark);
-        }
+        let Part { name, state, watermark, kind } = part;
+        let codec = state.codec();
+        let (name, older) = match kind {
+            PartKind::Delta => self.absorb(of, name, codec),
+            PartKind::Whole => (name, Vec::new()),
+        };
+        self.marks.entry(of).or_default().insert(name.clone(), Marks { watermark, kind });
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let (codec, execution) = (state.codec(), self.execution);
+        let execution = self.execution;
         let begin = || store.begin_part(execution, of, &name, codec);
         let mut sink = PartOrSmall::new(&begin, &*clock);
         let began = clock.now();
-        let written = self.encode(&name, state, &mut sink);
+        let absorbed = older.iter().try_for_each(|bytes| sink.append(bytes));
+        let absorbed = absorbed.map_err(|error| Unwritten::Failed(with_causes(&error)));
+        let written = absorbed.and_then(|()| self.encode(&name, state, &mut sink));
         self.work.encoding += clock.now().since(began).saturating_sub(sink.writing());
         let stored = written
             .and_then(|()| sink.finish().map_err(|error| Unwritten::Failed(with_causes(&error))));
@@ -250,12 +267,42 @@ impl CheckpointWriter {
         }
     }
 
+    /// The bytes of earlier deltas that one of this name begins with, and its name then: its range is that of all of
+    /// them. What cannot be read is left where it is.
+    fn absorb(
+        &mut self,
+        of: CheckpointId,
+        name: PartName,
+        codec: CodecId,
+    ) -> (PartName, Vec<Vec<u8>>) {
+        let component = self.components.iter().find(|known| known.name == name.component);
+        let parallelism = component.map_or(1, |known| known.parallelism);
+        let parallelism = usize::try_from(parallelism).unwrap_or(1).max(1);
+        let wanted = self.carried.absorbed_by(&name, parallelism);
+        let known = self.absorbed.entry(of).or_default();
+        if wanted.iter().any(|part| part.codec != codec || known.contains(&part.at)) {
+            return (name, Vec::new());
+        }
+        let read = wanted.iter().map(|part| self.store.read(part).map(|state| state.bytes));
+        match read.collect::<Result<Vec<_>, StoreError>>() {
+            Ok(older) => {
+                known.extend(wanted.iter().map(|part| part.at.clone()));
+                (wanted.iter().fold(name, |name, part| hull(&name, part)), older)
+            }
+            Err(error) => {
+                tracing::warn!(%name, error = with_causes(&error), "changes in an earlier checkpoint cannot be read");
+                (name, Vec::new())
+            }
+        }
+    }
+
     /// The last state of one component as bytes, which are kept.
     fn encode_last(&mut self, part: Part) -> Result<LastPart, Unwritten> {
-        let Part { name, state, watermark } = part;
+        let Part { name, state, watermark, kind } = part;
         let (codec, mut bytes) = (state.codec(), Vec::new());
         self.encode(&name, state, &mut bytes)?;
-        Ok(LastPart { name, state: EncodedState { codec, bytes }, watermark })
+        let state = EncodedState { codec, bytes };
+        Ok(LastPart { name, state, marks: Marks { watermark, kind } })
     }
 
     /// Encodes a state; a panic of its `Serialize` is an error like any other. The first of each component is read
@@ -286,8 +333,8 @@ impl CheckpointWriter {
     }
 
     fn keep_or_store(&mut self, of: CheckpointId, part: LastPart) -> Result<(), String> {
-        let LastPart { name, state, watermark } = part;
-        match self.write(of, Part::new(name, encoded(state)).at(watermark)) {
+        let LastPart { name, state, marks: Marks { watermark, kind } } = part;
+        match self.write(of, Part { name, state: encoded(state), watermark, kind }) {
             Ok(()) => Ok(()),
             Err(Unwritten::Failed(reason)) => Err(reason),
             Err(Unwritten::NotGivenBack(_, error)) => Err(with_causes(&error)),
@@ -340,13 +387,14 @@ impl CheckpointWriter {
         self.cut.clone_into(&mut manifest.cut);
         manifest.components.clone_from(&self.components);
         manifest.taken_unix_ms = self.clock.unix_ms();
-        let watermarks = self.watermarks.get(&checkpoint);
-        let watermark = |name: &PartName| watermarks.and_then(|known| known.get(name)).copied();
-        let record = |(name, record): (&PartName, &PartRecord)| PartRecord {
-            watermark: watermark(name),
-            ..record.clone()
+        let marks = self.marks.get(&checkpoint);
+        let record = |(name, record): (&PartName, &PartRecord)| {
+            let marks = marks.and_then(|known| known.get(name));
+            let Marks { watermark, kind } = marks.copied().unwrap_or(Marks::NONE);
+            PartRecord { watermark, kind, ..record.clone() }
         };
-        manifest.parts = parts.map(record).collect();
+        let absorbed = self.absorbed.get(&checkpoint).map_or(&[][..], Vec::as_slice);
+        manifest.parts = self.carried.with(parts.map(record).collect(), absorbed);
         let began = self.clock.now();
         self.store.commit(&manifest).map_err(|error| match &error {
             // A process that was replaced finds that out when it restarts.
@@ -356,17 +404,34 @@ impl CheckpointWriter {
             _ => Uncommitted::No(with_causes(&error)),
         })?;
         let committing = self.clock.now().since(began);
+        self.carried.committed(&manifest);
+        self.drop_what_is_carried(checkpoint);
         self.forget(checkpoint);
         Ok(committing)
+    }
+
+    /// Last parts of keys that are in a complete checkpoint are carried over to the next one from there.
+    fn drop_what_is_carried(&mut self, complete: CheckpointId) {
+        let answered = self.answered.remove(&complete).unwrap_or_default();
+        let stored =
+            self.last_parts.iter_mut().filter(|(instance, _)| !answered.contains(instance));
+        for (_, parts) in stored {
+            parts.retain(|part| !matches!(part.name.unit, Unit::Range(_)));
+        }
     }
 
     /// Drops everything about this checkpoint and older ones.
     fn forget(&mut self, checkpoint: CheckpointId) {
         self.records.retain(|of, _| *of > checkpoint);
-        self.watermarks.retain(|of, _| *of > checkpoint);
+        self.marks.retain(|of, _| *of > checkpoint);
+        self.absorbed.retain(|of, _| *of > checkpoint);
         self.answered.retain(|of, _| *of > checkpoint);
         self.small.forget(checkpoint);
     }
+}
+
+impl Marks {
+    const NONE: Self = Self { watermark: None, kind: PartKind::Whole };
 }
 
 /// Why a state was not written.
@@ -433,12 +498,8 @@ mod tests {
         fn latest(&self) -> Result<Option<Recovered>, StoreError> {
             self.store.latest()
         }
-        fn read_part(
-            &self,
-            of: &Manifest,
-            name: &PartName,
-        ) -> Result<Option<EncodedState>, StoreError> {
-            self.store.read_part(of, name)
+        fn read(&self, part: &PartRecord) -> Result<EncodedState, StoreError> {
+            self.store.read(part)
         }
         fn begin_part<'a>(
             &'a self,

@@ -12,6 +12,7 @@
 
 pub(crate) mod bad_records;
 pub(crate) mod blueprint;
+pub(crate) mod carried;
 pub(crate) mod checkpoint_writer;
 pub(crate) mod component;
 pub(crate) mod drop_hook;

@@ -38,6 +38,7 @@ use crate::channel::push::{Push, Tee};
 use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
 use crate::channel::routing::{KeyOf, Routing};
 use crate::checkpoint::coordinator::Cut;
+use crate::checkpoint::restore::Reads;
 use crate::checkpoint::{CodecError, CodecId, EncodedState, Shape, Stored, ValueReader};
 use crate::clock::Timestamp;
 use crate::delivery::account::source_side;
@@ -336,15 +337,15 @@ where
             reader.end(type_name::<S::State>()).map(|()| (key, value))
         };
         let range = hashes_of(build.instance.index(), build.instance.parallelism());
-        let mut store = KeyedStore::new(range, build.codec);
+        let mut store = KeyedStore::new(range, build.codec, execution.incremental_above);
         let failed = |cause| failure(build, "restore", cause);
         let now = execution.clock.now();
-        for name in execution.keyed_parts_of(&build.instance) {
-            let Some(block) = execution.read_part(&build.instance, &name)? else { continue };
+        for Reads { part, of } in execution.keyed_parts_of(&build.instance) {
+            let Some(encoded) = execution.read(&build.instance, part)? else { continue };
             let each = |_: &K, value: &mut S::Value, then| restored(value, then, now);
             let load = || match then == stored.newest() {
-                true => store.load(&block, each),
-                false => store.load_with(&block, decode_old, each),
+                true => store.load(&encoded, of, each),
+                false => store.load_with(&encoded, of, decode_old, each),
             };
             match catch_unwind(AssertUnwindSafe(load)) {
                 Ok(loaded) => {

@@ -1,10 +1,17 @@
-//! A block: the entries of a range of keys as the bytes of a part.
+//! The entries of a range of keys as the bytes of a part: all of them, or what has changed.
 //!
 //! ```text
-//!   1 byte   version, 1
-//!   8 bytes  the moment of the cut, by the clock of the instance, little-endian
-//!   each     4 bytes length, then key and value by the codec of the part
+//!   whole    1 byte   1
+//!            8 bytes  the moment of the cut, by the clock of the instance, little-endian
+//!            each     4 bytes length, then key and value by the codec of the part
+//!
+//!   delta    1 byte   2
+//!            8 bytes  the moment of the cut
+//!            8 bytes  the length of what follows
+//!            each     4 bytes length, then key and value; with the highest bit of the length: a key that was removed
+//!            ...      perhaps another delta, of a later cut
 //! ```
+//! A delta in which nothing has changed has no bytes.
 
 use std::sync::Arc;
 
@@ -12,19 +19,31 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::checkpoint::{
-    CodecError, CodecId, EncodedState, PartSink, Snapshot, SnapshotError, encode_into, given_back,
+    CodecError, CodecId, EncodedState, PartKind, PartSink, Snapshot, SnapshotError, decode_from,
+    encode_into, given_back,
 };
 use crate::clock::Timestamp;
 use crate::sync::{AtomicUsize, Ordering};
 
-const VERSION: u8 = 1;
-const HEADER: usize = 9;
+const WHOLE: u8 = 1;
+const DELTA: u8 = 2;
 
-/// What opens a block that is cut at this moment.
-pub(super) fn begin(at: Timestamp) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(&at.0.to_le_bytes());
-    bytes
+/// In the length of a record: it is a key that was removed.
+const REMOVED: u32 = 1 << 31;
+
+/// What stands before the records of a part that was cut at this moment.
+pub(super) fn head(kind: PartKind, at: Timestamp, records: usize) -> Vec<u8> {
+    let mut head = Vec::new();
+    match kind {
+        PartKind::Delta if records == 0 => return head,
+        PartKind::Delta => head.push(DELTA),
+        PartKind::Whole => head.push(WHOLE),
+    }
+    head.extend_from_slice(&at.0.to_le_bytes());
+    if kind == PartKind::Delta {
+        head.extend_from_slice(&(records as u64).to_le_bytes());
+    }
+    head
 }
 
 /// Puts an entry behind the others. If it cannot be encoded, the bytes are as before.
@@ -34,18 +53,37 @@ pub(super) fn put<K: Serialize, V: Serialize>(
     codec: CodecId,
     to: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
+    put_record::<_, V>(&(key, value), codec, 0, to)
+}
+
+/// Puts a key that was removed behind the others. If it cannot be encoded, the bytes are as before.
+pub(super) fn put_removed<K: Serialize>(
+    key: &K,
+    codec: CodecId,
+    to: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    put_record::<_, K>(key, codec, REMOVED, to)
+}
+
+fn put_record<R: Serialize, V>(
+    record: &R,
+    codec: CodecId,
+    mark: u32,
+    to: &mut Vec<u8>,
+) -> Result<(), CodecError> {
     let begin = to.len();
     to.extend_from_slice(&[0; 4]);
-    let encoded = encode_into(&(key, value), codec, to).and_then(|()| {
-        let length = to.len() - begin - 4;
-        u32::try_from(length).map_err(|error| CodecError::Encode {
+    let encoded = encode_into(record, codec, to).and_then(|()| {
+        let length =
+            u32::try_from(to.len() - begin - 4).ok().filter(|length| length & REMOVED == 0);
+        length.ok_or_else(|| CodecError::Encode {
             type_name: std::any::type_name::<V>(),
-            source: Box::new(error),
+            source: "an entry of 2 GiB or more".into(),
         })
     });
     match encoded {
         Ok(length) => {
-            to[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
+            to[begin..begin + 4].copy_from_slice(&(length | mark).to_le_bytes());
             Ok(())
         }
         Err(error) => {
@@ -69,29 +107,58 @@ where
     given_back::<_, (K, V)>(&(key, value), entry.get(4..).unwrap_or_default(), codec)
 }
 
-/// The entries of a block as `decode` reads them, and the moment of its cut.
-pub(super) fn read<K, V>(
-    block: &EncodedState,
+/// What a part says of a key.
+pub(super) enum Record<K, V> {
+    Entry(K, V),
+    Removed(K),
+}
+
+/// Whether a part has all entries of its range.
+pub(super) fn is_whole(part: &EncodedState) -> bool {
+    part.bytes.first() == Some(&WHOLE)
+}
+
+/// The records of a part in their order, with entries as `decode` reads them, and the moments of their cuts.
+pub(super) fn read<K: DeserializeOwned, V>(
+    part: &EncodedState,
     decode: impl Fn(&[u8], CodecId) -> Result<(K, V), CodecError>,
-    mut each: impl FnMut(K, V, Timestamp),
+    mut each: impl FnMut(Record<K, V>, Timestamp),
 ) -> Result<(), CodecError> {
     let type_name = std::any::type_name::<(K, V)>();
     let damaged = |what: &'static str| CodecError::Decode { type_name, source: what.into() };
-    let (header, mut rest) =
-        block.bytes.split_at_checked(HEADER).ok_or_else(|| damaged("a block without header"))?;
-    if header[0] != VERSION {
-        return Err(damaged("a block of a later version"));
-    }
-    let at = Timestamp(u64::from_le_bytes(header[1..].try_into().unwrap_or_default()));
-    while !rest.is_empty() {
-        let (length, after) =
-            rest.split_first_chunk::<4>().ok_or_else(|| damaged("an entry without length"))?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (bytes, after) =
-            after.split_at_checked(length).ok_or_else(|| damaged("an entry that is cut off"))?;
-        let (key, value) = decode(bytes, block.codec)?;
-        each(key, value, at);
+    let cut_off = || damaged("a part that is cut off");
+    let mut rest = &part.bytes[..];
+    while let Some((&version, after)) = rest.split_first() {
+        if !matches!(version, WHOLE | DELTA) {
+            return Err(damaged("a part of a later version"));
+        }
+        let (at, after) = after.split_first_chunk::<8>().ok_or_else(cut_off)?;
+        let at = Timestamp(u64::from_le_bytes(*at));
+        let (mut records, after) = match version {
+            DELTA => {
+                let (length, after) = after.split_first_chunk::<8>().ok_or_else(cut_off)?;
+                let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut_off())?;
+                after.split_at_checked(length).ok_or_else(cut_off)?
+            }
+            _ => (after, &[][..]),
+        };
         rest = after;
+        while !records.is_empty() {
+            let (length, after) = records.split_first_chunk::<4>().ok_or_else(cut_off)?;
+            let length = u32::from_le_bytes(*length);
+            let is_removed = version == DELTA && length & REMOVED != 0;
+            let length = if is_removed { length & !REMOVED } else { length };
+            let (bytes, after) = after.split_at_checked(length as usize).ok_or_else(cut_off)?;
+            records = after;
+            let record = match is_removed {
+                true => Record::Removed(decode_from(bytes, part.codec)?),
+                false => {
+                    let (key, value) = decode(bytes, part.codec)?;
+                    Record::Entry(key, value)
+                }
+            };
+            each(record, at);
+        }
     }
     Ok(())
 }
@@ -99,19 +166,21 @@ pub(super) fn read<K, V>(
 /// A block on its way to the store. While it exists its bytes count as unsent.
 pub(super) struct Block {
     codec: CodecId,
-    bytes: Result<Vec<u8>, CodecError>,
+    head: Vec<u8>,
+    records: Result<Vec<u8>, CodecError>,
     unsent: Unsent,
 }
 
 impl Block {
     pub(super) fn new(
         codec: CodecId,
-        bytes: Result<Vec<u8>, CodecError>,
+        head: Vec<u8>,
+        records: Result<Vec<u8>, CodecError>,
         unsent: &Arc<AtomicUsize>,
     ) -> Self {
-        let length = bytes.as_ref().map_or(0, Vec::len);
+        let length = records.as_ref().map_or(0, Vec::len);
         unsent.fetch_add(length, Ordering::Relaxed);
-        Self { codec, bytes, unsent: Unsent { bytes: length, of: Arc::clone(unsent) } }
+        Self { codec, head, records, unsent: Unsent { bytes: length, of: Arc::clone(unsent) } }
     }
 }
 
@@ -132,8 +201,10 @@ impl Snapshot for Block {
     }
 
     fn write(self: Box<Self>, to: &mut dyn PartSink) -> Result<(), SnapshotError> {
-        let Self { bytes, unsent, .. } = *self;
-        to.append(&bytes?)?;
+        let Self { head, records, unsent, .. } = *self;
+        let records = records?;
+        to.append(&head)?;
+        to.append(&records)?;
         drop(unsent);
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::api::state::State;
 use crate::checkpoint::Part;
 use crate::clock::Timestamp;
+use crate::id::CheckpointId;
 use crate::state::store::KeyedStore;
 use crate::time::EventTime;
 
@@ -14,6 +15,7 @@ use crate::time::EventTime;
 #[derive(Clone, Debug)]
 pub(crate) struct SaveBegin {
     pub(crate) component: Arc<str>,
+    pub(crate) checkpoint: CheckpointId,
     pub(crate) watermark: Option<EventTime>,
     /// The moment of the cut.
     pub(crate) at: Timestamp,
@@ -25,6 +27,8 @@ pub(crate) trait KeyedState {
     fn begin_save(&self, begin: SaveBegin);
     /// Encodes some more, from this many places of entries. Whether all is encoded.
     fn go_on(&self, places: usize, to: &mut Vec<Part>) -> bool;
+    /// A checkpoint is complete: the next save is of what has changed since its cut.
+    fn complete(&self, checkpoint: CheckpointId);
     /// Whether nothing is to be changed until the checkpoint writer has caught up.
     fn is_full(&self) -> bool;
 }
@@ -35,6 +39,9 @@ impl<K: State + Hash + Eq, V: State> KeyedState for RefCell<KeyedStore<K, V>> {
     }
     fn go_on(&self, places: usize, to: &mut Vec<Part>) -> bool {
         self.borrow_mut().go_on(places, to)
+    }
+    fn complete(&self, checkpoint: CheckpointId) {
+        self.borrow_mut().complete(checkpoint);
     }
     fn is_full(&self) -> bool {
         self.borrow().is_full()

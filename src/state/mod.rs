@@ -4,16 +4,19 @@
 //! ```text
 //!   KeyedStore        the keys of one instance: a range of the routing hash
 //!    └─ segments      256 at most, by ranges of the hash, so that no growth moves more than one of them
-//!        └─ table     entries of key, value, and the number of the save that has them
+//!        └─ table     entries of key, value, and the number of the save after whose cut they changed last
 //! ```
 //! A barrier begins a *save*, which costs as much as there are segments. An entry that changes before it is
 //! saved is encoded first, by whoever changes it; all others are encoded between batches, a few thousand at a
-//! time.
+//! time. A save is of what has changed since the newest complete checkpoint; [`bases`] says what is written whole.
 
+mod bases;
 mod block;
 mod key_timers;
 mod keyed_operator;
 mod keyed_state;
+mod save;
+mod segment;
 mod store;
 mod stored_value;
 

@@ -1,30 +1,57 @@
 //! The store against a plain map: what a save holds is what the map held when it began.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::checkpoint::StateCodec;
+use crate::checkpoint::{Part, PartKind, StateCodec, Unit};
+use crate::id::CheckpointId;
+use crate::state::SaveBegin;
+use crate::state::segment::SAVES_MAX;
 use crate::testkit::random::Random;
 
 type Store = KeyedStore<u64, Vec<u64>>;
 type Model = BTreeMap<u64, Vec<u64>>;
 
 fn begin() -> SaveBegin {
-    SaveBegin { component: "counts".into(), watermark: None, at: Timestamp(7) }
+    of(1)
+}
+
+fn of(checkpoint: u64) -> SaveBegin {
+    let checkpoint = CheckpointId(checkpoint);
+    SaveBegin { component: "counts".into(), checkpoint, watermark: None, at: Timestamp(7) }
 }
 
 fn store() -> Store {
-    KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL)
+    KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL, 0)
 }
 
-/// What parts hold, read into a store of this range.
-fn loaded(parts: Vec<Part>, range: HashRange) -> Model {
-    let mut store: Store = KeyedStore::new(range, StateCodec::POSITIONAL);
-    for part in parts {
-        let block = part.state.encode().expect("encoded");
-        store.load(&block, |_, _, at| assert_eq!(at, Timestamp(7))).expect("decoded");
+/// A part as it is stored: what it has, and its range.
+type Stored = (EncodedState, HashRange);
+
+fn stored(parts: Vec<Part>) -> Vec<Stored> {
+    let stored = |part: Part| match part.name.unit {
+        Unit::Range(range) => {
+            let kind = part.kind;
+            let state = part.state.encode().expect("encoded");
+            assert!(block::is_whole(&state) == (kind == PartKind::Whole));
+            (state, range)
+        }
+        unit => panic!("{unit:?}"),
+    };
+    parts.into_iter().map(stored).collect()
+}
+
+/// What parts hold in their order, read into a store of this range.
+fn read(parts: &[Stored], range: HashRange) -> Model {
+    let mut store: Store = KeyedStore::new(range, StateCodec::POSITIONAL, 0);
+    for (state, of) in parts {
+        store.load(state, *of, |_, _, at| assert_eq!(at, Timestamp(7))).expect("decoded");
     }
     contents(&store)
+}
+
+fn loaded(parts: Vec<Part>, range: HashRange) -> Model {
+    read(&stored(parts), range)
 }
 
 fn contents(store: &Store) -> Model {
@@ -63,15 +90,34 @@ fn change(store: &mut Store, model: &mut Model, random: &mut Random, keys: usize
     }
 }
 
-fn each_save_is_what_was_there(seed: u64) {
+/// What the saves of one history were made of.
+#[derive(Debug, Default)]
+struct Seen {
+    wholes: u32,
+    deltas: u32,
+    empty: u32,
+    removed_and_come_again: u32,
+}
+
+fn each_save_is_what_was_there(seed: u64, seen: &mut Seen) {
     let mut random = Random::new(seed);
     let (mut store, mut model) = (store(), Model::new());
     let keys = 1 << random.below(14);
     for _ in 0..random.below(2 * keys) {
         change(&mut store, &mut model, &mut random, keys);
     }
-    for _ in 0..12 {
-        store.begin_save(begin());
+    // The parts of the newest complete checkpoint, and one whose completion the store has not heard of.
+    let (mut complete, mut unheard) = (Vec::<Stored>::new(), None);
+    // Between two saves much changes, or little.
+    let much = [keys, 8][random.below(2)];
+    for checkpoint in 1..=20 {
+        for _ in 0..random.below(much) {
+            change(&mut store, &mut model, &mut random, keys);
+        }
+        if let Some(late) = unheard.take() {
+            store.complete(late);
+        }
+        store.begin_save(of(checkpoint));
         let (cut, mut parts) = (model.clone(), Vec::new());
         // New keys too, so that tables grow under the scan.
         let growing = keys << random.below(3);
@@ -84,25 +130,110 @@ fn each_save_is_what_was_there(seed: u64) {
                 break;
             }
         }
-        if store.saving.is_none() {
-            assert_eq!(loaded(parts, HashRange::ALL), cut, "seed {seed}");
-        }
         assert_eq!(contents(&store), model);
         assert_eq!(store.len(), model.len());
+        if store.is_saving() {
+            continue;
+        }
+        let deltas = parts.iter().filter(|part| part.kind == PartKind::Delta).count();
+        let new = stored(parts);
+        seen.wholes += (new.len() - deltas) as u32;
+        seen.deltas += deltas as u32;
+        seen.empty += new.iter().filter(|(state, _)| state.bytes.is_empty()).count() as u32;
+        seen.removed_and_come_again += new.iter().map(come_again).sum::<u32>();
+        let all = if deltas == 0 { new } else { [complete.clone(), new].concat() };
+        assert_eq!(read(&all, HashRange::ALL), cut, "seed {seed}, checkpoint {checkpoint}");
+        let checkpoint = CheckpointId(checkpoint);
+        match random.below(6) {
+            // It fails elsewhere.
+            0 => {}
+            // It is complete, and the store does not hear of it, or late.
+            1 => (complete, unheard) = (all, Some(checkpoint).filter(|_| random.below(2) == 0)),
+            _ => {
+                complete = all;
+                for _ in 0..random.below(3) {
+                    change(&mut store, &mut model, &mut random, keys);
+                }
+                store.complete(checkpoint);
+            }
+        }
     }
+}
+
+/// How many keys a part has as removed and as an entry.
+fn come_again((state, _): &Stored) -> u32 {
+    let (mut removed, mut again) = (BTreeSet::new(), 0);
+    block::read(state, decode_from, |record: Record<u64, Vec<u64>>, _| match record {
+        Record::Removed(key) => drop(removed.insert(key)),
+        Record::Entry(key, _) => again += u32::from(removed.contains(&key)),
+    })
+    .expect("a part");
+    again
 }
 
 #[test]
 fn each_save_holds_what_was_there_when_it_began_whatever_changes_grows_and_is_given_up_meanwhile() {
-    (0..120).for_each(each_save_is_what_was_there);
+    let mut seen = Seen::default();
+    (0..80).for_each(|seed| each_save_is_what_was_there(seed, &mut seen));
+    let Seen { wholes, deltas, empty, removed_and_come_again } = seen;
+    assert!(wholes > 500 && deltas > 500 && empty > 10, "{seen:?}");
+    assert!(removed_and_come_again > 100, "{seen:?}");
+}
+
+#[test]
+fn a_save_of_changes_costs_what_has_changed() {
+    let mut store = store();
+    for key in 0..100_000 {
+        store.upsert(hash_key(&key), key, || vec![key]);
+    }
+    let mut save = |checkpoint, changes: u64| {
+        for key in 0..changes {
+            store.upsert(hash_key(&key), key, Vec::new).1.push(1);
+        }
+        store.begin_save(of(checkpoint));
+        let mut parts = Vec::new();
+        let visits = (1..).find(|_| store.go_on(64, &mut parts)).expect("it ends");
+        store.complete(CheckpointId(checkpoint));
+        (visits, stored(parts).iter().map(|(state, _)| state.bytes.len()).sum::<usize>())
+    };
+    let (whole, all) = save(1, 0);
+    assert!(whole > 1_500 && all > 2_000_000, "{whole} {all}");
+    save(2, 0);
+    let (visits, bytes) = save(3, 1_000);
+    assert!(visits < 50, "{visits} visits for 1,000 changes");
+    assert!((28_000..80_000).contains(&bytes), "{bytes} bytes for 1,000 changes");
+    assert_eq!(save(4, 0).1, 0);
+}
+
+#[test]
+fn numbers_of_saves_that_come_round_leave_no_change_out() {
+    for left in 0..4 {
+        let mut store = store();
+        store.set_number_of_saves(SAVES_MAX - 1 - left);
+        let (mut complete, mut model) = (Vec::new(), Model::new());
+        for checkpoint in 1..8 {
+            for key in 0..1_000 + checkpoint {
+                if key % 97 == checkpoint || checkpoint == 1 {
+                    store.upsert(hash_key(&key), key, Vec::new).1.push(checkpoint);
+                    model.entry(key).or_default().push(checkpoint);
+                }
+            }
+            store.begin_save(of(checkpoint));
+            let mut parts = Vec::new();
+            while !store.go_on(100, &mut parts) {}
+            complete.append(&mut stored(parts));
+            assert_eq!(read(&complete, HashRange::ALL), model, "{left} left, {checkpoint}");
+            store.complete(CheckpointId(checkpoint));
+        }
+    }
 }
 
 #[test]
 fn ranges_of_any_number_of_instances_share_out_what_was_saved() {
     let (mut store, mut model) = (store(), Model::new());
     for key in 0..20_000 {
-        store.upsert(hash_key(&key), key, || vec![key]);
-        model.insert(key, vec![key]);
+        store.upsert(hash_key(&key), key, || vec![key; 8]);
+        model.insert(key, vec![key; 8]);
     }
     for instances in [1, 2, 3, 5, 8] {
         let (mut all, mut read) = (Model::new(), 0);
@@ -154,7 +285,7 @@ fn an_empty_store_has_a_part_that_says_so() {
 #[test]
 fn while_the_writer_is_behind_the_store_is_full() {
     let (mut store, mut parts) =
-        (KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL), Vec::new());
+        (KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL, 0), Vec::new());
     for key in 0..300_u64 {
         store.upsert(hash_key(&key), key, || vec![0_u64; 10_000]);
     }
@@ -176,7 +307,7 @@ fn a_value_that_cannot_be_encoded_fails_the_checkpoint_and_not_the_event() {
         }
     }
     for panics in [false, true] {
-        let mut store = KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL);
+        let mut store = KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL, 0);
         store.upsert(hash_key(&1_u64), 1_u64, || Refuses(panics));
         store.begin_save(begin());
         store.upsert(hash_key(&1_u64), 1_u64, || Refuses(panics)).1.0 = panics;
@@ -208,18 +339,29 @@ fn tables_of_one_segment_are_not_crowded_by_what_its_hashes_have_in_common() {
 #[test]
 fn what_is_no_block_is_refused() {
     let codec = StateCodec::POSITIONAL;
-    let mut whole = block::begin(Timestamp(7));
-    block::put(&1_u64, &vec![2_u64], codec, &mut whole).expect("encoded");
-    let read = |bytes: &[u8]| {
-        let mut store = store();
-        store
-            .load(&EncodedState { codec, bytes: bytes.to_vec() }, |_, _, _| {})
-            .map(|()| store.len())
+    let put = |to: &mut Vec<u8>| {
+        block::put(&1_u64, &vec![2_u64], codec, to).expect("encoded");
+        block::put_removed(&3_u64, codec, to).expect("encoded");
     };
-    assert_eq!(read(&whole).expect("a block"), 1);
-    for length in (0..whole.len()).filter(|length| *length != 9) {
-        assert!(read(&whole[..length]).is_err(), "{length} bytes");
+    let load = |bytes: &[u8]| {
+        let mut store = store();
+        let part = EncodedState { codec, bytes: bytes.to_vec() };
+        store.load(&part, HashRange::ALL, |_, _, _| {}).map(|()| store.len())
+    };
+    let mut whole = block::head(PartKind::Whole, Timestamp(7), 0);
+    block::put(&1_u64, &vec![2_u64], codec, &mut whole).expect("encoded");
+    assert_eq!(load(&whole).expect("a part"), 1);
+    for length in (1..whole.len()).filter(|length| *length != 9) {
+        assert!(load(&whole[..length]).is_err(), "{length} bytes");
     }
-    whole[0] = 2;
-    assert!(read(&whole).is_err(), "a later version");
+    let mut records = Vec::new();
+    put(&mut records);
+    let delta = [block::head(PartKind::Delta, Timestamp(7), records.len()), records].concat();
+    let two = [&delta[..], &delta].concat();
+    assert_eq!(load(&two).expect("two deltas"), 1);
+    for length in (1..two.len()).filter(|length| *length != delta.len()) {
+        assert!(load(&two[..length]).is_err(), "{length} bytes");
+    }
+    whole[0] = 3;
+    assert!(load(&whole).is_err(), "a later version");
 }

@@ -54,12 +54,16 @@ fn guarantee(name: &str, disk: &Arc<dyn Disk>) -> Result<Guarantee, StoreError> 
         "at-most-once stored" => most.store_with(store()?).every(often).into(),
         "at-least-once" => least.into(),
         "at-least-once stored" => least.store_with(store()?).every(often).into(),
-        "at-least-once-checkpoint" => {
-            AtLeastOnce::checkpoints_with(store()?).every(often).restarts(restarts).into()
-        }
-        "exactly-once" => {
-            ExactlyOnce::checkpoints_with(store()?).every(often).restarts(restarts).into()
-        }
+        "at-least-once-checkpoint" => AtLeastOnce::checkpoints_with(store()?)
+            .every(often)
+            .restarts(restarts)
+            .incremental_above(0)
+            .into(),
+        "exactly-once" => ExactlyOnce::checkpoints_with(store()?)
+            .every(often)
+            .restarts(restarts)
+            .incremental_above(0)
+            .into(),
         other => panic!("no guarantee is named {other}"),
     })
 }

@@ -44,21 +44,57 @@ fn files_of(disk: &MemoryDisk, manifest: &Manifest) -> Vec<String> {
 
 #[test]
 fn a_part_of_an_earlier_checkpoint_is_read_also_when_that_checkpoint_is_gone() {
-    let (disk, manifests) = disk_with_references(4);
-    let expected = state(manifests[0].execution, 1, &names()[0]);
+    let (disk, mut manifests) = disk_with_references(2);
     let store = open(&disk);
-    store.begin_execution().unwrap();
-    assert_eq!(store.retain(2, None).unwrap(), [CheckpointId(1), CheckpointId(2)]);
+    let execution = store.begin_execution().unwrap();
+    for checkpoint in [3, 4] {
+        let mut manifest = manifest_without_parts(execution, checkpoint);
+        manifest.parts = vec![manifests[0].parts[0].clone(), manifests[1].parts[1].clone()];
+        store.commit(&manifest).unwrap();
+        manifests.push(manifest);
+    }
+    let [first, second] =
+        [1, 2].map(|of| state(manifests[0].execution, of, &names()[of as usize - 1]));
+    // The first stays whole: it is the next that will share nothing with the newest.
+    assert_eq!(store.retain(2, None).unwrap(), [CheckpointId(2)]);
     let found = store.latest().unwrap().unwrap();
     assert_eq!(found.manifest, manifests[3]);
-    assert_eq!(state_of(&store, &found.manifest), expected);
+    for (name, expected) in names().iter().zip([first, second]) {
+        assert_eq!(store.read_part(&found.manifest, name).unwrap().unwrap().bytes, expected);
+    }
     // Of the one that is gone there is the part that is referred to, and the mark that it is.
-    let part = manifests[0].parts[0].at.file.clone();
-    assert_eq!(files_of(&disk, &manifests[0]), ["REFERENCED".to_owned(), part]);
+    let part = manifests[1].parts[1].at.file.clone();
+    assert_eq!(files_of(&disk, &manifests[1]), ["REFERENCED".to_owned(), part]);
     let survey = store.survey().unwrap();
     let told = survey.checkpoints.iter().filter(|of| matches!(of.condition, Condition::Referenced));
-    assert_eq!(told.map(|one| one.checkpoint.0).collect::<Vec<_>>(), [1]);
+    assert_eq!(told.map(|one| one.checkpoint.0).collect::<Vec<_>>(), [2]);
     assert!(survey.foreign.is_empty(), "{:?}", survey.foreign);
+}
+
+#[test]
+fn of_checkpoints_that_share_files_one_stays_that_shares_none_with_the_newest() {
+    // state B5.3: every eighth checkpoint begins a base, and the others refer to the base before.
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    let execution = store.begin_execution().unwrap();
+    let mut base = complete(&store, execution, 1);
+    let mut kept: Vec<u64> = vec![1];
+    for checkpoint in 2..=40 {
+        match checkpoint % 8 {
+            1 => base = complete(&store, execution, checkpoint),
+            _ => store.commit(&referring(&store, &base, checkpoint)).unwrap(),
+        }
+        let deleted = store.retain(2, None).unwrap();
+        kept.push(checkpoint);
+        kept.retain(|of| !deleted.contains(&CheckpointId(*of)));
+        assert!(kept.len() <= 4, "{kept:?}");
+        let newest = base.checkpoint.0;
+        if newest > 1 {
+            assert!(kept.iter().any(|of| *of < newest), "{kept:?} with a base of {newest}");
+            let oldest = kept.iter().min().unwrap();
+            assert!(newest - oldest <= 16, "{kept:?} with a base of {newest}");
+        }
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn run(semantics: &str, directory: &Path, steps: &Arc<Steps>) {
     let guarantee: Guarantee = match semantics {
         "at-most-once" => AtMostOnce::new().store_with(store).every(often).into(),
         "at-least-once" => acknowledged().store_with(store).every(often).into(),
-        _ => ExactlyOnce::checkpoints_with(store).every(often).into(),
+        _ => ExactlyOnce::checkpoints_with(store).every(often).incremental_above(0).into(),
     };
     let out = directory.join("out");
     let job = Job::new("steps");

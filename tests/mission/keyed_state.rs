@@ -1,16 +1,18 @@
 //! State by key that the engine owns: tables, operators with timers, and another parallelism (state K, O, B4).
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use streamwork::checkpoint::{CheckpointStore as _, DirectoryStore, PartKind};
 use streamwork::testkit::Collected;
 use streamwork::{
     At, AtLeastOnce, BoxError, Changed, Collector, Emit, EventTime, ExactlyOnce, Guarantee,
-    Instance, Job, KeyedOperator, Next, Operator, Outcome, Output, SourceOutput, StatefulSource,
-    Stream,
+    Instance, Job, JobHandle, KeyedOperator, Next, Operator, Outcome, Output, SourceOutput,
+    StatefulSource, Stream,
 };
 
 use crate::support::{ALL, guarantee, wait_until};
@@ -232,6 +234,113 @@ fn a_table_is_taken_over_at_any_other_parallelism() {
         let rows: BTreeMap<u64, u64> = seen.events().into_iter().collect();
         assert_eq!(rows, (0..keys).map(|key| (key, 40)).collect(), "{steps:?}");
     }
+}
+
+/// A job that counts numbers by key, and saves what has changed: its handle, and the counts once it has ended.
+fn counts_saved_by_changes(
+    directory: &Path,
+    limit: &Arc<AtomicUsize>,
+    keys: u64,
+) -> (JobHandle, Collected<(u64, u64)>) {
+    let (job, seen) = (Job::new("tables"), Collected::new());
+    let numbers = numbers(&job, limit, 40_000);
+    let counts = numbers.key_by(move |n| n % keys).count().at_end().named("counts");
+    counts.parallelism(2).sink("seen", seen.factory());
+    let guarantee = ExactlyOnce::checkpoints_in(directory).incremental_above(0);
+    (job.start(guarantee).unwrap(), seen)
+}
+
+/// Takes so many checkpoints, between two of which a few keys change, and stops.
+fn take_checkpoints(directory: &Path, keys: u64, checkpoints: usize) {
+    let limit = Arc::new(AtomicUsize::new(5_000));
+    let (handle, _) = counts_saved_by_changes(directory, &limit, keys);
+    wait_until("all keys are there", || handle.metrics().sum("counts", |m| m.processed) >= 5_000);
+    for _ in 0..checkpoints {
+        handle.checkpoint_now().unwrap();
+        let next = limit.fetch_add(20, Ordering::SeqCst) + 20;
+        wait_until("some have changed", || {
+            handle.metrics().sum("counts", |m| m.processed) >= next as u64
+        });
+    }
+    handle.stop();
+    handle.wait().unwrap();
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.append(&mut files_below(&path)),
+            false => files.push(path),
+        }
+    }
+    files
+}
+
+fn copy_below(from: &Path, to: &Path) {
+    for file in files_below(from) {
+        let copy = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(file, copy).unwrap();
+    }
+}
+
+#[test]
+fn checkpoints_of_changes_are_small_and_hold_everything() {
+    // state B5.1
+    let directory = tempfile::tempdir().unwrap();
+    take_checkpoints(directory.path(), 1_000, 12);
+    let store = DirectoryStore::open(directory.path()).unwrap();
+    let newest = store.latest().unwrap().unwrap().manifest;
+    let of_counts = || newest.parts.iter().filter(|part| part.name.component == "counts");
+    let bytes =
+        |kind| of_counts().filter(|part| part.kind == kind).map(|part| part.bytes).sum::<u64>();
+    assert!(bytes(PartKind::Whole) > 10_000);
+    assert!((1..5_000).contains(&bytes(PartKind::Delta)), "{}", bytes(PartKind::Delta));
+    assert!(
+        of_counts().any(|part| part.at.checkpoint < newest.checkpoint),
+        "nothing is referred to"
+    );
+    drop(store);
+    let (handle, seen) =
+        counts_saved_by_changes(directory.path(), &Arc::new(AtomicUsize::new(usize::MAX)), 1_000);
+    assert_eq!(handle.wait().unwrap().outcome, Outcome::Finished);
+    let rows: BTreeMap<u64, u64> = seen.events().into_iter().collect();
+    assert_eq!(rows, (0..1_000).map(|key| (key, 40)).collect());
+}
+
+#[test]
+fn whichever_file_is_damaged_a_checkpoint_can_be_restored() {
+    // state B5.3
+    let directory = tempfile::tempdir().unwrap();
+    take_checkpoints(directory.path(), 200, 60);
+    let files = files_below(directory.path());
+    let of_checkpoints = files.iter().filter(|file| {
+        let is_mark = file.file_name().is_some_and(|name| name == "REFERENCED");
+        let of = file.strip_prefix(directory.path()).unwrap();
+        !is_mark && of.to_string_lossy().starts_with("chk-")
+    });
+    let (mut damaged, mut fell_back) = (0, 0);
+    for file in of_checkpoints {
+        let copy = tempfile::tempdir().unwrap();
+        copy_below(directory.path(), copy.path());
+        let broken = copy.path().join(file.strip_prefix(directory.path()).unwrap());
+        let mut bytes = std::fs::read(&broken).unwrap();
+        bytes.iter_mut().for_each(|byte| *byte ^= 0x40);
+        std::fs::write(&broken, bytes).unwrap();
+        let store = DirectoryStore::open(copy.path()).unwrap();
+        let found = store.latest().unwrap().unwrap();
+        fell_back += usize::from(!found.set_aside.is_empty());
+        drop(store);
+        let (handle, seen) =
+            counts_saved_by_changes(copy.path(), &Arc::new(AtomicUsize::new(usize::MAX)), 200);
+        assert_eq!(handle.wait().unwrap().outcome, Outcome::Finished, "{}", broken.display());
+        let rows: BTreeMap<u64, u64> = seen.events().into_iter().collect();
+        assert_eq!(rows, (0..200).map(|key| (key, 200)).collect(), "{}", broken.display());
+        damaged += 1;
+    }
+    assert!(damaged > 8 && fell_back > 4, "{damaged} {fell_back}");
 }
 
 #[test]

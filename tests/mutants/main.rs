@@ -5,18 +5,29 @@
 //! named test on it. It builds the crate many times, so it is not part of `cargo test`, which only checks that
 //! each change of the table still applies. `STREAMWORK_MUTANTS=words` chooses the mutants with these words in
 //! their name.
+//!
+//! Each test is first run on the unbroken crate, where it must pass. While one crate is built, the test of the
+//! crate before it runs:
+//!
+//! ```text
+//!   builder    whole 1 | broken 1a | broken 1b | whole 2 | broken 2a | ...
+//!   runner               whole 1   | broken 1a | broken 1b | whole 2 | ...
+//! ```
 
 #[path = "../tier/mod.rs"]
 mod tier;
 
+mod copy;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use copy::{Binary, Copy, Executable};
 use table::{MUTANTS, Mutant};
 
 fn root() -> &'static Path {
@@ -46,29 +57,48 @@ fn every_mutant_applies_and_names_a_test_that_exists() {
 #[ignore = "builds the crate for each mutant; the checks of the repository run it"]
 fn every_mutant_is_caught_by_the_test_that_is_named_for_it() {
     let began = Instant::now();
-    let copy = Copy::make();
-    let mut alive = Vec::new();
-    MUTANTS.iter().for_each(|mutant| copy.restore(mutant));
     let some = std::env::var("STREAMWORK_MUTANTS").unwrap_or_default();
-    let chosen = || MUTANTS.iter().filter(|mutant| mutant.name.contains(&some));
-    let mut sound = BTreeSet::new();
-    for mutant in chosen().filter(|mutant| sound.insert(mutant.killed_by)) {
-        let verdict = copy.run(mutant, "quick");
-        assert_eq!(verdict, Verdict::Passed, "{} on the unbroken crate", mutant.killed_by);
-    }
-    for mutant in chosen() {
-        copy.mutate(mutant);
-        let verdict = copy.run(mutant, "long");
-        println!("{}: {verdict:?} by {}", mutant.name, mutant.killed_by);
-        if verdict != Verdict::Failed {
-            alive.push((mutant.name, verdict));
+    let mut chosen: Vec<_> = MUTANTS.iter().filter(|row| row.name.contains(&some)).collect();
+    // Those of one binary in a row, so that as little as possible is built.
+    chosen.sort_by_key(|mutant| mutant.killed_by);
+    let mut copy = Copy::make();
+    let (built, to_run) = sync_channel(16);
+    let surprises = std::thread::scope(|scope| {
+        let runner = scope.spawn(|| run_all(to_run));
+        let run = |trial, executable| built.send((trial, executable)).expect("the runner is there");
+        for rows in chosen.chunk_by(|one, next| binary(one) == binary(next)) {
+            let whole = copy.build(&binary(rows[0]), None).map(Arc::new);
+            for tests in rows.chunk_by(|one, next| one.killed_by == next.killed_by) {
+                let test = tests[0].killed_by;
+                let trial = Trial { name: "unbroken", test, expected: Verdict::Passed };
+                run(trial, whole.clone());
+            }
+            for mutant in rows {
+                let test = mutant.killed_by;
+                let trial = Trial { name: mutant.name, test, expected: Verdict::Failed };
+                run(trial, copy.build(&binary(mutant), Some(mutant)).map(Arc::new));
+            }
         }
-        copy.restore(mutant);
-    }
-    assert!(alive.is_empty(), "not caught: {alive:?}");
+        drop(built);
+        runner.join().expect("the runner does not panic")
+    });
+    assert!(surprises.is_empty(), "not as expected: {surprises:#?}");
     let (test, done) =
-        ("every_mutant_is_caught_by_the_test_that_is_named_for_it", chosen().count());
-    tier::report(0, test, done as u64, "mutants", 0, began.elapsed());
+        ("every_mutant_is_caught_by_the_test_that_is_named_for_it", chosen.len() as u64);
+    tier::report(0, test, done, "mutants", 0, began.elapsed());
+}
+
+fn binary(mutant: &Mutant) -> Binary {
+    Binary::of(mutant.killed_by)
+}
+
+/// A crate, broken or not, and what its test must say.
+#[derive(Debug)]
+struct Trial {
+    name: &'static str,
+    /// `file::test`.
+    test: &'static str,
+    expected: Verdict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,98 +109,51 @@ enum Verdict {
     TookTooLong,
 }
 
-/// The crate, where it may be broken.
-struct Copy {
-    directory: PathBuf,
-    /// The original content of the files that are broken and restored.
-    whole: BTreeMap<&'static str, String>,
-}
-
-impl Copy {
-    fn make() -> Self {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
-        for part in
-            ["src", "tests", "examples", "benches/pieces", "Cargo.toml", "Cargo.lock", "README.md"]
-        {
-            copy(&root().join(part), &directory.join(part));
-        }
-        let whole = MUTANTS.iter().map(|mutant| (mutant.file, read(&root().join(mutant.file))));
-        Self { directory, whole: whole.collect() }
-    }
-
-    fn mutate(&self, mutant: &Mutant) {
-        let broken = self.whole[mutant.file].replace(mutant.whole, mutant.broken);
-        std::fs::write(self.directory.join(mutant.file), broken).expect("the copy is ours");
-    }
-
-    fn restore(&self, mutant: &Mutant) {
-        let (path, text) = (self.directory.join(mutant.file), &self.whole[mutant.file]);
-        if read(&path) != *text {
-            std::fs::write(path, text).expect("the copy is ours");
-        }
-    }
-
-    /// Builds and runs the named test. In the long tier a random test is repeated until it fails or its
-    /// time is over.
-    fn run(&self, mutant: &Mutant, tier: &str) -> Verdict {
-        let built = self.cargo(mutant).args(["--no-run", "--quiet"]).status();
-        if !built.expect("cargo can be started").success() {
-            return Verdict::DidNotBuild;
-        }
-        let (_, test) = mutant.killed_by.split_once("::").expect("file::test");
-        let mut child = self
-            .cargo(mutant)
-            .args(["--quiet", "--", test])
-            .env("STREAMWORK_TIER", tier)
-            .process_group(0)
-            .spawn()
-            .expect("cargo can be started");
+/// Runs what has been built, in order. Returns what did not end as expected.
+fn run_all(to_run: Receiver<(Trial, Option<Arc<Executable>>)>) -> Vec<(Trial, Verdict)> {
+    let mut surprises = Vec::new();
+    for (trial, executable) in to_run {
         let began = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().expect("it can be asked") {
-                return if status.success() { Verdict::Passed } else { Verdict::Failed };
-            }
-            if began.elapsed() > Duration::from_secs(120) {
-                // Not only cargo: the test that hangs is a separate process.
-                let group = format!("-{}", child.id());
-                let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
-                assert!(killed.expect("kill can be started").success(), "the test goes on");
-                let _ = child.wait();
-                return Verdict::TookTooLong;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let verdict = executable.map_or(Verdict::DidNotBuild, |built| run(&built, &trial));
+        let took = began.elapsed().as_secs_f64();
+        println!("{}: {verdict:?} by {} in {took:.1} s", trial.name, trial.test);
+        if verdict != trial.expected {
+            surprises.push((trial, verdict));
         }
     }
-
-    fn cargo(&self, mutant: &Mutant) -> Command {
-        let (file, _) = mutant.killed_by.split_once("::").expect("file::test");
-        let mut command = Command::new(env!("CARGO"));
-        command.current_dir(&self.directory).args(["test", "--offline", "--locked"]);
-        match file.strip_prefix("tests/").and_then(|rest| rest.split('/').next()) {
-            Some(binary) => command.args(["--test", binary]),
-            None => command.arg("--lib"),
-        };
-        // A build directory of its own: in the crate's a broken engine would lie under the names of the
-        // whole one. What the command says is of no interest, it is meant to fail.
-        command
-            .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants-built"))
-            .env("RUST_BACKTRACE", "0")
-            .env_remove("STREAMWORK_REPORT")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
+    surprises
 }
 
-/// Copies only changed files, so that the others need not be compiled again.
-fn copy(from: &Path, to: &Path) {
-    if from.is_dir() {
-        std::fs::create_dir_all(to).expect("a directory in the build directory");
-        for entry in std::fs::read_dir(from).expect("a directory of the crate") {
-            let entry = entry.expect("an entry");
-            copy(&entry.path(), &to.join(entry.file_name()));
+/// Runs the named test. On a broken crate that is the long tier, in which a random test is repeated until it
+/// fails or its time is over.
+fn run(executable: &Executable, trial: &Trial) -> Verdict {
+    let (_, test) = trial.test.split_once("::").expect("file::test");
+    let tier = if trial.expected == Verdict::Failed { "long" } else { "quick" };
+    // What it says is of no interest, it is meant to fail.
+    let mut child = Command::new(&executable.path)
+        .args(["--quiet", test])
+        .current_dir(&executable.package)
+        .env("STREAMWORK_TIER", tier)
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("STREAMWORK_REPORT")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("what was built can be started");
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("it can be asked") {
+            return if status.success() { Verdict::Passed } else { Verdict::Failed };
         }
-    } else if from.is_file() && std::fs::read(from).ok() != std::fs::read(to).ok() {
-        std::fs::copy(from, to).expect("a file of the crate");
+        if began.elapsed() > Duration::from_secs(120) {
+            // The whole group: a test may have started processes.
+            let group = format!("-{}", child.id());
+            let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+            assert!(killed.expect("kill can be started").success(), "the test goes on");
+            let _ = child.wait();
+            return Verdict::TookTooLong;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

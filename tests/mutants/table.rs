@@ -29,6 +29,8 @@ const HELD_AT_MOST_ONCE: &str =
 
 const STORE: &str = "src/state/store_tests.rs::each_save_holds_what_was_there_when_it_began_whatever_changes_grows_and_is_given_up_meanwhile";
 const VERSIONS: &str = "tests/mission/versions.rs::ten_changes_of_a_type_are_migrated_in_three_lines_each_or_refused_by_name";
+const CARRIED: &str =
+    "src/executor/carried_tests.rs::every_manifest_holds_what_was_there_at_its_cut";
 const KEYED: &str = "tests/simulation/keyed.rs::state_and_timers_by_key_are_exact_through_crashes_and_any_parallelism";
 
 pub(crate) const MUTANTS: &[Mutant] = &[
@@ -532,35 +534,35 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "keyed: change an entry that a running save does not have",
-        file: "src/state/store.rs",
-        whole: "saving.early +=\n                            saving.encode(entry, self.codec, early, &mut self.read_back);\n                    }\n                }\n                next(&mut entry.value, event);",
-        broken: "let _ = (early, saving);\n                    }\n                }\n                next(&mut entry.value, event);",
+        file: "src/state/save.rs",
+        whole: "        self.encode_early(progress, entry);\n        progress.changes.put(hash, entries);",
+        broken: "        progress.changes.put(hash, entries);",
         killed_by: STORE,
     },
     Mutant {
         name: "keyed: remove an entry that a running save does not have",
         file: "src/state/store.rs",
-        whole: "saving.early += saving.encode(entry, self.codec, early, &mut self.read_back);\n        }\n    }\n\n    ",
-        broken: "let _ = (early, saving);\n        }\n    }\n\n    ",
+        whole: "        let place = table.get_bucket_entry(found.bucket).ok()?;\n        self.saves.encode_early(progress, place.get());\n",
+        broken: "        let place = table.get_bucket_entry(found.bucket).ok()?;\n",
         killed_by: STORE,
     },
     Mutant {
-        name: "keyed: give new entries the number of the save before",
-        file: "src/state/store.rs",
-        whole: "place.insert(Entry { save: self.save, key, value }).into_mut()",
-        broken: "place.insert(Entry { save: self.save.wrapping_sub(1), key, value }).into_mut()",
+        name: "keyed: walk a table again under the number of the walk before",
+        file: "src/state/segment.rs",
+        whole: "            self.walk = self.walk.wrapping_add(1);\n            self.unwalked = table.len();",
+        broken: "            self.unwalked = table.len();",
         killed_by: STORE,
     },
     Mutant {
         name: "keyed: let the numbers of saves that were given up come round",
-        file: "src/state/store.rs",
-        whole: "self.given_up = if self.saving.take().is_some() { self.given_up + 1 } else { 0 };",
-        broken: "self.saving = None;",
+        file: "src/state/segment.rs",
+        whole: "        if self.given_up == GIVEN_UP_MAX {",
+        broken: "        if false && self.given_up == GIVEN_UP_MAX {",
         killed_by: "src/state/store_tests.rs::saves_that_are_given_up_hundreds_of_times_leave_no_entry_out",
     },
     Mutant {
         name: "keyed: hash entries of a segment by the bits that they have in common",
-        file: "src/state/store.rs",
+        file: "src/state/segment.rs",
         whole: "    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)",
         broken: "    hash",
         killed_by: "src/state/store_tests.rs::tables_of_one_segment_are_not_crowded_by_what_its_hashes_have_in_common",
@@ -568,8 +570,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "keyed: take over all entries of a part, also those of other instances",
         file: "src/state/store.rs",
-        whole: "            if (self.range.first..=self.range.last).contains(&hash) {",
-        broken: "            if hash < u64::MAX && self.range == HashRange::ALL {",
+        whole: "            if !(self.range.first..=self.range.last).contains(&hash) {",
+        broken: "            if hash > u64::MAX - 1 {",
         killed_by: "src/state/store_tests.rs::ranges_of_any_number_of_instances_share_out_what_was_saved",
     },
     Mutant {
@@ -648,5 +650,54 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         whole: "        if !then.is_empty() && then != now {",
         broken: "        if then.len() > now.len() {",
         killed_by: "tests/mission/versions.rs::a_verb_that_is_added_without_names_does_not_take_over_the_state_of_another",
+    },
+    Mutant {
+        name: "leave removed keys out of a checkpoint of changes",
+        file: "src/state/save.rs",
+        whole: "            running.encode_removed::<K, V>(key, self.saves.codec, &mut part);\n",
+        broken: "            let _ = key;\n",
+        killed_by: KEYED,
+    },
+    Mutant {
+        name: "leave out of a checkpoint what changed right after the one before",
+        file: "src/state/save.rs",
+        whole: "marks.changed() >= stored",
+        broken: "marks.changed() > stored",
+        killed_by: KEYED,
+    },
+    Mutant {
+        name: "forget the changes of a checkpoint that failed",
+        file: "src/state/segment.rs",
+        whole: "false => self.before.append(changes, entries),",
+        broken: "false => self.before = changes,",
+        killed_by: STORE,
+    },
+    Mutant {
+        name: "let numbers of saves come round",
+        file: "src/state/save.rs",
+        whole: "if self.saves.number + 1 == SAVES_MAX {",
+        broken: "if self.saves.number > SAVES_MAX {",
+        killed_by: "src/state/store_tests.rs::numbers_of_saves_that_come_round_leave_no_change_out",
+    },
+    Mutant {
+        name: "absorb changes of before what was whole since",
+        file: "src/executor/carried.rs",
+        whole: "let deltas = &beside[after.map_or(0, |at| at + 1)..];",
+        broken: "let _ = after;\n        let deltas = &beside[..];",
+        killed_by: CARRIED,
+    },
+    Mutant {
+        name: "leave out of a manifest what is whole again only in part",
+        file: "src/executor/carried.rs",
+        whole: "before.is_some_and(|(_, last)| *last >= range.last)",
+        broken: "before.is_some_and(|(_, last)| *last >= range.first)",
+        killed_by: CARRIED,
+    },
+    Mutant {
+        name: "keep no checkpoint that shares nothing with the newest",
+        file: "src/checkpoint/directory_store/retention.rs",
+        whole: "    next.into_iter().chain(independent).collect()",
+        broken: "    next.into_iter().chain(independent).take(0).collect()",
+        killed_by: "tests/mission/keyed_state.rs::whichever_file_is_damaged_a_checkpoint_can_be_restored",
     },
 ];

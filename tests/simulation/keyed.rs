@@ -143,6 +143,32 @@ impl<C: Count> KeyedOperator for Watch<C> {
     }
 }
 
+/// Counts the events of a key up to three, and then forgets it.
+struct UpToThree;
+
+impl KeyedOperator for UpToThree {
+    type Key = u64;
+    type In = u64;
+    type Out = (u64, u64);
+    type State = u64;
+    type Timer = ();
+
+    fn apply(
+        &mut self,
+        _: u64,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, (u64, u64)>,
+    ) -> Result<(), BoxError> {
+        *at.state() += 1;
+        let count = *at.state();
+        if count == 3 {
+            at.forget();
+        }
+        out.emit((*at.key(), count));
+        Ok(())
+    }
+}
+
 /// What is said if each event counts once.
 fn said_once() -> BTreeMap<Said, u64> {
     let mut said = BTreeMap::new();
@@ -179,11 +205,12 @@ fn version(seed: u64, process: u32) -> u32 {
 struct Seen {
     said: Published<Said>,
     counts: Published<(u64, u64)>,
+    up_to_three: Published<(u64, u64)>,
     history: History,
 }
 
 fn run(simulation: &Simulation, guarantee: impl Into<Guarantee>) -> Seen {
-    let (said, counts) = (Published::new(), Published::new());
+    let (said, counts, up_to_three) = (Published::new(), Published::new(), Published::new());
     let job = |process: u32| {
         let job = Job::new("keyed");
         let numbers = job.stateful_source("numbers", || Numbers { next: 0, polls: 0 });
@@ -199,6 +226,8 @@ fn run(simulation: &Simulation, guarantee: impl Into<Guarantee>) -> Seen {
         };
         let watch = watch.parallelism(instances);
         watch.transactional_sink("said", said.factory()).parallelism(1);
+        let forgetful = keyed.keyed_operator("up to three", || UpToThree).parallelism(instances);
+        forgetful.transactional_sink("three shown", up_to_three.factory()).parallelism(1);
         let table = match version {
             1 => keyed.count().at_end().named("counts").parallelism(9 - instances),
             _ => {
@@ -214,7 +243,7 @@ fn run(simulation: &Simulation, guarantee: impl Into<Guarantee>) -> Seen {
     };
     let history = simulation.run_each(job, guarantee);
     assert!(matches!(history.ended, Ended::Finished(_)), "{history}");
-    Seen { said, counts, history }
+    Seen { said, counts, up_to_three, history }
 }
 
 #[test]
@@ -224,14 +253,20 @@ fn state_and_timers_by_key_are_exact_through_crashes_and_any_parallelism() {
     let histories = tier::times(60, 20_000);
     let changed = Cell::new(0);
     explore(first..first + histories, |simulation| {
+        // Most histories save what has changed, the others everything each time.
+        let above = if simulation.seed().is_multiple_of(4) { u64::MAX } else { 0 };
         let guarantee = ExactlyOnce::checkpoints_in("/checkpoints").every(often());
         let seed = simulation.seed();
-        let seen = run(&simulation, guarantee);
+        let seen = run(&simulation, guarantee.incremental_above(above));
         let both = version(seed, 1) == 1 && version(seed, seen.history.lives) == 2;
         changed.set(changed.get() + u64::from(both));
         assert_eq!(counted(seen.said.events()), said_once(), "{}", seen.history);
         let counts: BTreeMap<u64, u64> = seen.counts.events().into_iter().collect();
         let expected = counted((0..EVENTS).map(|n| n % KEYS).collect());
+        let up_to_three = (0..EVENTS).map(|n| (n % KEYS, n / KEYS % 3 + 1)).collect();
+        let (seen_up_to_three, up_to_three) =
+            (counted(seen.up_to_three.events()), counted(up_to_three));
+        assert_eq!(seen_up_to_three, up_to_three, "{}", seen.history);
         assert_eq!(
             (counts, seen.counts.events().len() as u64),
             (expected, KEYS),
@@ -251,9 +286,18 @@ fn state_by_key_is_within_what_each_weaker_guarantee_promises_at_any_parallelism
     let histories = tier::times(60, 20_000);
     explore(first..first + histories, |simulation| {
         let guarantee: Guarantee = match simulation.seed() % 3 {
-            0 => AtLeastOnce::checkpoints_in("/checkpoints").every(often()).into(),
-            1 => AtLeastOnce::new().store_in("/checkpoints").every(often()).into(),
-            _ => AtMostOnce::new().store_in("/checkpoints").every(often()).into(),
+            0 => {
+                let guarantee = AtLeastOnce::checkpoints_in("/checkpoints").every(often());
+                guarantee.incremental_above(0).into()
+            }
+            1 => {
+                let guarantee = AtLeastOnce::new().store_in("/checkpoints").every(often());
+                guarantee.incremental_above(0).into()
+            }
+            _ => {
+                let guarantee = AtMostOnce::new().store_in("/checkpoints").every(often());
+                guarantee.incremental_above(0).into()
+            }
         };
         let name = guarantee.name();
         let seen = run(&simulation, guarantee);

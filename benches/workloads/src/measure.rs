@@ -181,7 +181,7 @@ fn peak_kib() -> Result<u64, BoxError> {
 }
 
 /// Processor time of this process: the 14th and 15th field, counted behind the name in parentheses.
-fn cpu_seconds() -> Result<f64, BoxError> {
+pub fn cpu_seconds() -> Result<f64, BoxError> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let (_, fields) = stat.rsplit_once(')').ok_or("no name")?;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);

@@ -292,6 +292,38 @@ pub const WORKLOADS: &[Workload] = &[
         ..PLAIN
     },
     Workload {
+        name: "delta-10M",
+        title: "a checkpoint of 10,000,000 keys after 1,000,000 updates by Zipf's law, and ten a second of 1,000",
+        events: 1_000_000,
+        rounds: 1,
+        accounts: 10_000_000,
+        figures: &[
+            figure("whole", "MB"),
+            figure("delta", "% of it"),
+            figure("with rewriting", "% of it"),
+            figure("core", "%"),
+        ],
+        contestants: &[contestant(OURS, ours::state::delta)],
+        targets: &[at_most(OURS, "delta", 6.0), at_most(OURS, "core", 2.0)],
+        ..PLAIN
+    },
+    Workload {
+        name: "restore-10M",
+        title: "from a start to the first event with the state of 10,000,000 keys",
+        rounds: 3,
+        accounts: 10_000_000,
+        figures: &[figure("restore", "s")],
+        contestants: &[
+            contestant(OURS, ours::state::restore_same),
+            contestant("ours, another parallelism", ours::state::restore_other),
+        ],
+        targets: &[
+            at_most(OURS, "restore", 3.0),
+            at_most("ours, another parallelism", "restore", 3.0),
+        ],
+        ..PLAIN
+    },
+    Workload {
         name: "W3-guarantees-100k",
         title: "the keyed job under each guarantee, a checkpoint every second, 100,000 accounts",
         events: 120_000_000,

@@ -25,7 +25,7 @@ mod retention;
 mod survey;
 
 use std::{
-    path::{Path, PathBuf, absolute},
+    path::{Path, absolute},
     sync::Arc,
 };
 
@@ -159,10 +159,6 @@ impl DirectoryStore {
         admission.admit(execution)?;
         Ok(admission)
     }
-
-    fn directory_of(&self, manifest: &Manifest) -> PathBuf {
-        Attempt::of(manifest).path(self.files.root())
-    }
 }
 
 /// A part that is being written. No next execution begins before it is finished or dropped.
@@ -202,19 +198,12 @@ impl CheckpointStore for DirectoryStore {
         }
     }
 
-    fn read_part(
-        &self,
-        manifest: &Manifest,
-        name: &PartName,
-    ) -> Result<Option<EncodedState>, StoreError> {
-        let Some(record) = manifest.part(name) else {
-            return Ok(None);
-        };
-        let (root, directory) = (self.files.root(), self.directory_of(manifest));
-        let beside = Beside { root, own: (Attempt::of(manifest), &directory) };
-        part::read(&self.files, beside, record)?
-            .map(Some)
-            .map_err(|source| StoreError::unreadable(beside.path(record), source))
+    fn read(&self, part: &PartRecord) -> Result<EncodedState, StoreError> {
+        let attempt = Attempt::of_location(&part.at);
+        let (root, directory) = (self.files.root(), attempt.path(self.files.root()));
+        let beside = Beside { root, own: (attempt, &directory) };
+        part::read(&self.files, beside, part)?
+            .map_err(|source| StoreError::unreadable(beside.path(part), source))
     }
 
     fn begin_part<'a>(

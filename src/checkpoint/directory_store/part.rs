@@ -14,7 +14,7 @@ use super::{
     super::{
         encoded::EncodedState,
         fields::{Fields, FieldsOut},
-        manifest::{Location, PartRecord},
+        manifest::{Location, PartKind, PartRecord},
         store_error::StoreError,
         unit::{NameOfVersion1, PartName},
     },
@@ -262,7 +262,15 @@ fn record(
     file: String,
 ) -> PartRecord {
     let at = Location::new(of.execution, of.checkpoint, file);
-    PartRecord { name: name.clone(), bytes, checksum, at, codec, watermark: None }
+    PartRecord {
+        name: name.clone(),
+        bytes,
+        checksum,
+        at,
+        codec,
+        watermark: None,
+        kind: PartKind::Whole,
+    }
 }
 
 /// What is written around a state.

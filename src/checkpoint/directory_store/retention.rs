@@ -31,8 +31,11 @@ pub(super) fn retain(
     let Some(newest) = complete.first().map(Attempt::of) else {
         return Ok(Vec::new());
     };
+    let fallbacks = fallbacks(&complete);
     let stays = |(place, manifest): &(usize, &Manifest)| {
-        *place < keep.max(KEPT_AT_LEAST) || in_use == Some(manifest.checkpoint)
+        *place < keep.max(KEPT_AT_LEAST)
+            || in_use == Some(manifest.checkpoint)
+            || fallbacks.contains(&Attempt::of(manifest))
     };
     let (kept, old): (Vec<_>, Vec<_>) = complete.iter().enumerate().partition(stays);
     let references =
@@ -51,6 +54,25 @@ pub(super) fn retain(
         }
     }
     failed.map(|()| deleted)
+}
+
+/// The checkpoints that stay though they are old, so that whichever file is damaged, some checkpoint can be read: the
+/// newest of those that share no file with the newest of all, and, since that one grows old, the oldest of the others,
+/// which will be the next of this kind. Checkpoints that refer to no others have theirs among those that are kept
+/// anyway.
+fn fallbacks(newest_first: &[Manifest]) -> BTreeSet<Attempt> {
+    let Some(newest) = newest_first.first() else { return BTreeSet::new() };
+    let of = |manifest: &Manifest| {
+        let parts = manifest.parts.iter().map(|part| Attempt::of_location(&part.at));
+        parts.chain([Attempt::of(manifest)]).min()
+    };
+    // Nothing that the newest needs was written before this one.
+    let oldest = of(newest).unwrap_or(Attempt::of(newest));
+    let mut attempts = newest_first.iter().map(Attempt::of);
+    let is_newer = |attempt: &Attempt| *attempt >= oldest;
+    let next = attempts.by_ref().take_while(is_newer).last();
+    let independent = newest_first.iter().map(Attempt::of).find(|attempt| !is_newer(attempt));
+    next.into_iter().chain(independent).collect()
 }
 
 /// The files of other checkpoints that manifests refer to.

@@ -7,6 +7,7 @@ use crate::channel::push::{Context, Saving};
 use crate::clock::Timestamp;
 use crate::executor::component::{Component, Due};
 use crate::executor::node::Node;
+use crate::id::CheckpointId;
 use crate::state::SaveBegin;
 
 /// Places of entries that are looked at after each batch while a checkpoint is saved: about as much work as a batch.
@@ -17,10 +18,11 @@ const LOOK: u32 = 64;
 
 impl<C: Component> Node<C> {
     /// Begins to save the keyed state, and saves all of it if the instance does no more after this.
-    pub(super) fn begin_save(&mut self, last: bool, context: &mut Context) {
+    pub(super) fn begin_save(&mut self, of: CheckpointId, last: bool, context: &mut Context) {
         let Some(keyed) = self.keyed.as_ref().filter(|_| context.fatal.is_none()) else { return };
         keyed.begin_save(SaveBegin {
             component: Arc::clone(&self.instance.name.component),
+            checkpoint: of,
             watermark: self.watermark.saved(),
             at: context.now,
         });

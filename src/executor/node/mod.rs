@@ -549,7 +549,7 @@ impl<C: Component> Node<C> {
     /// the instance does no more after it.
     fn save(&mut self, checkpoint: CheckpointId, last: bool, context: &mut Context) {
         self.save_state(checkpoint, context);
-        self.begin_save(last, context);
+        self.begin_save(checkpoint, last, context);
         // Without the state there is no checkpoint, and held events must not be left to it.
         if context.fatal.is_none() {
             self.save_held(checkpoint, last, context);
@@ -581,6 +581,9 @@ impl<C: Component> Node<C> {
     }
 
     fn complete(&mut self, checkpoint: CheckpointId, context: &mut Context) {
+        if let Some(keyed) = &self.keyed {
+            keyed.complete(checkpoint);
+        }
         let Some(component) = &mut self.component else { return };
         let (name, injected) = (&self.instance.name, &self.injected);
         let commit = || injected.call(name, "commit", || component.complete(checkpoint));

@@ -173,8 +173,8 @@ impl CheckpointStore for Slow {
     fn latest(&self) -> Result<Option<Recovered>, StoreError> {
         Ok(None)
     }
-    fn read_part(&self, _: &Manifest, _: &PartName) -> Result<Option<EncodedState>, StoreError> {
-        Ok(None)
+    fn read(&self, _: &PartRecord) -> Result<EncodedState, StoreError> {
+        Err(StoreError::NotBegun)
     }
     fn begin_part<'a>(
         &'a self,

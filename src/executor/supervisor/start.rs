@@ -180,6 +180,7 @@ impl<H: Host> Supervisor<H> {
             terms: terms.clone(),
             restarts: self.guarantee.options.restarts,
             answer_within: self.guarantee.options.answer_within,
+            incremental_above: self.guarantee.options.incremental_above,
             account: terms.open_account(wakers, plan.len(), Arc::clone(&self.clock), alarm),
             clock: Arc::clone(&self.clock),
             injected: self.host.injected(),

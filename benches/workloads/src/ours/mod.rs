@@ -12,6 +12,7 @@ pub mod pause;
 pub mod pipeline;
 pub mod sized;
 pub mod slow;
+pub mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
