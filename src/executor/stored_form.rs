@@ -25,6 +25,7 @@ pub(crate) struct StoredForm {
 
 type Migrations = dyn Fn() -> Vec<(u32, StateShape)> + Send + Sync;
 type ShapeWithin = fn(&str) -> Option<&str>;
+type Entries<'s> = (ShapeWithin, (&'s str, &'s str), (&'s str, &'s str));
 
 /// Where a user says which versions there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,16 +113,27 @@ impl StoredForm {
 
     /// The first difference between what was stored and what would read it.
     fn difference(&self, then: &ComponentRecord, now: &StateShape) -> Option<Found> {
-        let (then, now) = different(then.codec, then.state.as_deref(), now)?;
-        let entries = self.by_key.and_then(|within| Some((within, pair(then)?, pair(now)?)));
-        Some(match entries {
-            None => Found::of(Place::State, then, now),
-            Some((_, (then, _), (now, _))) if then != now => Found::of(Place::Key, then, now),
-            Some((within, (_, then), (_, now))) => match (within(then), within(now)) {
-                (Some(then), Some(now)) => Found::of(Place::State, then, now),
-                _ => Found::of(Place::Around, then, now),
-            },
+        let (codec, then) = (then.codec, then.state.as_deref());
+        let Some((within, (key_then, value_then), (key_now, value_now))) = self.entries(then, now)
+        else {
+            let (then, now) = different(codec, then, now)?;
+            return Some(Found::of(Place::State, then, now));
+        };
+        // Whatever the codec: another key has another hash, and would be looked for in another place.
+        if key_then != key_now {
+            return Some(Found::of(Place::Key, key_then, key_now));
+        }
+        different(codec, then, now)?;
+        Some(match (within(value_then), within(value_now)) {
+            (Some(then), Some(now)) => Found::of(Place::State, then, now),
+            _ => Found::of(Place::Around, value_then, value_now),
         })
+    }
+
+    /// The structures of key and value, as they were and as they are.
+    fn entries<'s>(&self, then: Option<&'s str>, now: &'s StateShape) -> Option<Entries<'s>> {
+        let StateShape::Known(now) = now else { return None };
+        Some((self.by_key?, pair(then?)?, pair(now)?))
     }
 
     /// The structure of the user's state, in that of all that is stored.

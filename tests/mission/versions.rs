@@ -276,20 +276,23 @@ fn a_migration_from_a_type_that_was_not_stored_is_refused_before_a_value_is_read
 #[test]
 fn another_key_is_refused_as_a_key_whatever_migrations_there_are() {
     // state P1
-    let directory = tempfile::tempdir().unwrap();
-    let guarantee = || exactly_once(directory.path());
-    run(guarantee(), KEYS, kept(Stored::default(), Sum { cents: 7 })).unwrap();
-    let other = |stored: Stored<Sum>| {
-        let (job, seen) = (Job::new("versions"), Collected::new());
-        let numbers = job.from_iter("numbers", move || 0..2 * KEYS).key_by(|n| n.to_string());
-        let table = numbers.fold(Sum::default(), |_, _| ()).stored(stored).updates();
-        table.named("totals").sink("seen", seen.factory());
-        refused(job.run(guarantee()).map(|_| seen.events()))
-    };
-    let words = ["the key of \"totals\" was u64 and is str now", "start_anew"];
-    assert_says(&other(Stored::default()), &words);
-    assert_says(&other(Stored::default()), &["keys are not migrated"]);
-    assert_says(&other(Stored::version(2).migrate_from(1, |old: Sum| old)), &words);
+    for codec in [StateCodec::Positional, StateCodec::SelfDescribing] {
+        let directory = tempfile::tempdir().unwrap();
+        let guarantee = || exactly_once(directory.path()).state_codec(codec);
+        run(guarantee(), KEYS, kept(Stored::default(), Sum { cents: 7 })).unwrap();
+        let other = |stored: Stored<Sum>| {
+            let (job, seen) = (Job::new("versions"), Collected::new());
+            let numbers =
+                job.from_iter("numbers", move || 0..2 * KEYS).key_by(|n| (n % KEYS) as u32);
+            let table = numbers.fold(Sum::default(), |_, _| ()).stored(stored).updates();
+            table.named("totals").sink("seen", seen.factory());
+            refused(job.run(guarantee()).map(|_| seen.events()))
+        };
+        let words = ["the key of \"totals\" was u64 and is u32 now", "start_anew"];
+        assert_says(&other(Stored::default()), &words);
+        assert_says(&other(Stored::default()), &["keys are not migrated"]);
+        assert_says(&other(Stored::version(2).migrate_from(1, |old: Sum| old)), &words);
+    }
 }
 
 #[test]
