@@ -92,8 +92,8 @@
 //! |---|---|---|
 //! | 0 | `error`, `id`, `clock`, `time`, `metrics` | what things are called and counted by |
 //! | 1 | `storage` | how bytes reach a disk and come back |
-//! | 1 | `api` | what a user implements |
 //! | 2 | `checkpoint` | what a consistent cut is, and where it is kept |
+//! | 2 | `api` | what a user implements |
 //! | 3 | `channel` | how batches move between instances |
 //! | 4 | `delivery` | what happens to an event when something fails; decisions only |
 //! | 5 | `executor` | what runs, on which thread, and who looks after it |
@@ -150,6 +150,7 @@ pub use api::token::Token;
 pub use api::waker::Waker;
 pub use api::watermark_strategy::WatermarkStrategy;
 pub use channel::outbox::Overflow;
+pub use checkpoint::Stored;
 pub use connectors::bad_record::OnBadRecord;
 pub use connectors::channel::{EventSender, SendError};
 pub use connectors::event_log::EventLogSource;

@@ -1,4 +1,4 @@
-//! Floor 1: what a user implements. Each trait's documentation is its contract: who calls what,
+//! Floor 2: what a user implements. Each trait's documentation is its contract: who calls what,
 //! when, how often, on which thread, and what an error means.
 //!
 //! The only executable code here is the per-batch loop. It is a hidden method of the user traits, so that the

@@ -10,6 +10,7 @@ use crate::api::instance::Instance;
 use crate::api::output::Output;
 use crate::api::side_output::DeclaredOutput;
 use crate::api::state::State;
+use crate::checkpoint::Stored;
 use crate::error::BoxError;
 use crate::time::EventTime;
 
@@ -185,6 +186,40 @@ pub trait StatefulOperator: 'static {
     /// Whether it needs the time of each event ([`Collector::time`]). If so, a job is refused in which it reads a
     /// stream without event time; see [`Stream::event_time`](crate::Stream::event_time).
     const NEEDS_EVENT_TIME: bool = false;
+
+    /// The version in which its state is stored, and how states of earlier versions are read; see [`Stored`] (state
+    /// P1).
+    ///
+    /// ```
+    /// use streamwork::{BoxError, Collector, Instance, StatefulOperator, Stored};
+    ///
+    /// #[derive(Default)]
+    /// struct Sum(u64);
+    ///
+    /// impl StatefulOperator for Sum {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     type State = u64;
+    ///     fn stored() -> Stored<u64> {
+    ///         Stored::version(2).migrate_from(1, |old: u32| old.into())
+    ///     }
+    ///     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+    ///         self.0 = state.unwrap_or(0);
+    ///         Ok(())
+    ///     }
+    ///     fn apply(&mut self, n: u64, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    ///         self.0 += n;
+    ///         out.emit(self.0);
+    ///         Ok(())
+    ///     }
+    ///     fn state(&self) -> u64 {
+    ///         self.0
+    ///     }
+    /// }
+    /// ```
+    fn stored() -> Stored<Self::State> {
+        Stored::default()
+    }
 
     /// Starts from `state`, or from nothing. Called once, before the first event.
     ///

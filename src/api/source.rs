@@ -7,6 +7,7 @@ use crate::api::instance::Instance;
 use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
 use crate::api::weight::heap_bytes;
+use crate::checkpoint::Stored;
 use crate::error::BoxError;
 
 /// When the engine shall call `get_events` again.
@@ -150,6 +151,29 @@ pub trait StatefulSource: 'static {
     type Out: Event;
     /// Where it is: offsets, a count, a cursor.
     type State: State;
+
+    /// The version in which its state is stored, and how states of earlier versions are read; see [`Stored`] (state
+    /// P1). Under at-most-once with a store positions are written ahead, without a version: there another version is
+    /// refused.
+    ///
+    /// ```
+    /// use streamwork::Stored;
+    ///
+    /// /// A position of today; in version 1 it was the line alone.
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Position {
+    ///     file: String,
+    ///     line: u64,
+    /// }
+    ///
+    /// fn stored() -> Stored<Position> {
+    ///     Stored::version(2).migrate_from(1, |line: u64| Position { file: "input".into(), line })
+    /// }
+    /// # stored();
+    /// ```
+    fn stored() -> Stored<Self::State> {
+        Stored::default()
+    }
 
     /// Opens what it reads, at `state` if there is one. Called once, before the first
     /// `get_events`.

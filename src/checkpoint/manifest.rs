@@ -73,6 +73,8 @@ pub struct ComponentRecord {
     /// What the events that it held look like to the codec, as text; none if it stores none, or that could not be
     /// found out.
     pub held: Option<String>,
+    /// The version of its state's stored form; 1 unless [`Stored`](crate::Stored) says otherwise.
+    pub version: u32,
 }
 
 impl ComponentRecord {
@@ -85,16 +87,21 @@ impl ComponentRecord {
             state: None,
             codec: Bincode::ID,
             held: None,
+            version: 1,
         }
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         let out = FieldsOut::default().put(1, &self.name)?.put(2, &self.parallelism)?;
         let out = out.put(3, &self.kind)?.put(4, &self.state)?.put(5, &self.codec)?;
-        // Who stores no held events writes what readers of before know.
-        match &self.held {
-            Some(held) => Ok(out.put(6, held)?.into_bytes()),
-            None => Ok(out.into_bytes()),
+        // Who stores no held events, and has version 1, writes what readers of before know.
+        let out = match &self.held {
+            Some(held) => out.put(6, held)?,
+            None => out,
+        };
+        match self.version {
+            1 => Ok(out.into_bytes()),
+            version => Ok(out.put(7, &version)?.into_bytes()),
         }
     }
 
@@ -107,6 +114,7 @@ impl ComponentRecord {
             state: fields.take(4)?,
             codec: fields.find(5)?.unwrap_or(Bincode::ID),
             held: fields.find(6)?,
+            version: fields.find(7)?.unwrap_or(1),
         };
         fields.end().map(|()| record)
     }

@@ -9,7 +9,8 @@
 //!
 //! Reading order: when a checkpoint begins and is complete (`coordinator`), how values become bytes
 //! (`encoded`, `snapshot`) and whether they can be restored from these (`trace`), the structure of a type
-//! (`shape`), the units of state (`unit`), the table of contents (`manifest`, made of `fields`), which
+//! (`shape`) and how two of them differ (`shape_difference`), the versions of a stored form (`stored`, read in
+//! pieces by `value_reader`), the units of state (`unit`), the table of contents (`manifest`, made of `fields`), which
 //! instance reads which part (`restore`), the contract of a store (`store`, `store_error`), its inspection
 //! (`survey`), and the store in a directory (`directory_store`). Codec, envelope and disk are those of
 //! `storage`.
@@ -19,8 +20,11 @@ pub(crate) mod coordinator;
 mod encoded;
 mod fields;
 mod shape;
+mod shape_difference;
 mod snapshot;
+mod stored;
 mod trace;
+mod value_reader;
 
 mod manifest;
 pub(crate) mod restore;
@@ -39,11 +43,14 @@ pub use encoded::{EncodedState, StateCodec};
 pub(crate) use encoded::{decode_from, encode_into};
 pub use manifest::{CheckpointKind, ComponentRecord, Location, Manifest, PartKind, PartRecord};
 pub(crate) use shape::Shape;
+pub(crate) use shape_difference::{Difference, pair};
 pub(crate) use snapshot::{Part, encoded, given_back, read_back, state_snapshot};
 pub use snapshot::{PartSink, Snapshot, SnapshotError, snapshot};
 #[cfg(test)]
 pub(crate) use store::sealed::Sealed;
 pub use store::{CheckpointStore, PartWriter, Recovered, SetAside};
 pub use store_error::StoreError;
+pub use stored::Stored;
 pub use survey::{Condition, Survey, SurveyedCheckpoint, SurveyedPosition};
 pub use unit::{HashRange, PartName, Unit};
+pub(crate) use value_reader::ValueReader;

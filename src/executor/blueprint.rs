@@ -30,6 +30,8 @@ use crate::executor::node::held::{StoredEvents, is_held_part};
 use crate::executor::rebuild::Rebuild;
 use crate::executor::split_component::{SharedSplits, Stored};
 use crate::executor::splits::Splits;
+use crate::executor::stored_form::StoredForm;
+use crate::executor::verb_names;
 use crate::id::{ExecutionId, InstanceName};
 use crate::metrics::{Counters, Edge, Registry};
 use crate::sync::Mutex;
@@ -56,7 +58,7 @@ pub(crate) const SOURCE: &str = "source";
 pub(crate) const SPLIT_SOURCE: &str = "split source";
 
 /// One component, as checkpoints record it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ComponentPlan {
     pub(crate) name: String,
     pub(crate) instances: usize,
@@ -65,8 +67,12 @@ pub(crate) struct ComponentPlan {
     pub(crate) state: StateShape,
     /// The codec of its state.
     pub(crate) codec: CodecId,
+    /// How its state is stored.
+    pub(crate) form: StoredForm,
     /// What the events look like that it holds in checkpoints; `Stateless` if it holds none there.
     pub(crate) held: StateShape,
+    /// The verb that its name is made of, if its user has given it none and it has state.
+    pub(crate) verb: Option<&'static str>,
 }
 
 impl ComponentPlan {
@@ -103,7 +109,7 @@ impl ComponentPlan {
     pub(crate) fn record(&self) -> ComponentRecord {
         let mut record = ComponentRecord::new(self.name.clone(), self.instances as u64);
         self.kind.clone_into(&mut record.kind);
-        record.codec = self.codec;
+        (record.codec, record.version) = (self.codec, self.form.version);
         let known = |shape: &StateShape| match shape {
             StateShape::Known(shape) => Some(shape.clone()),
             StateShape::Stateless | StateShape::Unknown => None,
@@ -121,9 +127,7 @@ impl ComponentPlan {
         if *state == StateShape::Stateless {
             return Err(format!("\"{name}\" had state and has none now"));
         }
-        if let Some((then, now)) = differs(then.codec, then.state.as_deref(), state) {
-            return Err(format!("the state of \"{name}\" was {then} and is {now} now"));
-        }
+        self.form.reads(then, state)?;
         let shared_out = shared_out || *kind == SPLIT_SOURCE;
         if then.parallelism != *instances as u64 && !shared_out {
             return Err(format!(
@@ -142,7 +146,8 @@ impl ComponentPlan {
                 "\"{name}\" held events and does not store those it holds now, so none can be given back"
             ));
         }
-        if let Some((then, now)) = differs(then.codec, then.held.as_deref(), held) {
+        if let Some((then, now)) = different(then.codec, then.held.as_deref(), held) {
+            let (then, now) = in_short(then, now);
             return Err(format!(
                 "the events that \"{name}\" held were {then} and its events are {now} now"
             ));
@@ -158,16 +163,23 @@ impl ComponentPlan {
 }
 
 /// What a type was and is where bytes of the one cannot be read as the other.
-fn differs(codec: CodecId, then: Option<&str>, now: &StateShape) -> Option<(String, String)> {
+pub(crate) fn different<'s>(
+    codec: CodecId,
+    then: Option<&'s str>,
+    now: &'s StateShape,
+) -> Option<(&'s str, &'s str)> {
     match (then, now) {
         // Bytes with the names of fields are read as serde's attributes say.
         _ if codec == StateCodec::SELF_DESCRIBING => None,
-        (Some(then), StateShape::Known(now)) if then != now => {
-            let at = first_difference(then, now);
-            Some((around(then, at), around(now, at)))
-        }
+        (Some(then), StateShape::Known(now)) if then != now => Some((then, now)),
         _ => None,
     }
+}
+
+/// Two texts, or the parts where they begin to differ if they are long.
+pub(crate) fn in_short(then: &str, now: &str) -> (String, String) {
+    let at = first_difference(then, now);
+    (around(then, at), around(now, at))
 }
 
 /// Where two texts begin to differ.
@@ -282,6 +294,18 @@ impl Execution {
 
     pub(crate) fn commits(&self) -> Commits {
         self.terms.commits
+    }
+
+    /// Whether sources store their positions by themselves, before they emit.
+    pub(crate) fn writes_positions_ahead(&self) -> bool {
+        matches!(self.terms.sources, SourceTerms::WriteAhead)
+    }
+
+    /// The version of the state that the checkpoint has of a component.
+    pub(crate) fn stored_version(&self, component: &str) -> u32 {
+        let records = self.restored.iter().flat_map(|manifest| &manifest.components);
+        let mut versions = records.filter(|of| of.name == component).map(|of| of.version);
+        versions.next().unwrap_or(1)
     }
 
     /// The encoded state that an instance starts from.
@@ -418,6 +442,12 @@ fn failed_restore(
     Failure { instance: name.clone(), callback: "restore", cause: Cause::error(error) }
 }
 
+/// Whether the stored version of a position can be another one than the checkpoint says: it is written at other times.
+fn is_written_ahead(cut: &str, now: &ComponentPlan, then: &ComponentRecord) -> bool {
+    let is_source = [SOURCE, SPLIT_SOURCE].contains(&now.kind);
+    cut == Cut::Operators.word() && is_source && then.version != now.form.version
+}
+
 /// What a checkpoint has of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum StoredKind {
@@ -469,6 +499,8 @@ impl Blueprint {
             })
             .chain(positions.map(|then| (&*then.name, StoredKind::State)))
             .collect();
+        let stateful = with_state.iter().filter(|(_, kept)| *kept == StoredKind::State);
+        verb_names::are_those_of(stateful.map(|(name, _)| *name), &self.components, anew)?;
         for (component, kept) in with_state.into_iter().filter(|(of, _)| !anew.contains(*of)) {
             let unknown;
             let fits = match (now.get(component), then.get(component)) {
@@ -481,6 +513,10 @@ impl Blueprint {
                     let of_it =
                         parts().filter(|(of, part)| *of == component && !is_held_part(&part.name));
                     match kept {
+                        StoredKind::State if is_written_ahead(cut, now, then) => Err(format!(
+                            "the position of \"{component}\" is stored as version {} and is written ahead under this guarantee, where positions are not migrated",
+                            then.version
+                        )),
                         StoredKind::State => {
                             now.takes(then, can_be_shared_out(of_it.map(|(_, part)| part)))
                         }

@@ -6,7 +6,7 @@ use crate::api::instance::Instance;
 use crate::api::source::{Next, OnStop, Source, StatefulSource};
 use crate::api::source_output::SourceOutput;
 use crate::api::state::State;
-use crate::checkpoint::{CodecId, Part, state_snapshot};
+use crate::checkpoint::{CodecId, Part, Stored, state_snapshot};
 use crate::clock::Timestamp;
 use crate::error::BoxError;
 use crate::executor::blueprint::{StateShape, part_name};
@@ -28,6 +28,11 @@ pub(crate) trait SourceComponent {
             true => StateShape::of::<Self::State>(),
             false => StateShape::Stateless,
         }
+    }
+
+    /// How its state is stored.
+    fn stored() -> Stored<Self::State> {
+        Stored::default()
     }
 
     fn setup(&mut self, instance: &Instance, state: Option<Self::State>) -> Result<(), BoxError>;
@@ -88,6 +93,9 @@ impl<S: StatefulSource> SourceComponent for Rewindable<S> {
     type State = S::State;
     const REWINDABLE: bool = true;
 
+    fn stored() -> Stored<S::State> {
+        S::stored()
+    }
     fn setup(&mut self, instance: &Instance, state: Option<S::State>) -> Result<(), BoxError> {
         self.0.setup(instance, state)
     }

@@ -14,6 +14,7 @@ use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
 use crate::checkpoint::StateCodec;
 use crate::executor::blueprint::{SOURCE, SPLIT_SOURCE, Surroundings};
+use crate::executor::stored_form::StoredForm;
 use crate::job::make::{AnyLetters, MakeEdge, OperatorMaker, SourceMaker};
 
 pub(crate) struct Graph {
@@ -38,6 +39,8 @@ pub(crate) struct UnfitOption {
 
 pub(crate) struct NodeSpec {
     pub(crate) name: String,
+    /// The verb that its name is made of, if it has state and its user has given it no name.
+    pub(crate) verb: Option<&'static str>,
     pub(crate) kind: NodeKind,
     pub(crate) parallelism: Option<usize>,
     pub(crate) own_thread: bool,
@@ -158,6 +161,7 @@ impl Graph {
     pub(crate) fn add(&mut self, name: String, kind: NodeKind) -> usize {
         self.nodes.push(NodeSpec {
             name,
+            verb: None,
             kind,
             parallelism: None,
             own_thread: false,
@@ -247,6 +251,14 @@ impl NodeKind {
         match self {
             Self::Source(_) => None,
             Self::Operator(maker) | Self::Sink(_, maker) => Some(&maker.dead_letters),
+        }
+    }
+
+    /// How its state is stored.
+    pub(crate) fn form(&self) -> &StoredForm {
+        match self {
+            Self::Source(maker) => &maker.form,
+            Self::Operator(maker) | Self::Sink(_, maker) => &maker.form,
         }
     }
 

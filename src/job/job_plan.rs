@@ -46,6 +46,12 @@ pub struct PlannedState {
     pub codec: CodecId,
     /// The structure of its type, which the next start compares; none if the type needs self-describing data.
     pub shape: Option<String>,
+    /// The version in which it is stored; see [`Stored`](crate::Stored).
+    pub version: u32,
+    /// Whether the component has a name of its own. If not, its name says its place among the verbs of the job, and
+    /// the state belongs to another component when a verb is added before it: a start is refused then. Give it a name
+    /// with [`named`](crate::Stream::named) (state P5).
+    pub is_named: bool,
 }
 
 impl fmt::Display for PlannedState {
@@ -58,7 +64,14 @@ impl fmt::Display for PlannedState {
                 f,
                 "state of \"{component}\": self-describing, since its type does not say what it is made of"
             ),
+        }?;
+        if self.version != 1 {
+            write!(f, ", version {}", self.version)?;
         }
+        if !self.is_named {
+            f.write_str(", under a name that only says its place (`named` gives it its own)")?;
+        }
+        Ok(())
     }
 }
 
@@ -71,13 +84,19 @@ impl JobPlan {
             let empty = ThreadGroup { components: Vec::new(), instances: node.parallelism };
             group.or_insert(empty).components.push(node.name.to_string());
         }
-        let states = layout.nodes.iter().filter_map(|node| {
+        let states = layout.nodes.iter().zip(&graph.nodes).filter_map(|(node, spec)| {
             let shape = match &node.state {
                 StateShape::Stateless => return None,
                 StateShape::Unknown => None,
                 StateShape::Known(shape) => Some(shape.clone()),
             };
-            Some(PlannedState { component: node.name.to_string(), codec: node.codec, shape })
+            Some(PlannedState {
+                component: node.name.to_string(),
+                codec: node.codec,
+                shape,
+                version: spec.kind.form().version,
+                is_named: spec.verb.is_none(),
+            })
         });
         let sinks = graph.nodes.iter().filter_map(|node| match node.kind {
             NodeKind::Sink(kind, _) => Some((node.name.clone(), guarantee.terms.output(kind))),

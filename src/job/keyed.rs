@@ -11,14 +11,16 @@ use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
+use crate::checkpoint::Stored;
 use crate::clock::Clock;
 use crate::error::BoxError;
 use crate::executor::keyed::operator::Operating;
 use crate::executor::keyed::{Keyed, KeyedLogic, KeysOf};
+use crate::executor::stored_form::SaidAt;
 use crate::job::graph::StateScope;
 use crate::job::make::keyed_operator;
 use crate::job::stream::{SinkHandle, Stream};
-use crate::state::KeyedOperator;
+use crate::state::{KeyedOperator, StoredValue};
 
 /// A stream whose events have a key of type `K`; made by [`Stream::key_by`].
 ///
@@ -246,14 +248,20 @@ impl<K, T: Event> KeyedStream<K, T> {
     }
 }
 
+/// What a user keeps of a key.
+type UserState<L> = <<L as KeyedLogic>::Stored as StoredValue>::State;
+
 impl<K: Key, T: Event> KeyedStream<K, T> {
     /// Adds a verb with state by key; its logic may need a clock.
     pub(super) fn add_keyed<L: KeyedLogic<Key = K, In = T>>(
         &self,
         verb: &'static str,
+        stored: (Stored<UserState<L>>, SaidAt),
         logic: impl Fn(Arc<dyn Clock>) -> L + Send + Sync + 'static,
     ) -> Stream<L::Out> {
-        self.add_logic(self.stream.verb_name(verb), logic)
+        let made = self.add_logic(self.stream.verb_name(verb), stored, logic);
+        made.change_nodes(|node| node.verb = Some(verb));
+        made
     }
 
     pub(super) fn add_operator<O: KeyedOperator<Key = K, In = T>>(
@@ -261,18 +269,20 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
         name: String,
         factory: impl Fn() -> O + Send + Sync + 'static,
     ) -> Stream<O::Out> {
-        self.add_logic(name, move |clock| Operating::new(factory(), clock))
+        let stored = (O::stored(), SaidAt::Method);
+        self.add_logic(name, stored, move |clock| Operating::new(factory(), clock))
     }
 
     fn add_logic<L: KeyedLogic<Key = K, In = T>>(
         &self,
         name: String,
+        stored: (Stored<UserState<L>>, SaidAt),
         logic: impl Fn(Arc<dyn Clock>) -> L + Send + Sync + 'static,
     ) -> Stream<L::Out> {
         let made = match self.keys.split_first() {
             Some((keys, rest)) if rest.iter().all(|other| Arc::ptr_eq(keys, other)) => {
                 let keys = Arc::clone(keys);
-                let maker = keyed_operator(
+                let maker = keyed_operator::<_, _, L::Stored>(
                     move |start| {
                         Keyed::new(
                             logic(start.clock),
@@ -281,6 +291,7 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
                             |event: T| event,
                         )
                     },
+                    stored,
                     L::restored,
                 );
                 self.stream.add_made(name, maker)
@@ -288,7 +299,7 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
             // Where they come from decides what their keys are, so the keys go along.
             _ => {
                 let keys: KeysOf<K, (K, T)> = keys_of(|(key, _): &(K, T)| key.clone());
-                let maker = keyed_operator(
+                let maker = keyed_operator::<_, _, L::Stored>(
                     move |start| {
                         Keyed::new(
                             logic(start.clock),
@@ -297,6 +308,7 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
                             |(_, event)| event,
                         )
                     },
+                    stored,
                     L::restored,
                 );
                 self.with_keys().add_made(name, maker)

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::api::accounts::InstanceContext;
 use crate::api::bad_record::{BadRecord, RawRecord};
 use crate::api::collector::Collector;
@@ -17,6 +19,7 @@ use crate::api::dead_letter::DeadLetter;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
 use crate::api::on_error::OnError;
+use crate::api::operator::StatefulOperator;
 use crate::api::output::Output;
 use crate::api::side_output::{DeclaredOutput, SideBatch, SideEvents};
 use crate::api::source::{Source, StatefulSource};
@@ -36,14 +39,14 @@ use crate::channel::queue::{Bound, QueueReceiver, QueueSender, queue};
 use crate::channel::routing::{KeyOf, Routing};
 use crate::checkpoint::coordinator::Cut;
 use crate::checkpoint::restore::Reads;
-use crate::checkpoint::{CodecError, CodecId, EncodedState};
+use crate::checkpoint::{CodecError, CodecId, EncodedState, Shape, Stored, ValueReader};
 use crate::clock::Timestamp;
 use crate::delivery::account::source_side;
 use crate::delivery::terms::Commits;
 use crate::error::{BoxError, Cause, Failure, Permanent};
 use crate::executor::bad_records::{EventOrBadRecord, Fork, WithBadRecords};
 use crate::executor::blueprint::{Execution, StateShape};
-use crate::executor::component::Component;
+use crate::executor::component::{Component, SavedTimers, Stateful};
 use crate::executor::instance::{Mailbox, Step};
 use crate::executor::key_panic::KeyPanic;
 use crate::executor::keyed::KeyedStart;
@@ -54,8 +57,9 @@ use crate::executor::side_port::{Port, SidePort};
 use crate::executor::source_component::{NonRewindable, Rewindable, SourceComponent};
 use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
 use crate::executor::split_component::{SharedSplits, SplitComponent};
+use crate::executor::stored_form::{SaidAt, StoredForm};
 use crate::metrics::{Count, Counters};
-use crate::state::{KeyedState, KeyedStore};
+use crate::state::{KeyedState, KeyedStore, StoredValue};
 use crate::sync::Mutex;
 
 /// A `Box<dyn Push<T>>` whose `T` is erased.
@@ -77,6 +81,13 @@ pub(crate) struct BuildContext<'a> {
     pub(crate) on_error: OnError,
     /// Whether its outputs carry times.
     pub(crate) timed: bool,
+}
+
+impl BuildContext<'_> {
+    /// The version of the state that the component is restored from.
+    fn stored_version(&self) -> u32 {
+        self.execution.stored_version(self.instance.component())
+    }
 }
 
 /// Where an instance's outputs lead to.
@@ -226,6 +237,8 @@ type MakeSource = dyn Fn(&BuildContext<'_>, Outputs, Option<AnyLetters>) -> Resu
 #[derive(Clone)]
 pub(crate) struct OperatorMaker {
     pub(crate) state: fn(Commits) -> StateShape,
+    /// How its state is stored.
+    pub(crate) form: StoredForm,
     /// The shape of the held events in checkpoints; `Stateless` if it does not store them.
     pub(crate) held: fn() -> StateShape,
     pub(crate) side_outputs: &'static [DeclaredOutput],
@@ -241,6 +254,8 @@ pub(crate) struct OperatorMaker {
 #[derive(Clone)]
 pub(crate) struct SourceMaker {
     pub(crate) state: fn() -> StateShape,
+    /// How its state is stored.
+    pub(crate) form: StoredForm,
     pub(crate) rewindable: bool,
     pub(crate) has_splits: bool,
     pub(crate) instance: Arc<MakeSource>,
@@ -261,6 +276,28 @@ where
     })
 }
 
+/// The maker of an operator whose state is one value of each instance.
+pub(crate) fn stateful_operator<O: StatefulOperator>(
+    factory: impl Fn() -> O + Send + Sync + 'static,
+) -> OperatorMaker {
+    let (factory, stored) = (Arc::new(factory), O::stored());
+    let form = StoredForm::of(&stored);
+    let maker = made(move |build: &BuildContext<'_>| {
+        let (factory, then) = (Arc::clone(&factory), build.stored_version());
+        let read = |reader: &mut ValueReader<'_>| {
+            reader.begin_tuple(2)?;
+            Ok((stored.read(then, reader)?, reader.read::<SavedTimers>()?))
+        };
+        let state = match build.execution.state_of(&build.instance)? {
+            Some(state) if then != stored.newest() => Some(migrated(build, &state, read)?),
+            state => state,
+        };
+        let factory: Box<dyn Fn() -> Stateful<O>> = Box::new(move || Stateful(factory()));
+        Ok(Start { factory, keyed: None, state })
+    });
+    OperatorMaker { form, ..maker }
+}
+
 /// What an instance of a component starts from.
 struct Start<C> {
     factory: Box<dyn Fn() -> C>,
@@ -272,29 +309,50 @@ struct Start<C> {
 
 /// The maker of a component with this state by key. `factory` gets the state; `restored` sees each value that comes
 /// out of a checkpoint, the moment of that checkpoint, and the moment now.
-pub(crate) fn keyed_operator<C, K, V>(
-    factory: impl Fn(KeyedStart<K, V>) -> C + Send + Sync + 'static,
-    restored: fn(&mut V, Timestamp, Timestamp),
+pub(crate) fn keyed_operator<C, K, S>(
+    factory: impl Fn(KeyedStart<K, S::Value>) -> C + Send + Sync + 'static,
+    (stored, said_at): (Stored<S::State>, SaidAt),
+    restored: fn(&mut S::Value, Timestamp, Timestamp),
 ) -> OperatorMaker
 where
     C: Component + 'static,
     K: State + Hash + Eq,
-    V: State,
+    S: StoredValue,
 {
     let factory = Arc::new(factory);
-    made(move |build: &BuildContext<'_>| {
+    let form = StoredForm::by_key(&stored, said_at, S::shape_within, |state| {
+        match (Shape::of::<K>(), S::shape(&state)) {
+            (Some(key), Some(value)) => StateShape::Known(format!("({key}, {value})")),
+            _ => StateShape::Unknown,
+        }
+    });
+    let maker = made(move |build: &BuildContext<'_>| {
         let execution = build.execution;
+        let then = build.stored_version();
+        let decode_old = |entry: &[u8], codec| {
+            let mut reader = ValueReader::new(entry, codec);
+            reader.begin_tuple(2)?;
+            let key: K = reader.read()?;
+            let value = S::read(&mut reader, |reader| stored.read(then, reader))?;
+            reader.end(type_name::<S::State>()).map(|()| (key, value))
+        };
         let range = hashes_of(build.instance.index(), build.instance.parallelism());
         let mut store = KeyedStore::new(range, build.codec, execution.incremental_above);
         let failed = |cause| failure(build, "restore", cause);
         let now = execution.clock.now();
         for Reads { part, of } in execution.keyed_parts_of(&build.instance) {
             let Some(encoded) = execution.read(&build.instance, part)? else { continue };
-            let each = |_: &K, value: &mut V, then| restored(value, then, now);
-            let loaded = catch_unwind(AssertUnwindSafe(|| store.load(&encoded, of, each)));
-            match loaded {
+            let each = |_: &K, value: &mut S::Value, then| restored(value, then, now);
+            let load = || match then == stored.newest() {
+                true => store.load(&encoded, of, each),
+                false => store.load_with(&encoded, of, decode_old, each),
+            };
+            match catch_unwind(AssertUnwindSafe(load)) {
                 Ok(loaded) => {
                     loaded.map_err(|error| failed(Cause::error(Permanent::new(error))))?;
+                }
+                Err(payload) if then != stored.newest() => {
+                    return Err(failed(panic_of_migration(then, payload)));
                 }
                 Err(payload) => return Err(failed(Cause::panic(payload))),
             }
@@ -304,7 +362,29 @@ where
         let (factory, keyed) = (Arc::clone(&factory), Rc::clone(&start.store));
         let factory: Box<dyn Fn() -> C> = Box::new(move || factory(start.clone()));
         Ok(Start { factory, keyed: Some(keyed), state: None })
-    })
+    });
+    OperatorMaker { form, ..maker }
+}
+
+/// A state of an earlier version, read by `read` and encoded as one of today.
+fn migrated<T: Serialize>(
+    build: &BuildContext<'_>,
+    state: &EncodedState,
+    read: impl Fn(&mut ValueReader<'_>) -> Result<T, CodecError>,
+) -> Result<EncodedState, Failure> {
+    let again = || state.read_with(read).and_then(|value| EncodedState::of(&value, build.codec));
+    let cause = match catch_unwind(AssertUnwindSafe(again)) {
+        Ok(Ok(migrated)) => return Ok(migrated),
+        Ok(Err(error)) => Cause::error(Permanent::new(error)),
+        Err(payload) => panic_of_migration(build.stored_version(), payload),
+    };
+    Err(failure(build, "restore", cause))
+}
+
+/// No later attempt can mend it: the same closure would get the same value.
+fn panic_of_migration(from: u32, payload: Box<dyn Any + Send>) -> Cause {
+    let said = Cause::panic(payload);
+    Cause::error(Permanent::new(format!("the migration from version {from}: {said}")))
 }
 
 /// The maker of a component whose instances start in this way.
@@ -357,6 +437,7 @@ fn made<C: Component + 'static>(
     };
     OperatorMaker {
         state: C::state_shape,
+        form: StoredForm::unversioned(),
         held: || C::held_codec().map_or(StateShape::Stateless, |codec| (codec.shape)()),
         side_outputs: C::SIDE_OUTPUTS,
         needs_event_time: C::NEEDS_EVENT_TIME,
@@ -406,6 +487,16 @@ fn source<C: SourceComponent + 'static>(
     let make = move |build: &BuildContext<'_>, outputs: Outputs, letters: Option<AnyLetters>| {
         let codec = build.codec;
         let encoded = build.execution.position_of(&build.instance)?.filter(|_| C::REWINDABLE);
+        // A position that is written ahead is of the newest version: another one is refused.
+        let is_older = !build.execution.writes_positions_ahead()
+            && build.stored_version() != C::stored().newest();
+        let encoded = match encoded {
+            Some(old) if is_older => {
+                let (stored, then) = (C::stored(), build.stored_version());
+                Some(migrated(build, &old, |reader| stored.read(then, reader))?)
+            }
+            encoded => encoded,
+        };
         let restored = catch_unwind(move || restore_position::<C::State>(encoded, codec));
         let failed = |cause| failure(build, "restore", cause);
         let start = match restored {
@@ -417,7 +508,11 @@ fn source<C: SourceComponent + 'static>(
         let factory = Arc::clone(&factory);
         build_source(build, outputs, letters, start, move || factory())
     };
-    source_maker::<C>(make)
+    let form = match C::REWINDABLE {
+        true => StoredForm::of(&C::stored()),
+        false => StoredForm::unversioned(),
+    };
+    SourceMaker { form, ..source_maker::<C>(make) }
 }
 
 /// A maker of sources whose state is a position per split.
@@ -464,6 +559,7 @@ fn source_maker<C: SourceComponent>(
 ) -> SourceMaker {
     SourceMaker {
         state: C::state_shape,
+        form: StoredForm::unversioned(),
         rewindable: C::REWINDABLE,
         has_splits: C::HAS_SPLITS,
         instance: Arc::new(make),

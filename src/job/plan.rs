@@ -45,7 +45,9 @@ pub(crate) fn plan(graph: &Graph, guarantee: &Guarantee) -> Result<Blueprint, Re
         kind: spec.kind.words(),
         state: node.state.clone(),
         codec: node.codec,
+        form: spec.kind.form().clone(),
         held: node.held.clone(),
+        verb: spec.verb,
     });
     Ok(Blueprint {
         job: graph.name.clone(),
@@ -97,12 +99,24 @@ fn check_graph(graph: &Graph) -> Result<(), Refused> {
     if !graph.nodes.iter().any(|node| matches!(node.kind, NodeKind::Source(_))) {
         return Err(Refused::NoSource { job: graph.name.clone() });
     }
+    check_versions(graph)?;
     check_side_outputs(graph)?;
     check_dead_letters(graph)?;
     for node in &graph.nodes {
         let ends = matches!(node.kind, NodeKind::Sink(..)) || node.ignored;
         if !ends && node.outputs.is_empty() {
             return Err(Refused::Unconnected { component: node.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses versions of a state that make no sense (state P1).
+fn check_versions(graph: &Graph) -> Result<(), Refused> {
+    for node in &graph.nodes {
+        if let Some(misuse) = &node.kind.form().misuse {
+            let reason = format!("of the state of \"{}\", {misuse}", node.name);
+            return Err(Refused::Option { option: "stored", reason });
         }
     }
     Ok(())

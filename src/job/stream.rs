@@ -20,11 +20,11 @@ use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
 use crate::channel::routing::KeyOf;
 use crate::checkpoint::StateCodec;
-use crate::executor::component::{Component, Plain, Stateful, Stateless, Transactional};
+use crate::executor::component::{Component, Plain, Stateless, Transactional};
 use crate::executor::source_instance::letters_into;
 use crate::job::graph::{EdgeOptions, EdgeSpec, Graph, Grouping, NodeKind, StateScope};
 use crate::job::keyed::{KeyedStream, keys_of};
-use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator};
+use crate::job::make::{LettersFactory, OperatorMaker, TypedEdge, operator, stateful_operator};
 
 /// A stream of events of one type, from one or several components to the components that read it.
 ///
@@ -264,7 +264,7 @@ impl<T: Event> Stream<T> {
         factory: impl Fn() -> O + Send + Sync + 'static,
         scope: StateScope,
     ) -> Stream<O::Out> {
-        let stream = self.add_operator(name, move || Stateful(factory()));
+        let stream = self.add_made(name, stateful_operator(factory));
         stream.change_nodes(|node| node.scope = scope);
         stream
     }
@@ -739,7 +739,10 @@ impl<T: Event> Stream<T> {
     /// ```
     pub fn named(&self, name: impl Into<String>) -> Self {
         let name = name.into();
-        self.change_nodes(|node| node.name.clone_from(&name));
+        self.change_nodes(|node| {
+            node.name.clone_from(&name);
+            node.verb = None;
+        });
         self.clone()
     }
 

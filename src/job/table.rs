@@ -9,10 +9,14 @@ use crate::api::changed::Changed;
 use crate::api::event::Event;
 use crate::api::key::Key;
 use crate::api::state::State;
+use crate::checkpoint::Stored;
+use crate::clock::Clock;
+use crate::executor::keyed::KeyedLogic;
 use crate::executor::keyed::table::{AtEnd, AtMostEvery, Changes, Scan, TableUpdate, Updates};
+use crate::executor::stored_form::SaidAt;
 use crate::job::keyed::KeyedStream;
 use crate::job::stream::Stream;
-use crate::state::KeyedOperator;
+use crate::state::{KeyedOperator, StoredValue};
 
 /// A value by key that changes with each event. What goes out of it is chosen where it is read: each new value
 /// ([`updates`](Table::updates)), the value before as well ([`changes`](Table::changes)), the newest ones from time to
@@ -35,29 +39,33 @@ use crate::state::KeyedOperator;
 /// assert_eq!(counts, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// `S` is what is stored of a key: the value itself, except for an [`aggregate`](KeyedStream::aggregate), which stores
+/// its accumulators.
 #[must_use = "a table that nothing reads does nothing"]
-pub struct Table<K, V> {
-    make: Arc<dyn MakeTable<K, V>>,
+pub struct Table<K, V, S = V> {
+    make: Arc<dyn MakeTable<K, V, S>>,
+    stored: Stored<S>,
 }
 
-impl<K, V> Clone for Table<K, V> {
+impl<K, V, S> Clone for Table<K, V, S> {
     fn clone(&self) -> Self {
-        Self { make: Arc::clone(&self.make) }
+        Self { make: Arc::clone(&self.make), stored: self.stored.clone() }
     }
 }
 
-impl<K, V> fmt::Debug for Table<K, V> {
+impl<K, V, S> fmt::Debug for Table<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Table")
     }
 }
 
 /// Makes the component of a table for a way to read it.
-trait MakeTable<K, V> {
-    fn updates(&self) -> Stream<(K, V)>;
-    fn changes(&self) -> Stream<Changed<K, V>>;
-    fn at_most_every(&self, every: Duration) -> Stream<(K, V)>;
-    fn at_end(&self) -> Stream<(K, V)>;
+trait MakeTable<K, V, S> {
+    fn updates(&self, stored: Stored<S>) -> Stream<(K, V)>;
+    fn changes(&self, stored: Stored<S>) -> Stream<Changed<K, V>>;
+    fn at_most_every(&self, every: Duration, stored: Stored<S>) -> Stream<(K, V)>;
+    fn at_end(&self, stored: Stored<S>) -> Stream<(K, V)>;
 }
 
 struct Made<K, T, U> {
@@ -66,27 +74,40 @@ struct Made<K, T, U> {
     update: Arc<U>,
 }
 
-impl<K: Key, T: Event, U: TableUpdate<T>> MakeTable<K, U::Row> for Made<K, T, U> {
-    fn updates(&self) -> Stream<(K, U::Row)> {
+impl<K: Key, T: Event, U: TableUpdate<T>> Made<K, T, U> {
+    fn add<L: KeyedLogic<Key = K, In = T, Stored: StoredValue<State = U::Value>>>(
+        &self,
+        stored: Stored<U::Value>,
+        logic: impl Fn(Arc<U>, Arc<dyn Clock>) -> L + Send + Sync + 'static,
+    ) -> Stream<L::Out> {
         let update = Arc::clone(&self.update);
-        self.stream.add_keyed(self.verb, move |_| Updates::new(Arc::clone(&update)))
-    }
-    fn changes(&self) -> Stream<Changed<K, U::Row>> {
-        let update = Arc::clone(&self.update);
-        self.stream.add_keyed(self.verb, move |_| Changes::new(Arc::clone(&update)))
-    }
-    fn at_most_every(&self, every: Duration) -> Stream<(K, U::Row)> {
-        let update = Arc::clone(&self.update);
-        self.stream
-            .add_keyed(self.verb, move |clock| AtMostEvery::new(Arc::clone(&update), every, clock))
-    }
-    fn at_end(&self) -> Stream<(K, U::Row)> {
-        let update = Arc::clone(&self.update);
-        self.stream.add_keyed(self.verb, move |_| AtEnd::new(Arc::clone(&update)))
+        let logic = move |clock| logic(Arc::clone(&update), clock);
+        self.stream.add_keyed(self.verb, (stored, SaidAt::Table), logic)
     }
 }
 
-impl<K: Event, V: Event> Table<K, V> {
+impl<K: Key, T: Event, U: TableUpdate<T>> MakeTable<K, U::Row, U::Value> for Made<K, T, U> {
+    fn updates(&self, stored: Stored<U::Value>) -> Stream<(K, U::Row)> {
+        self.add(stored, |update, _| Updates::new(update))
+    }
+    fn changes(&self, stored: Stored<U::Value>) -> Stream<Changed<K, U::Row>> {
+        self.add(stored, |update, _| Changes::new(update))
+    }
+    fn at_most_every(&self, every: Duration, stored: Stored<U::Value>) -> Stream<(K, U::Row)> {
+        self.add(stored, move |update, clock| AtMostEvery::new(update, every, clock))
+    }
+    fn at_end(&self, stored: Stored<U::Value>) -> Stream<(K, U::Row)> {
+        self.add(stored, |update, _| AtEnd::new(update))
+    }
+}
+
+impl<K: Event, V: Event, S> Table<K, V, S> {
+    /// The version in which the values are stored, and how values of earlier versions are read; see [`Stored`] for an
+    /// example. It holds for the components that are added to this table afterwards (state P1).
+    pub fn stored(self, stored: Stored<S>) -> Self {
+        Self { stored, ..self }
+    }
+
     /// Emits the key and its new value for each event that was applied (state K2).
     ///
     /// ```
@@ -98,12 +119,12 @@ impl<K: Event, V: Event> Table<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn updates(&self) -> Stream<(K, V)> {
-        self.make.updates()
+        self.make.updates(self.stored.clone())
     }
 
     /// As [`updates`](Table::updates), with the value before, also if it is the same (state K2).
     pub fn changes(&self) -> Stream<Changed<K, V>> {
-        self.make.changes()
+        self.make.changes(self.stored.clone())
     }
 
     /// Emits the newest value of a key that has changed, at the latest this much processing time after its first
@@ -123,19 +144,24 @@ impl<K: Event, V: Event> Table<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn at_most_every(&self, every: Duration) -> Stream<(K, V)> {
-        self.make.at_most_every(every)
+        self.make.at_most_every(every, self.stored.clone())
     }
 
     /// Emits each key and its value once, when the input is over, in no particular order. A job that is stopped and
     /// started again emits them at the end of the input too, and not at the stop (state K5). The table is empty then.
     pub fn at_end(&self) -> Stream<(K, V)> {
-        self.make.at_end()
+        self.make.at_end(self.stored.clone())
     }
 }
 
 impl<K: Key, T: Event> KeyedStream<K, T> {
-    fn table<U: TableUpdate<T>>(&self, verb: &'static str, update: U) -> Table<K, U::Row> {
-        Table { make: Arc::new(Made { stream: self.clone(), verb, update: Arc::new(update) }) }
+    fn table<U: TableUpdate<T>>(
+        &self,
+        verb: &'static str,
+        update: U,
+    ) -> Table<K, U::Row, U::Value> {
+        let make = Made { stream: self.clone(), verb, update: Arc::new(update) };
+        Table { make: Arc::new(make), stored: Stored::default() }
     }
 
     /// The number of events of each key; see [`Table`].
@@ -232,7 +258,7 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
     pub fn aggregate<A: Aggregate<T>>(
         &self,
         of: impl FnOnce(&Aggregates<T>) -> A,
-    ) -> Table<K, A::Value> {
+    ) -> Table<K, A::Value, A::Accumulator> {
         let aggregate = of(&Aggregates::new());
         self.table("aggregate", Aggregated(aggregate))
     }
@@ -258,8 +284,39 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
         V: State + Default,
         I: IntoIterator<Item: Event> + 'static,
     {
+        self.scan_stored(Stored::default(), f)
+    }
+
+    /// As [`scan`](KeyedStream::scan), with a version in which the state is stored, and how states of earlier versions
+    /// are read; see [`Stored`] (state P1).
+    ///
+    /// ```
+    /// # use streamwork::{Guarantee, Job};
+    /// use streamwork::Stored;
+    /// let job = Job::new("example");
+    /// let bids = job.from_iter("bids", || [(7_u64, 30_u64), (7, 20), (8, 5)]);
+    /// // In version 1 the state was a `u32`.
+    /// let stored = Stored::version(2).migrate_from(1, |seen: u32| u64::from(seen));
+    /// let numbered = bids.key_by(|(auction, _)| *auction).scan_stored(stored, |seen: &mut u64, bid| {
+    ///     *seen += 1;
+    ///     Some((bid, *seen))
+    /// });
+    /// numbered.for_each(|((auction, _), number)| println!("{auction}: {number}"));
+    /// job.run(Guarantee::default())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn scan_stored<V, I>(
+        &self,
+        stored: Stored<V>,
+        f: impl Fn(&mut V, T) -> I + Send + Sync + 'static,
+    ) -> Stream<I::Item>
+    where
+        V: State + Default,
+        I: IntoIterator<Item: Event> + 'static,
+    {
         let f = Arc::new(f);
-        self.add_keyed("scan", move |_| Scan::new(Arc::clone(&f)))
+        let stored = (stored, SaidAt::Scan);
+        self.add_keyed("scan", stored, move |_| Scan::new(Arc::clone(&f)))
     }
 
     /// Adds an operator with state and timers by key; see [`KeyedOperator`].

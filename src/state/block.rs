@@ -118,9 +118,10 @@ pub(super) fn is_whole(part: &EncodedState) -> bool {
     part.bytes.first() == Some(&WHOLE)
 }
 
-/// The records of a part in their order, and the moments of their cuts.
-pub(super) fn read<K: DeserializeOwned, V: DeserializeOwned>(
+/// The records of a part in their order, with entries as `decode` reads them, and the moments of their cuts.
+pub(super) fn read<K: DeserializeOwned, V>(
     part: &EncodedState,
+    decode: impl Fn(&[u8], CodecId) -> Result<(K, V), CodecError>,
     mut each: impl FnMut(Record<K, V>, Timestamp),
 ) -> Result<(), CodecError> {
     let type_name = std::any::type_name::<(K, V)>();
@@ -152,7 +153,7 @@ pub(super) fn read<K: DeserializeOwned, V: DeserializeOwned>(
             let record = match is_removed {
                 true => Record::Removed(decode_from(bytes, part.codec)?),
                 false => {
-                    let (key, value) = decode_from::<(K, V)>(bytes, part.codec)?;
+                    let (key, value) = decode(bytes, part.codec)?;
                     Record::Entry(key, value)
                 }
             };

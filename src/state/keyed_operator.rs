@@ -9,10 +9,12 @@ use crate::api::instance::Instance;
 use crate::api::key::Key;
 use crate::api::side_output::DeclaredOutput;
 use crate::api::state::State;
+use crate::checkpoint::{CodecError, Shape, Stored, ValueReader};
 use crate::clock::Clock;
 use crate::error::BoxError;
 use crate::state::key_timers::{KeyTimers, Moment, TimerIndex};
 use crate::state::store::{Found, KeyedStore};
+use crate::state::stored_value::StoredValue;
 use crate::time::EventTime;
 
 /// An operator with a state of its own for each key, and timers by key. The engine keeps both: they are part of
@@ -92,6 +94,38 @@ pub trait KeyedOperator: Sized + 'static {
     /// fire at the end only.
     const NEEDS_EVENT_TIME: bool = false;
 
+    /// The version in which its state is stored, and how states of earlier versions are read; see [`Stored`]. Timers and
+    /// keys have no versions (state P1).
+    ///
+    /// ```
+    /// use streamwork::{At, BoxError, Emit, KeyedOperator, Stored};
+    ///
+    /// struct Average;
+    ///
+    /// impl KeyedOperator for Average {
+    ///     type Key = u64;
+    ///     type In = (u64, u64);
+    ///     type Out = (u64, u64);
+    ///     /// The sum and the number of values; in version 1 there was the sum alone.
+    ///     type State = (u64, u64);
+    ///     type Timer = ();
+    ///     fn stored() -> Stored<Self::State> {
+    ///         Stored::version(2).migrate_from(1, |sum: u64| (sum, 1))
+    ///     }
+    ///     fn apply(&mut self, (key, n): (u64, u64), at: &mut At<'_, Self>, out: &mut Emit<'_, (u64, u64)>)
+    ///         -> Result<(), BoxError>
+    ///     {
+    ///         let (sum, values) = at.state();
+    ///         (*sum, *values) = (*sum + n, *values + 1);
+    ///         out.emit((key, *sum / *values));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    fn stored() -> Stored<Self::State> {
+        Stored::default()
+    }
+
     /// Called on the instance's own thread, before its first event.
     ///
     /// # Errors
@@ -143,6 +177,33 @@ impl<S, T> Cell<S, T> {
 
     fn is_empty(&self) -> bool {
         self.state.is_none() && self.timers.is_empty()
+    }
+}
+
+impl<S: State, T: State> StoredValue for Cell<S, T> {
+    type Value = Self;
+    type State = S;
+
+    fn read(
+        reader: &mut ValueReader<'_>,
+        state: impl FnOnce(&mut ValueReader<'_>) -> Result<S, CodecError>,
+    ) -> Result<Self, CodecError> {
+        reader.begin_struct(2)?;
+        reader.field("state")?;
+        let state = reader.has_some()?.then(|| state(reader)).transpose()?;
+        reader.field("timers")?;
+        Ok(Self { state, timers: reader.read()? })
+    }
+
+    fn shape(state: &str) -> Option<String> {
+        let timers = Shape::of::<KeyTimers<T>>()?;
+        Some(format!("{{state: option({state}), timers: {timers}}}"))
+    }
+
+    fn shape_within(value: &str) -> Option<&str> {
+        let timers = Shape::of::<KeyTimers<T>>()?;
+        let state = value.strip_prefix("{state: option(")?;
+        state.strip_suffix(&*format!("), timers: {timers}}}"))
     }
 }
 

@@ -18,9 +18,11 @@ mod keyed_state;
 mod save;
 mod segment;
 mod store;
+mod stored_value;
 
 pub(crate) use key_timers::{Moment, TimerIndex};
 pub(crate) use keyed_operator::Cell;
 pub use keyed_operator::{At, KeyedOperator};
 pub(crate) use keyed_state::{KeyedState, SaveBegin};
 pub(crate) use store::KeyedStore;
+pub(crate) use stored_value::{Bare, StoredValue};

@@ -7,7 +7,7 @@ use hashbrown::hash_table::Entry as Place;
 
 use crate::api::state::State;
 use crate::channel::key::hash_key;
-use crate::checkpoint::{CodecError, CodecId, EncodedState, HashRange};
+use crate::checkpoint::{CodecError, CodecId, EncodedState, HashRange, decode_from};
 use crate::clock::Timestamp;
 use crate::state::block::{self, Record};
 use crate::state::save::Saves;
@@ -70,12 +70,26 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         &mut self,
         part: &EncodedState,
         of: HashRange,
+        each: impl FnMut(&K, &mut V, Timestamp),
+    ) -> Result<(), CodecError> {
+        self.load_with(part, of, decode_from, each)
+    }
+
+    /// As [`load`](Self::load), with entries that `decode` reads.
+    ///
+    /// # Errors
+    /// The part cannot be decoded.
+    pub(crate) fn load_with(
+        &mut self,
+        part: &EncodedState,
+        of: HashRange,
+        decode: impl Fn(&[u8], CodecId) -> Result<(K, V), CodecError>,
         mut each: impl FnMut(&K, &mut V, Timestamp),
     ) -> Result<(), CodecError> {
         if block::is_whole(part) {
             self.clear(of);
         }
-        block::read(part, |record: Record<K, V>, at| {
+        block::read(part, decode, |record: Record<K, V>, at| {
             let key = match &record {
                 Record::Entry(key, _) | Record::Removed(key) => key,
             };

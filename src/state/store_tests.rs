@@ -163,7 +163,7 @@ fn each_save_is_what_was_there(seed: u64, seen: &mut Seen) {
 /// How many keys a part has as removed and as an entry.
 fn come_again((state, _): &Stored) -> u32 {
     let (mut removed, mut again) = (BTreeSet::new(), 0);
-    block::read(state, |record: Record<u64, Vec<u64>>, _| match record {
+    block::read(state, decode_from, |record: Record<u64, Vec<u64>>, _| match record {
         Record::Removed(key) => drop(removed.insert(key)),
         Record::Entry(key, _) => again += u32::from(removed.contains(&key)),
     })

@@ -15,6 +15,7 @@ use bincode::{
         Decoder, DecoderImpl,
         read::{Reader, SliceReader},
     },
+    error::DecodeError,
     serde::Compat,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -199,6 +200,48 @@ impl Codec for Bincode {
     }
 }
 
+impl Bincode {
+    /// Decodes the value that the bytes begin with, and removes it from them. Memory is bounded as in
+    /// [`decode`](Codec::decode).
+    pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, CodecError> {
+        let failed =
+            |source| CodecError::Decode { type_name: type_name::<T>(), source: Box::new(source) };
+        let length = bytes.len();
+        let mut decoder = DecoderImpl::new(Rest(bytes), CONFIGURATION, ());
+        decoder.claim_bytes_read(usize::MAX - length).map_err(failed)?;
+        let Compat(value) = Compat::<T>::decode(&mut decoder).map_err(failed)?;
+        Ok(value)
+    }
+}
+
+/// Bytes that are read from their beginning.
+struct Rest<'a, 'b>(&'a mut &'b [u8]);
+
+impl Reader for Rest<'_, '_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        let additional = bytes.len().saturating_sub(self.0.len());
+        let (read, rest) = self
+            .0
+            .split_at_checked(bytes.len())
+            .ok_or(DecodeError::UnexpectedEnd { additional })?;
+        bytes.copy_from_slice(read);
+        *self.0 = rest;
+        Ok(())
+    }
+}
+
+impl MessagePack {
+    /// Decodes the value that the bytes begin with, and removes it from them.
+    pub(crate) fn take<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, CodecError> {
+        let mut decoder = rmp_serde::Deserializer::new(bytes);
+        decoder.set_max_depth(DEPTH_MAX);
+        T::deserialize(&mut decoder).map_err(|source| CodecError::Decode {
+            type_name: type_name::<T>(),
+            source: Box::new(source),
+        })
+    }
+}
+
 impl Codec for MessagePack {
     const ID: CodecId = CodecId(2);
 
@@ -212,12 +255,7 @@ impl Codec for MessagePack {
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         let mut rest = bytes;
-        let mut decoder = rmp_serde::Deserializer::new(&mut rest);
-        decoder.set_max_depth(DEPTH_MAX);
-        let value = T::deserialize(&mut decoder).map_err(|source| CodecError::Decode {
-            type_name: type_name::<T>(),
-            source: Box::new(source),
-        })?;
+        let value = Self::take(&mut rest)?;
         match rest {
             [] => Ok(value),
             _ => Err(CodecError::TrailingBytes { type_name: type_name::<T>() }),

@@ -28,6 +28,7 @@ pub(crate) fn stores() -> Vec<SoundStore> {
         ("manifest-parts-v2", "parts-v1"),
         ("manifest-parts-v3", "parts-v2"),
         ("manifest-watermark-v3", "parts-v2"),
+        ("manifest-version-v3", "parts-v2"),
     ];
     let of_their_own = of_their_own.map(|(manifest, parts)| store_with_a_position(manifest, parts));
     let shared = shared.map(|(manifest, parts)| store_of_a_shared_file(manifest, parts));

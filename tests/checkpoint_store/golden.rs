@@ -122,6 +122,19 @@ fn a_watermark_is_a_field_of_its_part_and_those_without_are_written_as_before() 
 }
 
 #[test]
+fn a_version_of_a_state_is_a_field_of_its_component_and_those_of_version_1_are_written_as_before() {
+    // state P1
+    let (_, mut manifest) = disk_with_a_shared_file();
+    assert_eq!(manifest.components[0].version, 1);
+    manifest.components[0].version = 2;
+    assert_golden("manifest-version-v3.hex", &manifest.to_bytes().unwrap());
+    let read = Manifest::from_bytes(&golden("manifest-version-v3.hex")).unwrap();
+    assert_eq!(read, manifest);
+    let before = Manifest::from_bytes(&golden("manifest-parts-v3.hex")).unwrap();
+    assert!(before.components.iter().all(|component| component.version == 1));
+}
+
+#[test]
 fn what_is_written_today_is_the_newest_version() {
     let (disk, manifest) = disk_of_today();
     for (name, path) in files(&disk, &manifest) {

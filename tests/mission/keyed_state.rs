@@ -48,7 +48,7 @@ impl StatefulSource for Numbers {
     }
 }
 
-fn numbers(job: &Job, limit: &Arc<AtomicUsize>, end: u64) -> Stream<u64> {
+pub(crate) fn numbers(job: &Job, limit: &Arc<AtomicUsize>, end: u64) -> Stream<u64> {
     let limit = Arc::clone(limit);
     job.stateful_source("numbers", move || Numbers { next: 0, limit: Arc::clone(&limit), end })
 }

@@ -28,6 +28,7 @@ const HELD_AT_MOST_ONCE: &str =
     "tests/simulation/held_events.rs::at_most_once_no_held_event_is_in_two_batches_in_any_history";
 
 const STORE: &str = "src/state/store_tests.rs::each_save_holds_what_was_there_when_it_began_whatever_changes_grows_and_is_given_up_meanwhile";
+const VERSIONS: &str = "tests/mission/versions.rs::ten_changes_of_a_type_are_migrated_in_three_lines_each_or_refused_by_name";
 const CARRIED: &str =
     "src/executor/carried_tests.rs::every_manifest_holds_what_was_there_at_its_cut";
 const KEYED: &str = "tests/simulation/keyed.rs::state_and_timers_by_key_are_exact_through_crashes_and_any_parallelism";
@@ -408,8 +409,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "read a state as whatever type it now has",
         file: "src/executor/blueprint.rs",
-        whole: "(Some(then), StateShape::Known(now)) if then != now => {",
-        broken: "(Some(then), StateShape::Known(now)) if then.is_empty() && then != now => {",
+        whole: "(Some(then), StateShape::Known(now)) if then != now => Some((then, now)),",
+        broken: "(Some(then), StateShape::Known(now)) if then.is_empty() && then != now => Some((then, now)),",
         killed_by: "tests/mission/state_types.rs::a_state_of_another_type_is_refused_before_a_thread_starts_and_the_error_says_what_differs",
     },
     Mutant {
@@ -607,6 +608,48 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         whole: "        self.over = !store.drain_some(|key, value| {\n            let row = update.row(&value);\n            out.emit((key, row));\n        });",
         broken: "        store.visit((0, 0), |key, value| out.emit((key.clone(), update.row(value))));\n        self.over = true;",
         killed_by: "tests/mission/keyed_state.rs::a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run",
+    },
+    Mutant {
+        name: "versions: read a state of an earlier version as one of today",
+        file: "src/job/make.rs",
+        whole: "            let load = || match then == stored.newest() {",
+        broken: "            let load = || match then <= stored.newest() {",
+        killed_by: VERSIONS,
+    },
+    Mutant {
+        name: "versions: record the first version in every checkpoint",
+        file: "src/executor/blueprint.rs",
+        whole: "(record.codec, record.version) = (self.codec, self.form.version);",
+        broken: "(record.codec, record.version) = (self.codec, 1);",
+        killed_by: VERSIONS,
+    },
+    Mutant {
+        name: "versions: do not compare the type of a migration with what was stored",
+        file: "src/executor/stored_form.rs",
+        whole: "        self.difference(then, old).map_or(Ok(()), |found| {",
+        broken: "        None::<Found>.map_or(Ok(()), |found| {",
+        killed_by: "tests/mission/versions.rs::a_migration_from_a_type_that_was_not_stored_is_refused_before_a_value_is_read",
+    },
+    Mutant {
+        name: "versions: take another key for another state",
+        file: "src/executor/stored_form.rs",
+        whole: "        if key_then != key_now {",
+        broken: "        if key_then.len() > key_now.len() {",
+        killed_by: "tests/mission/versions.rs::another_key_is_refused_as_a_key_whatever_migrations_there_are",
+    },
+    Mutant {
+        name: "versions: attempt a migration again that has panicked",
+        file: "src/job/make.rs",
+        whole: "                Err(payload) if then != stored.newest() => {",
+        broken: "                Err(payload) if then > stored.newest() => {",
+        killed_by: "tests/mission/versions.rs::a_migration_that_panics_ends_the_job_by_name_and_loses_nothing",
+    },
+    Mutant {
+        name: "versions: let a name that says only a place take over a state",
+        file: "src/executor/verb_names.rs",
+        whole: "        if !then.is_empty() && then != now {",
+        broken: "        if then.len() > now.len() {",
+        killed_by: "tests/mission/versions.rs::a_verb_that_is_added_without_names_does_not_take_over_the_state_of_another",
     },
     Mutant {
         name: "leave removed keys out of a checkpoint of changes",

@@ -28,8 +28,8 @@ const MODULES: [(&str, u8, Uses); 20] = [
     // Upwards, and alone in that: both errors carry the store's error by its type.
     ("error", 0, Only(&["id", "checkpoint"])),
     ("storage", 1, Only(&[])),
-    ("api", 1, Below),
     ("checkpoint", 2, Only(&["id", "clock", "time", "storage"])),
+    ("api", 2, BelowAnd(&["checkpoint"])),
     ("channel", 3, Below),
     ("state", 4, Below),
     ("delivery", 4, Below),

@@ -21,7 +21,7 @@ use crate::delivery::terms::Commits;
 use crate::error::BoxError;
 use crate::executor::blueprint::StateShape;
 use crate::executor::component::{Component, Due, SavedTimers};
-use crate::state::KeyedStore;
+use crate::state::{KeyedStore, StoredValue};
 use crate::time::EventTime;
 
 pub(crate) mod operator;
@@ -50,6 +50,8 @@ pub(crate) trait KeyedLogic: 'static {
     type Out: Event;
     /// What is kept of a key.
     type Value: State;
+    /// How that is made of the user's state.
+    type Stored: StoredValue<Value = Self::Value>;
 
     /// Its outputs beside the main one.
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = &[];

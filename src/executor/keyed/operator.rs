@@ -34,6 +34,7 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
     type In = O::In;
     type Out = O::Out;
     type Value = Cell<O::State, O::Timer>;
+    type Stored = Cell<O::State, O::Timer>;
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
     const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 

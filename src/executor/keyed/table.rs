@@ -14,10 +14,12 @@ use crate::api::key::Key;
 use crate::api::output::Output;
 use crate::api::state::State;
 use crate::channel::key::hash_key;
+use crate::checkpoint::{CodecError, ValueReader};
 use crate::clock::{Clock, Timestamp};
 use crate::error::BoxError;
 use crate::executor::component::Due;
 use crate::executor::keyed::{AtKey, KeyedLogic, StateOf};
+use crate::state::{Bare, StoredValue};
 
 /// How the value of a key follows from its events. Shared by all instances.
 pub(crate) trait TableUpdate<T>: Send + Sync + 'static {
@@ -60,6 +62,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for Updates<K, T, U> {
     type In = T;
     type Out = (K, U::Row);
     type Value = U::Value;
+    type Stored = Bare<U::Value>;
 
     #[inline(always)]
     fn apply(
@@ -91,6 +94,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for Changes<K, T, U> {
     type In = T;
     type Out = Changed<K, U::Row>;
     type Value = U::Value;
+    type Stored = Bare<U::Value>;
 
     #[inline(always)]
     fn apply(
@@ -134,6 +138,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtEnd<K, T, U> {
     type In = T;
     type Out = (K, U::Row);
     type Value = U::Value;
+    type Stored = Bare<U::Value>;
 
     #[inline(always)]
     fn apply(
@@ -183,6 +188,30 @@ pub(crate) struct Unsent<V> {
     unsent: bool,
 }
 
+impl<V: State> StoredValue for Unsent<V> {
+    type Value = Self;
+    type State = V;
+
+    fn read(
+        reader: &mut ValueReader<'_>,
+        state: impl FnOnce(&mut ValueReader<'_>) -> Result<V, CodecError>,
+    ) -> Result<Self, CodecError> {
+        reader.begin_struct(2)?;
+        reader.field("value")?;
+        let value = state(reader)?;
+        reader.field("unsent")?;
+        Ok(Self { value, unsent: reader.read()? })
+    }
+
+    fn shape(state: &str) -> Option<String> {
+        Some(format!("{{value: {state}, unsent: bool}}"))
+    }
+
+    fn shape_within(value: &str) -> Option<&str> {
+        value.strip_prefix("{value: ")?.strip_suffix(", unsent: bool}")
+    }
+}
+
 impl<K, T, U> AtMostEvery<K, T, U> {
     pub(crate) fn new(update: Arc<U>, every: Duration, clock: Arc<dyn Clock>) -> Self {
         Self { update, every, clock, unsent: VecDeque::new(), types: std::marker::PhantomData }
@@ -194,6 +223,7 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtMostEvery<K, T, U> 
     type In = T;
     type Out = (K, U::Row);
     type Value = Unsent<U::Value>;
+    type Stored = Unsent<U::Value>;
 
     fn setup(&mut self, _: &Instance, kept: &StateOf<Self>) -> Result<(), BoxError> {
         let due = self.clock.now().after(self.every);
@@ -283,6 +313,7 @@ where
     type In = T;
     type Out = I::Item;
     type Value = V;
+    type Stored = Bare<V>;
 
     #[inline(always)]
     fn apply(

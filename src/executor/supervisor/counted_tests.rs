@@ -24,6 +24,7 @@ use crate::executor::checkpoint_writer::{CheckpointWriter, Written};
 use crate::executor::host::{Host, Mailboxes, Message, Request};
 use crate::executor::instance::{Base, Command, Progress, Step};
 use crate::executor::instance_slot::{InstanceSlot, RunningInstance};
+use crate::executor::stored_form::StoredForm;
 use crate::executor::supervisor::{Ended, Supervisor, SupervisorParts};
 use crate::executor::writer_queue::Task;
 use crate::id::{CheckpointId, ExecutionId, InstanceName};
@@ -307,7 +308,9 @@ fn blueprint(manners: Vec<Manner>, clock: Arc<Counted>) -> Blueprint {
         kind: "operator",
         state: StateShape::Unknown,
         codec: StateCodec::POSITIONAL,
+        form: StoredForm::unversioned(),
         held: StateShape::Stateless,
+        verb: None,
     };
     let thread = |manner: &Manner| ThreadPlan {
         name: InstanceName::new(manner.name, 0),
