@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 /// state by value, encodes it on another thread, and gives it back to `setup`.
 ///
 /// A checkpoint records the structure of the type: its fields and variants, by name and order. A job
-/// whose type has another structure is refused, unless the component is to start without its state
+/// whose type has another structure is refused, unless the state has a version and a migration
+/// ([`Stored`](crate::Stored)), or the component is to start without its state
 /// ([`start_anew`](crate::Checkpointed::start_anew)). The first state of each component is read back as
 /// it is stored. If serde reads it differently from how it writes it (`untagged`, `flatten`,
 /// `skip_serializing_if`, `serde_json::Value`), that is found then, and ends the job. `Deserialize` is
