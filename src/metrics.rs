@@ -75,6 +75,10 @@ pub(crate) struct Counters {
     pub(crate) deferred: Count,
     /// Events whose time was too far ahead of the clock to move a watermark.
     pub(crate) future_stamped: Count,
+    /// Keys of which there is state.
+    pub(crate) state_entries: Count,
+    /// The bytes of state by key.
+    pub(crate) state_bytes: Count,
     /// Events that a checkpoint held and gave back.
     pub(crate) restored: Count,
     /// Events that the last checkpoint holds for the next start.
@@ -145,6 +149,11 @@ pub struct InstanceMetrics {
     /// Events whose time was too far ahead of the clock to move the watermark; see
     /// [`WatermarkStrategy::future_at_most`](crate::WatermarkStrategy::future_at_most).
     pub future_stamped: u64,
+    /// Keys of which it has state that the engine keeps.
+    pub state_entries: u64,
+    /// The memory of that state: the tables, and an estimate of what keys and values own beside them, by the bytes that
+    /// some of them have when they are encoded. Without the index of timers.
+    pub state_bytes: u64,
     /// Held events of a checkpoint that it was given again after a restart.
     pub restored: u64,
     /// Events that a source replayed.
@@ -278,6 +287,8 @@ fn read(name: &InstanceName, c: &Counters) -> InstanceMetrics {
         held: c.held(),
         deferred: c.deferred.get(),
         future_stamped: c.future_stamped.get(),
+        state_entries: c.state_entries.get(),
+        state_bytes: c.state_bytes.get(),
         restored: c.restored.get(),
         replayed: c.replayed.get(),
         dead_lettered: c.dead_lettered.get(),

@@ -21,6 +21,13 @@ pub(crate) struct SaveBegin {
     pub(crate) at: Timestamp,
 }
 
+/// How much state there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StateSize {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
 /// The state of a component that stays where it is when the component is built anew.
 pub(crate) trait KeyedState {
     /// A checkpoint is cut here.
@@ -29,6 +36,8 @@ pub(crate) trait KeyedState {
     fn go_on(&self, places: usize, to: &mut Vec<Part>) -> bool;
     /// A checkpoint is complete: the next save is of what has changed since its cut.
     fn complete(&self, checkpoint: CheckpointId);
+    /// What it has now. Costs little unless much has been added since the last call.
+    fn size(&self) -> StateSize;
     /// Whether nothing is to be changed until the checkpoint writer has caught up.
     fn is_full(&self) -> bool;
 }
@@ -42,6 +51,9 @@ impl<K: State + Hash + Eq, V: State> KeyedState for RefCell<KeyedStore<K, V>> {
     }
     fn complete(&self, checkpoint: CheckpointId) {
         self.borrow_mut().complete(checkpoint);
+    }
+    fn size(&self) -> StateSize {
+        self.borrow_mut().size()
     }
     fn is_full(&self) -> bool {
         self.borrow().is_full()

@@ -77,6 +77,10 @@ impl Saves {
         }
     }
 
+    pub(super) fn codec(&self) -> CodecId {
+        self.codec
+    }
+
     /// The marks of an entry that is made now.
     #[inline(always)]
     pub(super) fn marks<K>(&self, progress: &Progress<K>) -> Marks {

@@ -10,6 +10,7 @@ use crate::channel::key::hash_key;
 use crate::checkpoint::{CodecError, CodecId, EncodedState, HashRange, decode_from};
 use crate::clock::Timestamp;
 use crate::state::block::{self, Record};
+use crate::state::measured::Measured;
 use crate::state::save::Saves;
 use crate::state::segment::{Changes, Entry, Progress, rehash, remixed};
 
@@ -25,6 +26,7 @@ pub(crate) struct KeyedStore<K, V> {
     pub(super) tables: Vec<HashTable<Entry<K, V>>>,
     pub(super) progress: Vec<Progress<K>>,
     pub(super) saves: Saves,
+    pub(super) measured: Measured,
 }
 
 /// A place of an entry that is valid until the next entry is added or removed.
@@ -47,6 +49,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             tables: (0..segments).map(|_| HashTable::new()).collect(),
             progress: (0..segments).map(|_| Progress::new()).collect(),
             saves: Saves::new(segments, codec, incremental_above),
+            measured: Measured::default(),
         }
     }
 

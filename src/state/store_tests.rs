@@ -365,3 +365,33 @@ fn what_is_no_block_is_refused() {
     whole[0] = 3;
     assert!(load(&whole).is_err(), "a later version");
 }
+
+/// The bytes that a store of so many entries says it has, and those that were allocated for it.
+fn said_and_allocated<V: State>(entries: u64, value: impl Fn(u64) -> V) -> (f64, f64) {
+    let mut store = None;
+    let allocated = allocation_counter::measure(|| {
+        let mut filled = KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL, 0);
+        for key in 0..entries {
+            filled.upsert(hash_key(&key), key, || value(key));
+        }
+        store = Some(filled);
+    });
+    let size = store.as_mut().expect("filled").size();
+    assert_eq!(size.entries, entries);
+    (size.bytes as f64, allocated.bytes_current as f64)
+}
+
+#[test]
+fn the_size_of_a_store_is_what_was_allocated_for_it() {
+    // state B6.1
+    let all = [
+        said_and_allocated(50_000, |key| key),
+        said_and_allocated(50_000, |key| format!("{key:0>100}")),
+        said_and_allocated(50_000, |key| "x".repeat(key as usize % 300)),
+        said_and_allocated(5_000, |key| vec![key; 40]),
+        said_and_allocated(20_000, |key| (key, format!("{key:0>60}"), key)),
+    ];
+    for (said, allocated) in all {
+        assert!((said / allocated - 1.0).abs() < 0.2, "{said} of {allocated}");
+    }
+}

@@ -344,6 +344,24 @@ fn whichever_file_is_damaged_a_checkpoint_can_be_restored() {
 }
 
 #[test]
+fn metrics_say_how_much_state_there_is() {
+    // state B6.1
+    let directory = tempfile::tempdir().unwrap();
+    let limit = Arc::new(AtomicUsize::new(3_000));
+    let (handle, _) = counts_saved_by_changes(directory.path(), &limit, 10_000);
+    let entries = |handle: &JobHandle| handle.metrics().sum("counts", |m| m.state_entries);
+    wait_until("the entries are counted", || entries(&handle) == 3_000);
+    let bytes = handle.metrics().sum("counts", |m| m.state_bytes);
+    assert!((3_000 * 16..3_000 * 100).contains(&bytes), "{bytes} bytes for 3,000 entries");
+    handle.stop();
+    let report = handle.wait().unwrap();
+    assert_eq!(report.metrics.sum("counts", |m| m.state_entries), 3_000);
+    // Restored state counts before the first event.
+    let (handle, _) = counts_saved_by_changes(directory.path(), &limit, 10_000);
+    wait_until("the restored entries are counted", || entries(&handle) == 3_000);
+}
+
+#[test]
 fn a_table_that_was_emitted_at_the_end_is_not_emitted_again_by_the_next_run() {
     // state K5
     let directory = tempfile::tempdir().unwrap();

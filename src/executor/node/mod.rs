@@ -26,6 +26,7 @@ use crate::executor::component::{Component, Due};
 use crate::executor::injected::{Injected, Strike};
 use crate::executor::node::event_time::note_replayable;
 use crate::executor::node::held::{Holding, StoredEvents};
+use crate::executor::node::keyed::StateByKey;
 use crate::executor::node::timers::TagTimers;
 use crate::executor::rebuild::Rebuild;
 use crate::executor::side_port::SidePort;
@@ -89,7 +90,7 @@ pub(crate) struct Node<C: Component> {
     /// The state from which the component is built next.
     carried_over: Option<EncodedState>,
     codec: CodecId,
-    keyed: Option<Rc<dyn KeyedState>>,
+    keyed: Option<StateByKey>,
     collector: Collector<C::Out>,
     timers: TagTimers,
     watermark: OutputWatermark,
@@ -146,7 +147,7 @@ impl<C: Component> Node<C> {
             retry_at: Timestamp(0),
             carried_over: restored.state,
             codec: parts.codec,
-            keyed: parts.keyed,
+            keyed: parts.keyed.map(StateByKey::new),
             collector: parts.collector,
             timers: TagTimers::default(),
             watermark: parts.watermark,
@@ -211,6 +212,7 @@ impl<C: Component> Node<C> {
         self.reported = context.ledger.finished();
         let born = batch.born;
         self.feed_pieces(batch, context);
+        self.keyed.iter_mut().for_each(|keyed| keyed.changed(context.now));
         self.fire_due(context);
         self.say_after_batch(context);
         if C::IS_SINK {
@@ -528,7 +530,10 @@ impl<C: Component> Node<C> {
             }
             Control::Watermark(_) => self.tell_watermark(context),
             _ => {
-                self.over |= matches!(control, Control::End(_));
+                if matches!(control, Control::End(_)) {
+                    self.over = true;
+                    self.measure_state(Timestamp(u64::MAX));
+                }
                 self.tell(control, context);
             }
         }
@@ -582,7 +587,7 @@ impl<C: Component> Node<C> {
 
     fn complete(&mut self, checkpoint: CheckpointId, context: &mut Context) {
         if let Some(keyed) = &self.keyed {
-            keyed.complete(checkpoint);
+            keyed.state.complete(checkpoint);
         }
         let Some(component) = &mut self.component else { return };
         let (name, injected) = (&self.instance.name, &self.injected);
@@ -673,6 +678,7 @@ impl<C: Component> Stage for Node<C> {
         self.fire_due(context);
         // After both, so that answers given in this step still count.
         self.expire_held(context.now);
+        self.measure_state(context.now);
         self.say_after_time(context);
     }
 
@@ -712,6 +718,7 @@ impl<C: Component> Stage for Node<C> {
         let due =
             self.component.as_ref().and_then(C::watermark_due).filter(|_| !self.stage_blocked());
         let due = earlier(due, self.key_timers_due());
+        let due = earlier(due, self.measure_due());
         let own = earlier(earlier(earlier(retry, timer), self.answer_due()), due);
         sides.fold(earlier(own, self.next.deadline()), earlier)
     }
