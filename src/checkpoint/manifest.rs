@@ -174,6 +174,9 @@ pub struct PartRecord {
     /// The watermark at the cut: no event older than this is expected any more. None if there was no
     /// watermark, or if events replayed after a restart may be older.
     pub watermark: Option<EventTime>,
+    /// The moment of the manifest's cut, in nanoseconds of the clock that times in the state count by; only of keys. It
+    /// is later than that of the cut for which the part was written, if there it was another checkpoint.
+    pub cut_at: Option<u64>,
     /// Whether it has the whole of its unit, or what has changed.
     pub kind: PartKind,
 }
@@ -223,6 +226,10 @@ impl PartRecord {
             Some(watermark) => out.put(8, watermark)?,
             None => out,
         };
+        let out = match &self.cut_at {
+            Some(cut_at) => out.put(10, cut_at)?,
+            None => out,
+        };
         // Nor may they take changes for the whole.
         match self.kind {
             PartKind::Whole => Ok(out.into_bytes()),
@@ -244,6 +251,7 @@ impl PartRecord {
             },
             codec: fields.take(7)?,
             watermark: fields.find(8)?,
+            cut_at: fields.find(10)?,
             kind: fields.find(9)?.unwrap_or_default(),
         };
         fields.end().map(|()| record)
@@ -260,6 +268,7 @@ impl PartRecord {
             at,
             codec: Bincode::ID,
             watermark: None,
+            cut_at: None,
             kind: PartKind::Whole,
         }
     }
@@ -283,6 +292,7 @@ impl RecordOfVersion1 {
             at: Location { execution, checkpoint, file: self.file },
             codec: Bincode::ID,
             watermark: None,
+            cut_at: None,
             kind: PartKind::Whole,
         }
     }

@@ -15,6 +15,7 @@ use super::manifest::PartKind;
 use super::store_error::StoreError;
 use super::trace::trace;
 use super::unit::PartName;
+use crate::clock::Timestamp;
 use crate::storage::codec::{CodecError, CodecId};
 use crate::time::EventTime;
 
@@ -95,13 +96,15 @@ pub(crate) struct Part {
     pub(crate) state: Box<dyn Snapshot>,
     /// The watermark for its record in the manifest.
     pub(crate) watermark: Option<EventTime>,
+    /// The moment of the cut for its record.
+    pub(crate) cut_at: Option<Timestamp>,
     pub(crate) kind: PartKind,
 }
 
 impl Part {
     /// A whole part without a watermark.
     pub(crate) fn new(name: PartName, state: Box<dyn Snapshot>) -> Self {
-        Self { name, state, watermark: None, kind: PartKind::Whole }
+        Self { name, state, watermark: None, cut_at: None, kind: PartKind::Whole }
     }
 
     pub(crate) fn at(self, watermark: Option<EventTime>) -> Self {

@@ -76,11 +76,13 @@ impl Carried {
             new.into_iter().partition(|part| range_of(&part.name).is_none());
         let (wholes, deltas): (Vec<_>, Vec<_>) =
             new.into_iter().partition(|part| part.kind == PartKind::Whole);
-        let watermarks = Watermarks::of(deltas.iter().chain(&wholes));
+        let cuts = Cuts::of(deltas.iter().chain(&wholes));
         let old = self.parts.iter().filter(|part| !absorbed.contains(&part.at));
-        let at_the_cut = |part: &PartRecord| PartRecord {
-            watermark: watermarks.at(&part.name).unwrap_or(part.watermark),
-            ..part.clone()
+        let at_the_cut = |part: &PartRecord| {
+            let Some(Cut { watermark, cut_at, .. }) = cuts.at(&part.name) else {
+                return part.clone();
+            };
+            PartRecord { watermark, cut_at, ..part.clone() }
         };
         let old: Vec<PartRecord> = old.map(at_the_cut).collect();
         // What a new delta has absorbed may be of a range that is whole now.
@@ -156,29 +158,37 @@ impl Ranges {
     }
 }
 
-/// The watermarks of new parts by their state and first hash.
-struct Watermarks<'a>(BTreeMap<(&'a str, &'a str, u64), (u64, Option<EventTime>)>);
+/// What new parts say of their cut, by their state and first hash.
+struct Cuts<'a>(BTreeMap<(&'a str, &'a str, u64), Cut>);
 
-impl<'a> Watermarks<'a> {
+#[derive(Clone, Copy)]
+struct Cut {
+    /// The last hash of the part.
+    until: u64,
+    watermark: Option<EventTime>,
+    cut_at: Option<u64>,
+}
+
+impl<'a> Cuts<'a> {
     fn of(parts: impl Iterator<Item = &'a PartRecord>) -> Self {
         let mut all = BTreeMap::new();
         for part in parts {
             let Some(HashRange { first, last }) = range_of(&part.name) else { continue };
             let at = (&*part.name.component, &*part.name.state, first);
             // One that has absorbed others may begin where another does.
-            let (until, _) = all.entry(at).or_insert((last, part.watermark));
-            *until = last.max(*until);
+            let PartRecord { watermark, cut_at, .. } = *part;
+            let cut = all.entry(at).or_insert(Cut { until: last, watermark, cut_at });
+            cut.until = last.max(cut.until);
         }
         Self(all)
     }
 
-    /// That of the instance whose keys these are: all its parts have the same. None if it has no new part.
-    fn at(&self, name: &PartName) -> Option<Option<EventTime>> {
+    /// That of the instance whose keys these are: all its parts say the same. None if it has no new part.
+    fn at(&self, name: &PartName) -> Option<Cut> {
         let HashRange { first, last } = range_of(name)?;
         let (component, state) = (&*name.component, &*name.state);
         let of_state = self.0.range((component, state, 0)..=(component, state, last));
-        let mut from_behind = of_state.rev().map(|(_, known)| known);
-        from_behind.find(|(until, _)| *until >= first).map(|(_, watermark)| *watermark)
+        of_state.rev().map(|(_, cut)| *cut).find(|cut| cut.until >= first)
     }
 }
 

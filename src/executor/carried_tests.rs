@@ -96,6 +96,7 @@ impl World {
                 at: at.clone(),
                 codec: StateCodec::POSITIONAL,
                 watermark: Some(EventTime::from_unix_ms((10 * checkpoint + instance) as i64)),
+                cut_at: Some(100 * checkpoint + instance),
                 kind: if is_whole { PartKind::Whole } else { PartKind::Delta },
                 ..PartRecord::named(name)
             });
@@ -135,6 +136,7 @@ fn every_manifest_holds_what_was_there(seed: u64) -> usize {
             let instance = instance_of(first, INSTANCES) as u64;
             let at_the_cut = EventTime::from_unix_ms((10 * checkpoint + instance) as i64);
             assert_eq!(part.watermark, Some(at_the_cut), "seed {seed}, {checkpoint}");
+            assert_eq!(part.cut_at, Some(100 * checkpoint + instance), "seed {seed}, {checkpoint}");
         }
         assert_eq!(state, world.state, "seed {seed}, checkpoint {checkpoint}");
         let steps: BTreeSet<_> = manifest.parts.iter().map(|part| part.at.checkpoint).collect();

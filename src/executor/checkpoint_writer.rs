@@ -16,7 +16,7 @@ use crate::checkpoint::{
     CheckpointStore, CodecError, CodecId, ComponentRecord, EncodedState, Location, Manifest, Part,
     PartKind, PartName, PartRecord, PartSink, Snapshot, SnapshotError, StoreError, Unit, encoded,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Cause, with_causes};
 use crate::executor::carried::{Carried, hull};
 use crate::executor::small_parts::{PartOr, PartOrSmall, SmallParts};
@@ -92,6 +92,7 @@ struct LastPart {
 #[derive(Clone, Copy)]
 struct Marks {
     watermark: Option<EventTime>,
+    cut_at: Option<Timestamp>,
     kind: PartKind,
 }
 
@@ -232,13 +233,13 @@ impl CheckpointWriter {
 
     /// Writes the state of one component, piece by piece; a small one is kept.
     fn write(&mut self, of: CheckpointId, part: Part) -> Result<(), Unwritten> {
-        let Part { name, state, watermark, kind } = part;
+        let Part { name, state, watermark, cut_at, kind } = part;
         let codec = state.codec();
         let (name, older) = match kind {
             PartKind::Delta => self.absorb(of, name, codec),
             PartKind::Whole => (name, Vec::new()),
         };
-        self.marks.entry(of).or_default().insert(name.clone(), Marks { watermark, kind });
+        self.marks.entry(of).or_default().insert(name.clone(), Marks { watermark, cut_at, kind });
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let execution = self.execution;
         let begin = || store.begin_part(execution, of, &name, codec);
@@ -298,11 +299,11 @@ impl CheckpointWriter {
 
     /// The last state of one component as bytes, which are kept.
     fn encode_last(&mut self, part: Part) -> Result<LastPart, Unwritten> {
-        let Part { name, state, watermark, kind } = part;
+        let Part { name, state, watermark, cut_at, kind } = part;
         let (codec, mut bytes) = (state.codec(), Vec::new());
         self.encode(&name, state, &mut bytes)?;
         let state = EncodedState { codec, bytes };
-        Ok(LastPart { name, state, marks: Marks { watermark, kind } })
+        Ok(LastPart { name, state, marks: Marks { watermark, cut_at, kind } })
     }
 
     /// Encodes a state; a panic of its `Serialize` is an error like any other. The first of each component is read
@@ -333,8 +334,8 @@ impl CheckpointWriter {
     }
 
     fn keep_or_store(&mut self, of: CheckpointId, part: LastPart) -> Result<(), String> {
-        let LastPart { name, state, marks: Marks { watermark, kind } } = part;
-        match self.write(of, Part { name, state: encoded(state), watermark, kind }) {
+        let LastPart { name, state, marks: Marks { watermark, cut_at, kind } } = part;
+        match self.write(of, Part { name, state: encoded(state), watermark, cut_at, kind }) {
             Ok(()) => Ok(()),
             Err(Unwritten::Failed(reason)) => Err(reason),
             Err(Unwritten::NotGivenBack(_, error)) => Err(with_causes(&error)),
@@ -390,8 +391,9 @@ impl CheckpointWriter {
         let marks = self.marks.get(&checkpoint);
         let record = |(name, record): (&PartName, &PartRecord)| {
             let marks = marks.and_then(|known| known.get(name));
-            let Marks { watermark, kind } = marks.copied().unwrap_or(Marks::NONE);
-            PartRecord { watermark, kind, ..record.clone() }
+            let Marks { watermark, cut_at, kind } = marks.copied().unwrap_or(Marks::NONE);
+            let cut_at = cut_at.map(|at| at.0);
+            PartRecord { watermark, cut_at, kind, ..record.clone() }
         };
         let absorbed = self.absorbed.get(&checkpoint).map_or(&[][..], Vec::as_slice);
         manifest.parts = self.carried.with(parts.map(record).collect(), absorbed);
@@ -431,7 +433,7 @@ impl CheckpointWriter {
 }
 
 impl Marks {
-    const NONE: Self = Self { watermark: None, kind: PartKind::Whole };
+    const NONE: Self = Self { watermark: None, cut_at: None, kind: PartKind::Whole };
 }
 
 /// Why a state was not written.

@@ -342,7 +342,9 @@ where
         let now = execution.clock.now();
         for Reads { part, of } in execution.keyed_parts_of(&build.instance) {
             let Some(encoded) = execution.read(&build.instance, part)? else { continue };
-            let each = |_: &K, value: &mut S::Value, then| restored(value, then, now);
+            // A part of an earlier checkpoint has aged until the cut.
+            let cut = |written| part.cut_at.map_or(written, Timestamp);
+            let each = |_: &K, value: &mut S::Value, written| restored(value, cut(written), now);
             let load = || match then == stored.newest() {
                 true => store.load(&encoded, of, each),
                 false => store.load_with(&encoded, of, decode_old, each),

@@ -305,6 +305,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             name,
             state: Box::new(block),
             watermark: running.begin.watermark,
+            cut_at: Some(running.begin.at),
             kind: running.kind,
         }
     }

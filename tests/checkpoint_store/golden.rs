@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::memory_disk::Outside as _;
 use streamwork::{
     CheckpointId, EventTime, ExecutionId,
-    checkpoint::{CheckpointStore, ComponentRecord, Manifest, PartName},
+    checkpoint::{CheckpointStore, ComponentRecord, Manifest, PartKind, PartName, PartRecord},
 };
 
 use crate::{fixture::*, memory_disk::MemoryDisk};
@@ -119,6 +119,20 @@ fn a_watermark_is_a_field_of_its_part_and_those_without_are_written_as_before() 
     assert_eq!(read, manifest);
     let before = Manifest::from_bytes(&golden("manifest-parts-v3.hex")).unwrap();
     assert!(before.parts.iter().all(|part| part.watermark.is_none()));
+}
+
+#[test]
+fn what_a_part_has_of_its_unit_and_when_it_was_cut_are_fields_and_whole_parts_are_written_as_before()
+ {
+    // state B5
+    let (_, mut manifest) = disk_with_a_shared_file();
+    (manifest.parts[1].kind, manifest.parts[1].cut_at) = (PartKind::Delta, Some(7_000_000_000));
+    assert_golden("manifest-delta-v3.hex", &manifest.to_bytes().unwrap());
+    let read = Manifest::from_bytes(&golden("manifest-delta-v3.hex")).unwrap();
+    assert_eq!(read, manifest);
+    let before = Manifest::from_bytes(&golden("manifest-parts-v3.hex")).unwrap();
+    let is_whole = |part: &PartRecord| part.kind == PartKind::Whole && part.cut_at.is_none();
+    assert!(before.parts.iter().all(is_whole));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use streamwork::checkpoint::{CheckpointStore as _, DirectoryStore, PartKind};
@@ -308,6 +308,71 @@ fn checkpoints_of_changes_are_small_and_hold_everything() {
     assert_eq!(handle.wait().unwrap().outcome, Outcome::Finished);
     let rows: BTreeMap<u64, u64> = seen.events().into_iter().collect();
     assert_eq!(rows, (0..1_000).map(|key| (key, 40)).collect());
+}
+
+/// Sets a timer for each key at once, and says when it fires.
+struct Alarm;
+
+/// How long the timers of [`Alarm`] wait.
+const ALARM: Duration = Duration::from_millis(2_500);
+
+impl KeyedOperator for Alarm {
+    type Key = u64;
+    type In = u64;
+    type Out = u64;
+    type State = u64;
+    type Timer = ();
+    fn apply(
+        &mut self,
+        _: u64,
+        at: &mut At<'_, Self>,
+        _: &mut Emit<'_, u64>,
+    ) -> Result<(), BoxError> {
+        *at.state() += 1;
+        at.set_timer_after(ALARM, ());
+        Ok(())
+    }
+    fn on_timer(
+        &mut self,
+        (): (),
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, u64>,
+    ) -> Result<(), BoxError> {
+        out.emit(*at.key());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_timer_waits_for_the_rest_of_its_time_though_its_state_is_in_an_old_checkpoint() {
+    // state O8 with B5
+    let directory = tempfile::tempdir().unwrap();
+    let start = |limit: usize| {
+        let (job, seen) = (Job::new("alarms"), Collected::new());
+        let numbers = numbers(&job, &Arc::new(AtomicUsize::new(limit)), 1_000);
+        let alarms = numbers.key_by(|n| *n).keyed_operator("alarms", || Alarm);
+        alarms.parallelism(2).sink("seen", seen.factory());
+        let guarantee = ExactlyOnce::checkpoints_in(directory.path()).incremental_above(0);
+        (job.start(guarantee).unwrap(), seen)
+    };
+    let (handle, seen) = start(100);
+    wait_until("all are set", || handle.metrics().sum("alarms", |m| m.processed) == 100);
+    let set = Instant::now();
+    while set.elapsed() < ALARM * 3 / 5 {
+        handle.checkpoint_now().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    handle.stop();
+    handle.wait().unwrap();
+    assert!(seen.is_empty());
+    let left = ALARM.saturating_sub(set.elapsed());
+    let (handle, seen) = start(100);
+    let again = Instant::now();
+    wait_until("all have fired", || seen.len() == 100);
+    let waited = again.elapsed();
+    let slack = Duration::from_millis(100);
+    assert!(waited + slack >= left && waited < ALARM * 4 / 5, "{waited:?}, and {left:?} was left");
+    handle.stop();
 }
 
 #[test]

@@ -269,6 +269,7 @@ fn record(
         at,
         codec,
         watermark: None,
+        cut_at: None,
         kind: PartKind::Whole,
     }
 }
