@@ -220,7 +220,7 @@ pub trait CheckpointStore: sealed::Sealed + Send + Sync + fmt::Debug {
     ) -> Result<Vec<CheckpointId>, StoreError>;
 
     /// Copies the newest complete checkpoint into a directory, which is created, or is empty: with everything that it
-    /// refers to, so that it can be restored without this store ([`DirectoryStore`](super::DirectoryStore)). It is
+    /// refers to, so that it can be restored without this store ([`DirectoryStore`]). It is
     /// durable on return. What is copied stays here meanwhile. The default says that the store cannot.
     ///
     /// # Errors
