@@ -174,7 +174,7 @@ pub use job::keyed::KeyedStream;
 pub use job::stream::{SinkHandle, Stream};
 pub use job::table::Table;
 pub use metrics::Metrics;
-pub use state::{At, KeyedOperator};
+pub use state::{At, KeyedOperator, TimeToLive};
 pub use time::EventTime;
 
 #[cfg(doctest)]

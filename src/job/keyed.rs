@@ -11,14 +11,13 @@ use crate::api::operator::{Operator, StatefulOperator};
 use crate::api::sink::{IdempotentSink, Sink, TransactionalSink};
 use crate::channel::key::hash_key;
 use crate::channel::outbox::Overflow;
-use crate::checkpoint::Stored;
 use crate::clock::Clock;
 use crate::error::BoxError;
 use crate::executor::keyed::operator::Operating;
 use crate::executor::keyed::{Keyed, KeyedLogic, KeysOf};
 use crate::executor::stored_form::SaidAt;
 use crate::job::graph::StateScope;
-use crate::job::make::keyed_operator;
+use crate::job::make::{KeyedForm, ValueHooks, keyed_operator};
 use crate::job::stream::{SinkHandle, Stream};
 use crate::state::{KeyedOperator, StoredValue};
 
@@ -256,10 +255,10 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
     pub(super) fn add_keyed<L: KeyedLogic<Key = K, In = T>>(
         &self,
         verb: &'static str,
-        stored: (Stored<UserState<L>>, SaidAt),
+        form: KeyedForm<UserState<L>>,
         logic: impl Fn(Arc<dyn Clock>) -> L + Send + Sync + 'static,
     ) -> Stream<L::Out> {
-        let made = self.add_logic(self.stream.verb_name(verb), stored, logic);
+        let made = self.add_logic(self.stream.verb_name(verb), form, logic);
         made.change_nodes(|node| node.verb = Some(verb));
         made
     }
@@ -269,14 +268,18 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
         name: String,
         factory: impl Fn() -> O + Send + Sync + 'static,
     ) -> Stream<O::Out> {
-        let stored = (O::stored(), SaidAt::Method);
-        self.add_logic(name, stored, move |clock| Operating::new(factory(), clock))
+        let form = KeyedForm {
+            stored: O::stored(),
+            said_at: SaidAt::Method,
+            time_to_live: O::time_to_live(),
+        };
+        self.add_logic(name, form, move |clock| Operating::new(factory(), clock))
     }
 
     fn add_logic<L: KeyedLogic<Key = K, In = T>>(
         &self,
         name: String,
-        stored: (Stored<UserState<L>>, SaidAt),
+        form: KeyedForm<UserState<L>>,
         logic: impl Fn(Arc<dyn Clock>) -> L + Send + Sync + 'static,
     ) -> Stream<L::Out> {
         let made = match self.keys.split_first() {
@@ -285,14 +288,14 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
                 let maker = keyed_operator::<_, _, L::Stored>(
                     move |start| {
                         Keyed::new(
-                            logic(start.clock),
-                            start.store,
+                            logic(Arc::clone(&start.clock)),
+                            start,
                             Arc::clone(&keys),
                             |event: T| event,
                         )
                     },
-                    stored,
-                    L::restored,
+                    form,
+                    ValueHooks { restored: L::restored, expires: L::expires },
                 );
                 self.stream.add_made(name, maker)
             }
@@ -302,14 +305,14 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
                 let maker = keyed_operator::<_, _, L::Stored>(
                     move |start| {
                         Keyed::new(
-                            logic(start.clock),
-                            start.store,
+                            logic(Arc::clone(&start.clock)),
+                            start,
                             Arc::clone(&keys),
                             |(_, event)| event,
                         )
                     },
-                    stored,
-                    L::restored,
+                    form,
+                    ValueHooks { restored: L::restored, expires: L::expires },
                 );
                 self.with_keys().add_made(name, maker)
             }

@@ -59,7 +59,7 @@ use crate::executor::source_instance::{Letters, SourceInstance, SourceParts};
 use crate::executor::split_component::{SharedSplits, SplitComponent};
 use crate::executor::stored_form::{SaidAt, StoredForm};
 use crate::metrics::{Count, Counters};
-use crate::state::{KeyedState, KeyedStore, StoredValue};
+use crate::state::{KeyedState, KeyedStore, Restore, StoredValue, TimeToLive};
 use crate::sync::Mutex;
 
 /// A `Box<dyn Push<T>>` whose `T` is erased.
@@ -307,12 +307,32 @@ struct Start<C> {
     state: Option<EncodedState>,
 }
 
-/// The maker of a component with this state by key. `factory` gets the state; `restored` sees each value that comes
-/// out of a checkpoint, the moment of that checkpoint, and the moment now.
+/// What a user says of state by key.
+pub(crate) struct KeyedForm<V> {
+    pub(crate) stored: Stored<V>,
+    pub(crate) said_at: SaidAt,
+    pub(crate) time_to_live: Option<TimeToLive>,
+}
+
+impl<V> Clone for KeyedForm<V> {
+    fn clone(&self) -> Self {
+        Self { stored: self.stored.clone(), ..*self }
+    }
+}
+
+/// What a component does with values beside applying events to them.
+pub(crate) struct ValueHooks<V> {
+    /// A value has come out of a checkpoint that was cut at the first moment; the second is now.
+    pub(crate) restored: fn(&mut V, Timestamp, Timestamp),
+    /// The time of a value is over. Whether nothing is left of it.
+    pub(crate) expires: fn(&mut V) -> bool,
+}
+
+/// The maker of a component with this state by key. `factory` gets the state.
 pub(crate) fn keyed_operator<C, K, S>(
     factory: impl Fn(KeyedStart<K, S::Value>) -> C + Send + Sync + 'static,
-    (stored, said_at): (Stored<S::State>, SaidAt),
-    restored: fn(&mut S::Value, Timestamp, Timestamp),
+    KeyedForm { stored, said_at, time_to_live }: KeyedForm<S::State>,
+    ValueHooks { restored, expires }: ValueHooks<S::Value>,
 ) -> OperatorMaker
 where
     C: Component + 'static,
@@ -337,17 +357,18 @@ where
             reader.end(type_name::<S::State>()).map(|()| (key, value))
         };
         let range = hashes_of(build.instance.index(), build.instance.parallelism());
-        let mut store = KeyedStore::new(range, build.codec, execution.incremental_above);
+        let store = KeyedStore::new(range, build.codec, execution.incremental_above);
+        let mut store = store.with_time_to_live(time_to_live, expires);
         let failed = |cause| failure(build, "restore", cause);
         let now = execution.clock.now();
         for Reads { part, of } in execution.keyed_parts_of(&build.instance) {
             let Some(encoded) = execution.read(&build.instance, part)? else { continue };
-            // A part of an earlier checkpoint has aged until the cut.
-            let cut = |written| part.cut_at.map_or(written, Timestamp);
-            let each = |_: &K, value: &mut S::Value, written| restored(value, cut(written), now);
+            // What a part of an earlier checkpoint has was older at the cut.
+            let at = Restore { now, cut_at: part.cut_at.map(Timestamp) };
+            let each = |_: &K, value: &mut S::Value, then| restored(value, then, now);
             let load = || match then == stored.newest() {
-                true => store.load(&encoded, of, each),
-                false => store.load_with(&encoded, of, decode_old, each),
+                true => store.load(&encoded, of, at, each),
+                false => store.load_with(&encoded, of, at, decode_old, each),
             };
             match catch_unwind(AssertUnwindSafe(load)) {
                 Ok(loaded) => {
@@ -365,7 +386,9 @@ where
         let factory: Box<dyn Fn() -> C> = Box::new(move || factory(start.clone()));
         Ok(Start { factory, keyed: Some(keyed), state: None })
     });
-    OperatorMaker { form, ..maker }
+    let needs_event_time =
+        maker.needs_event_time || time_to_live.is_some_and(|ttl| ttl.in_event_time);
+    OperatorMaker { form, needs_event_time, ..maker }
 }
 
 /// A state of an earlier version, read by `read` and encoded as one of today.

@@ -15,8 +15,9 @@ use crate::executor::keyed::KeyedLogic;
 use crate::executor::keyed::table::{AtEnd, AtMostEvery, Changes, Scan, TableUpdate, Updates};
 use crate::executor::stored_form::SaidAt;
 use crate::job::keyed::KeyedStream;
+use crate::job::make::KeyedForm;
 use crate::job::stream::Stream;
-use crate::state::{KeyedOperator, StoredValue};
+use crate::state::{KeyedOperator, StoredValue, TimeToLive};
 
 /// A value by key that changes with each event. What goes out of it is chosen where it is read: each new value
 /// ([`updates`](Table::updates)), the value before as well ([`changes`](Table::changes)), the newest ones from time to
@@ -45,12 +46,12 @@ use crate::state::{KeyedOperator, StoredValue};
 #[must_use = "a table that nothing reads does nothing"]
 pub struct Table<K, V, S = V> {
     make: Arc<dyn MakeTable<K, V, S>>,
-    stored: Stored<S>,
+    form: KeyedForm<S>,
 }
 
 impl<K, V, S> Clone for Table<K, V, S> {
     fn clone(&self) -> Self {
-        Self { make: Arc::clone(&self.make), stored: self.stored.clone() }
+        Self { make: Arc::clone(&self.make), form: self.form.clone() }
     }
 }
 
@@ -62,10 +63,10 @@ impl<K, V, S> fmt::Debug for Table<K, V, S> {
 
 /// Makes the component of a table for a way to read it.
 trait MakeTable<K, V, S> {
-    fn updates(&self, stored: Stored<S>) -> Stream<(K, V)>;
-    fn changes(&self, stored: Stored<S>) -> Stream<Changed<K, V>>;
-    fn at_most_every(&self, every: Duration, stored: Stored<S>) -> Stream<(K, V)>;
-    fn at_end(&self, stored: Stored<S>) -> Stream<(K, V)>;
+    fn updates(&self, form: KeyedForm<S>) -> Stream<(K, V)>;
+    fn changes(&self, form: KeyedForm<S>) -> Stream<Changed<K, V>>;
+    fn at_most_every(&self, every: Duration, form: KeyedForm<S>) -> Stream<(K, V)>;
+    fn at_end(&self, form: KeyedForm<S>) -> Stream<(K, V)>;
 }
 
 struct Made<K, T, U> {
@@ -77,27 +78,27 @@ struct Made<K, T, U> {
 impl<K: Key, T: Event, U: TableUpdate<T>> Made<K, T, U> {
     fn add<L: KeyedLogic<Key = K, In = T, Stored: StoredValue<State = U::Value>>>(
         &self,
-        stored: Stored<U::Value>,
+        form: KeyedForm<U::Value>,
         logic: impl Fn(Arc<U>, Arc<dyn Clock>) -> L + Send + Sync + 'static,
     ) -> Stream<L::Out> {
         let update = Arc::clone(&self.update);
         let logic = move |clock| logic(Arc::clone(&update), clock);
-        self.stream.add_keyed(self.verb, (stored, SaidAt::Table), logic)
+        self.stream.add_keyed(self.verb, form, logic)
     }
 }
 
 impl<K: Key, T: Event, U: TableUpdate<T>> MakeTable<K, U::Row, U::Value> for Made<K, T, U> {
-    fn updates(&self, stored: Stored<U::Value>) -> Stream<(K, U::Row)> {
-        self.add(stored, |update, _| Updates::new(update))
+    fn updates(&self, form: KeyedForm<U::Value>) -> Stream<(K, U::Row)> {
+        self.add(form, |update, _| Updates::new(update))
     }
-    fn changes(&self, stored: Stored<U::Value>) -> Stream<Changed<K, U::Row>> {
-        self.add(stored, |update, _| Changes::new(update))
+    fn changes(&self, form: KeyedForm<U::Value>) -> Stream<Changed<K, U::Row>> {
+        self.add(form, |update, _| Changes::new(update))
     }
-    fn at_most_every(&self, every: Duration, stored: Stored<U::Value>) -> Stream<(K, U::Row)> {
-        self.add(stored, move |update, clock| AtMostEvery::new(update, every, clock))
+    fn at_most_every(&self, every: Duration, form: KeyedForm<U::Value>) -> Stream<(K, U::Row)> {
+        self.add(form, move |update, clock| AtMostEvery::new(update, every, clock))
     }
-    fn at_end(&self, stored: Stored<U::Value>) -> Stream<(K, U::Row)> {
-        self.add(stored, |update, _| AtEnd::new(update))
+    fn at_end(&self, form: KeyedForm<U::Value>) -> Stream<(K, U::Row)> {
+        self.add(form, |update, _| AtEnd::new(update))
     }
 }
 
@@ -105,7 +106,14 @@ impl<K: Event, V: Event, S> Table<K, V, S> {
     /// The version in which the values are stored, and how values of earlier versions are read; see [`Stored`] for an
     /// example. It holds for the components that are added to this table afterwards (state P1).
     pub fn stored(self, stored: Stored<S>) -> Self {
-        Self { stored, ..self }
+        Self { form: KeyedForm { stored, ..self.form }, ..self }
+    }
+
+    /// How long the value of a key lives; see [`TimeToLive`]. A key whose time is over begins anew with its next event, and
+    /// is not emitted by [`at_end`](Self::at_end) and [`at_most_every`](Self::at_most_every). It holds for the components
+    /// that are added to this table afterwards (state O12).
+    pub fn time_to_live(self, ttl: TimeToLive) -> Self {
+        Self { form: KeyedForm { time_to_live: Some(ttl), ..self.form }, ..self }
     }
 
     /// Emits the key and its new value for each event that was applied (state K2).
@@ -119,12 +127,12 @@ impl<K: Event, V: Event, S> Table<K, V, S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn updates(&self) -> Stream<(K, V)> {
-        self.make.updates(self.stored.clone())
+        self.make.updates(self.form.clone())
     }
 
     /// As [`updates`](Table::updates), with the value before, also if it is the same (state K2).
     pub fn changes(&self) -> Stream<Changed<K, V>> {
-        self.make.changes(self.stored.clone())
+        self.make.changes(self.form.clone())
     }
 
     /// Emits the newest value of a key that has changed, at the latest this much processing time after its first
@@ -144,13 +152,13 @@ impl<K: Event, V: Event, S> Table<K, V, S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn at_most_every(&self, every: Duration) -> Stream<(K, V)> {
-        self.make.at_most_every(every, self.stored.clone())
+        self.make.at_most_every(every, self.form.clone())
     }
 
     /// Emits each key and its value once, when the input is over, in no particular order. A job that is stopped and
     /// started again emits them at the end of the input too, and not at the stop (state K5). The table is empty then.
     pub fn at_end(&self) -> Stream<(K, V)> {
-        self.make.at_end(self.stored.clone())
+        self.make.at_end(self.form.clone())
     }
 }
 
@@ -161,7 +169,8 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
         update: U,
     ) -> Table<K, U::Row, U::Value> {
         let make = Made { stream: self.clone(), verb, update: Arc::new(update) };
-        Table { make: Arc::new(make), stored: Stored::default() }
+        let (stored, said_at) = (Stored::default(), SaidAt::Table);
+        Table { make: Arc::new(make), form: KeyedForm { stored, said_at, time_to_live: None } }
     }
 
     /// The number of events of each key; see [`Table`].
@@ -315,8 +324,8 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
         I: IntoIterator<Item: Event> + 'static,
     {
         let f = Arc::new(f);
-        let stored = (stored, SaidAt::Scan);
-        self.add_keyed("scan", stored, move |_| Scan::new(Arc::clone(&f)))
+        let form = KeyedForm { stored, said_at: SaidAt::Scan, time_to_live: None };
+        self.add_keyed("scan", form, move |_| Scan::new(Arc::clone(&f)))
     }
 
     /// Adds an operator with state and timers by key; see [`KeyedOperator`].

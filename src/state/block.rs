@@ -11,7 +11,9 @@
 //!            each     4 bytes length, then key and value; with the highest bit of the length: a key that was removed
 //!            ...      perhaps another delta, of a later cut
 //! ```
-//! A delta in which nothing has changed has no bytes.
+//! A delta in which nothing has changed has no bytes. In a store with a time to live the first byte has 0x10 more, or
+//! 0x20 more if it is in event time, and behind each value are 8 bytes more: when it was touched, in milliseconds of the
+//! clock of the instance, or since 1970.
 
 use std::sync::Arc;
 
@@ -28,16 +30,30 @@ use crate::sync::{AtomicUsize, Ordering};
 const WHOLE: u8 = 1;
 const DELTA: u8 = 2;
 
+/// The bits of the first byte that are not of [`Times`].
+const VERSIONS: u8 = 0x0f;
+
 /// In the length of a record: it is a key that was removed.
 const REMOVED: u32 = 1 << 31;
 
+/// The times that entries bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    Clock = 0x10,
+    Event = 0x20,
+}
+
+/// The bytes of a time behind a value.
+pub(super) const TOUCHED: usize = 8;
+
 /// What stands before the records of a part that was cut at this moment.
-pub(super) fn head(kind: PartKind, at: Timestamp, records: usize) -> Vec<u8> {
+pub(super) fn head(kind: PartKind, times: Option<Times>, at: Timestamp, records: usize) -> Vec<u8> {
     let mut head = Vec::new();
+    let times = times.map_or(0, |times| times as u8);
     match kind {
         PartKind::Delta if records == 0 => return head,
-        PartKind::Delta => head.push(DELTA),
-        PartKind::Whole => head.push(WHOLE),
+        PartKind::Delta => head.push(DELTA | times),
+        PartKind::Whole => head.push(WHOLE | times),
     }
     head.extend_from_slice(&at.0.to_le_bytes());
     if kind == PartKind::Delta {
@@ -50,10 +66,11 @@ pub(super) fn head(kind: PartKind, at: Timestamp, records: usize) -> Vec<u8> {
 pub(super) fn put<K: Serialize, V: Serialize>(
     key: &K,
     value: &V,
+    touched: Option<i64>,
     codec: CodecId,
     to: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
-    put_record::<_, V>(&(key, value), codec, 0, to)
+    put_record::<_, V>(&(key, value), touched, codec, 0, to)
 }
 
 /// Puts a key that was removed behind the others. If it cannot be encoded, the bytes are as before.
@@ -62,11 +79,12 @@ pub(super) fn put_removed<K: Serialize>(
     codec: CodecId,
     to: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
-    put_record::<_, K>(key, codec, REMOVED, to)
+    put_record::<_, K>(key, None, codec, REMOVED, to)
 }
 
 fn put_record<R: Serialize, V>(
     record: &R,
+    touched: Option<i64>,
     codec: CodecId,
     mark: u32,
     to: &mut Vec<u8>,
@@ -74,6 +92,7 @@ fn put_record<R: Serialize, V>(
     let begin = to.len();
     to.extend_from_slice(&[0; 4]);
     let encoded = encode_into(record, codec, to).and_then(|()| {
+        to.extend(touched.iter().flat_map(|touched| touched.to_le_bytes()));
         let length =
             u32::try_from(to.len() - begin - 4).ok().filter(|length| length & REMOVED == 0);
         length.ok_or_else(|| CodecError::Encode {
@@ -109,13 +128,14 @@ where
 
 /// What a part says of a key.
 pub(super) enum Record<K, V> {
-    Entry(K, V),
+    /// When it was touched too, if that was saved.
+    Entry(K, V, Option<(Times, i64)>),
     Removed(K),
 }
 
 /// Whether a part has all entries of its range.
 pub(super) fn is_whole(part: &EncodedState) -> bool {
-    part.bytes.first() == Some(&WHOLE)
+    part.bytes.first().is_some_and(|version| version & VERSIONS == WHOLE)
 }
 
 /// The records of a part in their order, with entries as `decode` reads them, and the moments of their cuts.
@@ -128,7 +148,14 @@ pub(super) fn read<K: DeserializeOwned, V>(
     let damaged = |what: &'static str| CodecError::Decode { type_name, source: what.into() };
     let cut_off = || damaged("a part that is cut off");
     let mut rest = &part.bytes[..];
-    while let Some((&version, after)) = rest.split_first() {
+    while let Some((&first, after)) = rest.split_first() {
+        let version = first & VERSIONS;
+        let times = match first & !VERSIONS {
+            0 => None,
+            times if times == Times::Clock as u8 => Some(Times::Clock),
+            times if times == Times::Event as u8 => Some(Times::Event),
+            _ => return Err(damaged("a part of a later version")),
+        };
         if !matches!(version, WHOLE | DELTA) {
             return Err(damaged("a part of a later version"));
         }
@@ -153,8 +180,16 @@ pub(super) fn read<K: DeserializeOwned, V>(
             let record = match is_removed {
                 true => Record::Removed(decode_from(bytes, part.codec)?),
                 false => {
+                    let (bytes, touched) = match times {
+                        None => (bytes, None),
+                        Some(times) => {
+                            let (bytes, touched) =
+                                bytes.split_last_chunk::<TOUCHED>().ok_or_else(cut_off)?;
+                            (bytes, Some((times, i64::from_le_bytes(*touched))))
+                        }
+                    };
                     let (key, value) = decode(bytes, part.codec)?;
-                    Record::Entry(key, value)
+                    Record::Entry(key, value, touched)
                 }
             };
             each(record, at);

@@ -15,6 +15,7 @@ use crate::error::BoxError;
 use crate::state::key_timers::{KeyTimers, Moment, TimerIndex};
 use crate::state::store::{Found, KeyedStore};
 use crate::state::stored_value::StoredValue;
+use crate::state::time_to_live::{Since, TimeToLive};
 use crate::time::EventTime;
 
 /// An operator with a state of its own for each key, and timers by key. The engine keeps both: they are part of
@@ -126,6 +127,11 @@ pub trait KeyedOperator: Sized + 'static {
         Stored::default()
     }
 
+    /// How long the state of a key lives; for ever, if nothing is said. Timers live until they fire (state O12).
+    fn time_to_live() -> Option<TimeToLive> {
+        None
+    }
+
     /// Called on the instance's own thread, before its first event.
     ///
     /// # Errors
@@ -173,6 +179,12 @@ pub(crate) struct Cell<S, T> {
 impl<S, T> Cell<S, T> {
     fn empty() -> Self {
         Self { state: None, timers: KeyTimers::default() }
+    }
+
+    /// The time of the state is over. Whether nothing is left.
+    pub(crate) fn expire(&mut self) -> bool {
+        self.state = None;
+        self.timers.is_empty()
     }
 
     fn is_empty(&self) -> bool {
@@ -250,12 +262,20 @@ impl<'a, O: KeyedOperator> At<'a, O> {
 
     /// The state of the key, to be changed; made by `Default` if there is none (state O1).
     pub fn state(&mut self) -> &mut O::State {
+        let found = self.place();
+        let is_over = self.cells.is_over(found);
+        let cell = self.cells.at_mut(found).expect("the place is that of the cell");
+        cell.state.take_if(|_| is_over);
+        let how = if cell.state.is_none() { Since::Created } else { Since::Written };
+        cell.state.get_or_insert_default();
+        self.cells.touch(found, how);
         self.cell().state.get_or_insert_default()
     }
 
-    /// The state of the key if there is one. Makes and changes nothing (state O1).
+    /// The state of the key if there is one, and its time is not over. Makes and changes nothing (state O1).
     pub fn peek(&mut self) -> Option<&O::State> {
-        let found = self.find()?;
+        let found = self.find().filter(|found| !self.cells.is_over(*found))?;
+        self.cells.touch(found, Since::Read);
         self.cells.at(found)?.state.as_ref()
     }
 
@@ -315,16 +335,18 @@ impl<'a, O: KeyedOperator> At<'a, O> {
     }
 
     fn cell(&mut self) -> &mut Cell<O::State, O::Timer> {
-        let found = match self.find() {
-            Some(found) => found,
-            None => {
-                self.cells.upsert(self.hash, self.key.clone(), Cell::empty);
-                let found = self.cells.find(self.hash, &self.key);
-                self.found = Some(found);
-                found.expect("it has just been added")
-            }
-        };
+        let found = self.place();
         self.cells.at_mut(found).expect("the place is that of the cell")
+    }
+
+    /// The place of the cell, which is made if there is none.
+    fn place(&mut self) -> Found {
+        self.find().unwrap_or_else(|| {
+            self.cells.upsert(self.hash, self.key.clone(), Cell::empty);
+            let found = self.cells.find(self.hash, &self.key);
+            self.found = Some(found);
+            found.expect("it has just been added")
+        })
     }
 
     /// Called at the end of the user's call: a cell without state and timers is no entry.

@@ -43,7 +43,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         let some = self.tables.iter().step_by((self.tables.len() / SAMPLE).max(1));
         for Entry { key, value, .. } in some.filter_map(|table| table.iter().next()) {
             scratch.clear();
-            let put = || block::put(key, value, self.saves.codec(), &mut scratch);
+            let put = || block::put(key, value, None, self.saves.codec(), &mut scratch);
             if matches!(catch_unwind(AssertUnwindSafe(put)), Ok(Ok(()))) {
                 bytes += scratch.len();
                 seen += 1;

@@ -20,10 +20,13 @@ mod save;
 mod segment;
 mod store;
 mod stored_value;
+mod sweep;
+mod time_to_live;
 
 pub(crate) use key_timers::{Moment, TimerIndex};
 pub(crate) use keyed_operator::Cell;
 pub use keyed_operator::{At, KeyedOperator};
 pub(crate) use keyed_state::{KeyedState, SaveBegin, StateSize};
-pub(crate) use store::KeyedStore;
+pub(crate) use store::{KeyedStore, Restore};
 pub(crate) use stored_value::{Bare, StoredValue};
+pub use time_to_live::TimeToLive;

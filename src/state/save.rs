@@ -11,10 +11,11 @@ use crate::checkpoint::{CodecError, CodecId, HashRange, Part, PartKind, PartName
 use crate::error::Cause;
 use crate::id::CheckpointId;
 use crate::state::bases::{Bases, SavedBytes, Turn};
-use crate::state::block::{self, Block};
+use crate::state::block::{self, Block, Times};
 use crate::state::keyed_state::SaveBegin;
 use crate::state::segment::{Changes, Entry, Marks, Mode, Progress, SAVES_MAX, remixed};
 use crate::state::store::KeyedStore;
+use crate::state::time_to_live::Expiry;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// A part is closed when it has this many bytes, at the end of a segment.
@@ -33,6 +34,7 @@ pub(super) struct Saves {
     newest: Option<Newest>,
     running: Option<Running>,
     bases: Bases,
+    pub(super) expiry: Option<Expiry>,
     codec: CodecId,
     /// Whether an entry has been read back from its bytes.
     read_back: bool,
@@ -44,6 +46,13 @@ struct Newest {
     of: CheckpointId,
     turn: Turn,
     bytes: SavedBytes,
+}
+
+/// How an entry becomes bytes.
+#[derive(Clone, Copy)]
+struct Encoding {
+    codec: CodecId,
+    expiry: Option<Expiry>,
 }
 
 /// A save that goes on.
@@ -71,6 +80,7 @@ impl Saves {
             newest: None,
             running: None,
             bases: Bases::new(segments, incremental_above),
+            expiry: None,
             codec,
             read_back: false,
             unsent: Arc::default(),
@@ -85,6 +95,19 @@ impl Saves {
     #[inline(always)]
     pub(super) fn marks<K>(&self, progress: &Progress<K>) -> Marks {
         Marks::new(self.number, progress.walk)
+    }
+
+    /// An entry that is made now.
+    #[inline(always)]
+    pub(super) fn entry<K, V>(&self, progress: &Progress<K>, key: K, value: V) -> Entry<K, V> {
+        let touched = self.expiry.as_ref().map_or(0, Expiry::mark);
+        Entry { marks: self.marks(progress), touched, key, value }
+    }
+
+    /// Whether the time of an entry is over.
+    #[inline(always)]
+    pub(super) fn is_over<K, V>(&self, entry: &Entry<K, V>) -> bool {
+        self.expiry.as_ref().is_some_and(|expiry| expiry.is_over(entry.touched))
     }
 
     /// Called before an entry changes for the first time since the newest cut: encodes it if the running save needs
@@ -120,8 +143,8 @@ impl Saves {
         if progress.mode == Mode::Whole {
             progress.unwalked -= 1;
         }
-        running.early +=
-            running.encode(entry, self.codec, &mut progress.early, &mut self.read_back);
+        let how = Encoding { codec: self.codec, expiry: self.expiry };
+        running.early += running.encode(entry, how, &mut progress.early, &mut self.read_back);
     }
 
     /// Whether an entry with these marks has changed between the cut of the newest complete checkpoint and the
@@ -241,6 +264,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         let from = progress.cursor;
         let to = if progress.unwalked == 0 { from } else { table.num_buckets().min(from + places) };
         progress.cursor = to;
+        let how = Encoding { codec: self.saves.codec, expiry: self.saves.expiry };
         let mut part = std::mem::take(&mut running.part);
         for bucket in from..to {
             let Some(entry) = table.get_bucket_mut(bucket) else { continue };
@@ -248,7 +272,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
                 let changed = entry.marks.changed();
                 entry.marks = Marks::new(changed, progress.walk);
                 progress.unwalked -= 1;
-                running.encode(entry, self.saves.codec, &mut part, &mut self.saves.read_back);
+                running.encode(entry, how, &mut part, &mut self.saves.read_back);
             }
         }
         running.part = part;
@@ -264,6 +288,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         let all = removed.len() + hashes.len();
         let from = progress.cursor;
         progress.cursor = all.min(from + places);
+        let how = Encoding { codec: self.saves.codec, expiry: self.saves.expiry };
         let mut part = std::mem::take(&mut running.part);
         for key in &removed[from.min(removed.len())..progress.cursor.min(removed.len())] {
             running.encode_removed::<K, V>(key, self.saves.codec, &mut part);
@@ -275,7 +300,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
                 table.iter_hash(remixed(hash)).filter(|entry| hash_key(&entry.key) == hash);
             for entry in changed {
                 if self.saves.has_changed(entry.marks) {
-                    running.encode(entry, self.saves.codec, &mut part, &mut self.saves.read_back);
+                    running.encode(entry, how, &mut part, &mut self.saves.read_back);
                 }
             }
         }
@@ -290,7 +315,11 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             false => self.first_of(running.segment) - 1,
         };
         let records = std::mem::take(&mut running.part);
-        let head = block::head(running.kind, running.begin.at, records.len());
+        let times = self.saves.expiry.map(|expiry| match expiry.is_in_event_time() {
+            true => Times::Event,
+            false => Times::Clock,
+        });
+        let head = block::head(running.kind, times, running.begin.at, records.len());
         let bytes = records.len() as u64;
         match running.kind == PartKind::Whole && running.turn.has(running.part_from) {
             true => running.bytes.in_turn += bytes,
@@ -323,16 +352,20 @@ impl Running {
     fn encode<K: State, V: State>(
         &mut self,
         entry: &Entry<K, V>,
-        codec: CodecId,
+        Encoding { codec, expiry }: Encoding,
         to: &mut Vec<u8>,
         read_back: &mut bool,
     ) -> usize {
         let before = to.len();
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            block::put(&entry.key, &entry.value, codec, to)?;
+            let touched = expiry.map(|expiry| expiry.moment(entry.touched));
+            block::put(&entry.key, &entry.value, touched, codec, to)?;
             match std::mem::replace(read_back, true) {
                 true => Ok(()),
-                false => block::read_back(&entry.key, &entry.value, codec, &to[before..]),
+                false => {
+                    let end = to.len() - touched.map_or(0, |_| block::TOUCHED);
+                    block::read_back(&entry.key, &entry.value, codec, &to[before..end])
+                }
             }
         }));
         self.encoded::<V>(encoded, before, to)

@@ -15,6 +15,8 @@ const GIVEN_UP_MAX: u8 = 200;
 /// An entry of a table.
 pub(super) struct Entry<K, V> {
     pub(super) marks: Marks,
+    /// When it was touched, if the store has a time to live.
+    pub(super) touched: u32,
     pub(super) key: K,
     pub(super) value: V,
 }

@@ -9,10 +9,12 @@ use crate::api::state::State;
 use crate::channel::key::hash_key;
 use crate::checkpoint::{CodecError, CodecId, EncodedState, HashRange, decode_from};
 use crate::clock::Timestamp;
-use crate::state::block::{self, Record};
+use crate::state::block::{self, Record, Times};
 use crate::state::measured::Measured;
 use crate::state::save::Saves;
 use crate::state::segment::{Changes, Entry, Progress, rehash, remixed};
+use crate::state::sweep::Sweep;
+use crate::state::time_to_live::{Expiry, Since, TimeToLive};
 
 /// Segments of a store at most. More make each growth shorter, and a look-up slower.
 const SEGMENTS: u64 = 256;
@@ -27,13 +29,25 @@ pub(crate) struct KeyedStore<K, V> {
     pub(super) progress: Vec<Progress<K>>,
     pub(super) saves: Saves,
     pub(super) measured: Measured,
+    pub(super) sweep: Sweep,
+    /// Called with a value whose time is over. Whether nothing is left of it.
+    pub(super) expires: fn(&mut V) -> bool,
+}
+
+/// The moments that a restore has to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restore {
+    /// Now, by the clock of the instance.
+    pub(crate) now: Timestamp,
+    /// The cut of the checkpoint by the clock of that time; that of the part if it is not known.
+    pub(crate) cut_at: Option<Timestamp>,
 }
 
 /// A place of an entry that is valid until the next entry is added or removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    segment: usize,
-    bucket: usize,
+    pub(super) segment: usize,
+    pub(super) bucket: usize,
 }
 
 impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
@@ -50,7 +64,21 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             progress: (0..segments).map(|_| Progress::new()).collect(),
             saves: Saves::new(segments, codec, incremental_above),
             measured: Measured::default(),
+            sweep: Sweep::default(),
+            expires: |_| true,
         }
+    }
+
+    /// As it is, with entries that live for this time. `expires` is called with a value whose time is over, and says
+    /// whether nothing is left of it.
+    pub(crate) fn with_time_to_live(
+        mut self,
+        ttl: Option<TimeToLive>,
+        expires: fn(&mut V) -> bool,
+    ) -> Self {
+        self.saves.expiry = ttl.map(Expiry::new);
+        self.expires = expires;
+        self
     }
 
     #[inline]
@@ -65,7 +93,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
 
     /// Takes over what a part has of this range: the whole of it in place of what there is, or what has changed.
     /// Entries that do not belong to the range of the store are left out. `each` sees the others first, with the
-    /// moment at which they were cut.
+    /// moment of the cut.
     ///
     /// # Errors
     /// The part cannot be decoded.
@@ -73,9 +101,10 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         &mut self,
         part: &EncodedState,
         of: HashRange,
+        at: Restore,
         each: impl FnMut(&K, &mut V, Timestamp),
     ) -> Result<(), CodecError> {
-        self.load_with(part, of, decode_from, each)
+        self.load_with(part, of, at, decode_from, each)
     }
 
     /// As [`load`](Self::load), with entries that `decode` reads.
@@ -86,15 +115,20 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         &mut self,
         part: &EncodedState,
         of: HashRange,
+        Restore { now, cut_at }: Restore,
         decode: impl Fn(&[u8], CodecId) -> Result<(K, V), CodecError>,
         mut each: impl FnMut(&K, &mut V, Timestamp),
     ) -> Result<(), CodecError> {
         if block::is_whole(part) {
             self.clear(of);
         }
-        block::read(part, decode, |record: Record<K, V>, at| {
+        if let Some(expiry) = &mut self.saves.expiry {
+            expiry.clock(now);
+        }
+        block::read(part, decode, |record: Record<K, V>, written| {
+            let at = cut_at.unwrap_or(written);
             let key = match &record {
-                Record::Entry(key, _) | Record::Removed(key) => key,
+                Record::Entry(key, ..) | Record::Removed(key) => key,
             };
             let hash = hash_key(key);
             if !(self.range.first..=self.range.last).contains(&hash) {
@@ -103,12 +137,17 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             let number = self.segment_of(hash);
             let (table, progress) = (&mut self.tables[number], &self.progress[number]);
             match record {
-                Record::Entry(key, mut value) => {
+                Record::Entry(key, mut value, touched) => {
                     each(&key, &mut value, at);
-                    let marks = self.saves.marks(progress);
-                    match table.entry(remixed(hash), |entry| entry.key == key, rehash) {
-                        Place::Occupied(mut place) => place.get_mut().value = value,
-                        Place::Vacant(place) => drop(place.insert(Entry { marks, key, value })),
+                    let mut entry = self.saves.entry(progress, key, value);
+                    if let (Some(expiry), Some((times, moment))) = (&self.saves.expiry, touched)
+                        && expiry.is_in_event_time() == (times == Times::Event)
+                    {
+                        entry.touched = expiry.restored(moment, at, now);
+                    }
+                    match table.entry(remixed(hash), |known| known.key == entry.key, rehash) {
+                        Place::Occupied(mut place) => *place.get_mut() = entry,
+                        Place::Vacant(place) => drop(place.insert(entry)),
                     }
                 }
                 Record::Removed(key) => {
@@ -155,14 +194,25 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
                 if entry.marks.changed() != self.saves.number {
                     self.saves.before_change(&mut self.progress[number], hash, entry, entries);
                 }
-                next(&mut entry.value, event);
+                match &self.saves.expiry {
+                    None => next(&mut entry.value, event),
+                    Some(expiry) if expiry.is_over(entry.touched) => {
+                        (entry.value, entry.touched) = (first(event), expiry.mark());
+                    }
+                    Some(expiry) => {
+                        next(&mut entry.value, event);
+                        if expiry.since() != Since::Created {
+                            entry.touched = expiry.touched(entry.touched);
+                        }
+                    }
+                }
                 entry
             }
             Place::Vacant(place) => {
                 let value = first(event);
                 let progress = &mut self.progress[number];
                 progress.changes.put(hash, entries);
-                place.insert(Entry { marks: self.saves.marks(progress), key, value }).into_mut()
+                place.insert(self.saves.entry(progress, key, value)).into_mut()
             }
         };
         (&entry.key, &mut entry.value)
@@ -196,6 +246,31 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         Some(&mut entry.value)
     }
 
+    /// Whether the time of the entry at a place is over.
+    pub(crate) fn is_over(&self, found: Found) -> bool {
+        let entry = self.tables[found.segment].get_bucket(found.bucket);
+        entry.is_some_and(|entry| self.saves.is_over(entry))
+    }
+
+    /// The entry at a place is read, written or made now.
+    pub(crate) fn touch(&mut self, found: Found, how: Since) {
+        let Some(expiry) = self.saves.expiry else { return };
+        let counts = match expiry.since() {
+            Since::Created => how == Since::Created,
+            Since::Written => how != Since::Read,
+            Since::Read => true,
+        };
+        if !counts || self.at_mut(found).is_none() {
+            return;
+        }
+        if let Some(entry) = self.tables[found.segment].get_bucket_mut(found.bucket) {
+            entry.touched = match how {
+                Since::Created => expiry.mark(),
+                Since::Written | Since::Read => expiry.touched(entry.touched),
+            };
+        }
+    }
+
     /// Removes an entry.
     pub(crate) fn remove(&mut self, found: Found) -> Option<V> {
         let table = &mut self.tables[found.segment];
@@ -220,10 +295,13 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             for bucket in 0..table.num_buckets() {
                 if let Ok(place) = table.get_bucket_entry(bucket) {
                     self.saves.encode_early(progress, place.get());
+                    let is_over = self.saves.is_over(place.get());
                     let (Entry { key, value, .. }, _) = place.remove();
                     // Its keys are given away. There will be none: a save of the whole segment says so.
                     progress.changes = Changes::unknown();
-                    each(key, value);
+                    if !is_over {
+                        each(key, value);
+                    }
                     seen += 1;
                 }
                 if seen == VISITED {

@@ -1,6 +1,7 @@
 //! The store against a plain map: what a save holds is what the map held when it began.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::*;
 use crate::checkpoint::{Part, PartKind, StateCodec, Unit};
@@ -8,9 +9,13 @@ use crate::id::CheckpointId;
 use crate::state::SaveBegin;
 use crate::state::segment::SAVES_MAX;
 use crate::testkit::random::Random;
+use crate::time::EventTime;
 
 type Store = KeyedStore<u64, Vec<u64>>;
 type Model = BTreeMap<u64, Vec<u64>>;
+
+/// The moment of the cut is that of the part.
+const RESTORE: Restore = Restore { now: Timestamp(0), cut_at: None };
 
 fn begin() -> SaveBegin {
     of(1)
@@ -45,7 +50,7 @@ fn stored(parts: Vec<Part>) -> Vec<Stored> {
 fn read(parts: &[Stored], range: HashRange) -> Model {
     let mut store: Store = KeyedStore::new(range, StateCodec::POSITIONAL, 0);
     for (state, of) in parts {
-        store.load(state, *of, |_, _, at| assert_eq!(at, Timestamp(7))).expect("decoded");
+        store.load(state, *of, RESTORE, |_, _, at| assert_eq!(at, Timestamp(7))).expect("decoded");
     }
     contents(&store)
 }
@@ -166,7 +171,7 @@ fn come_again((state, _): &Stored) -> u32 {
     let (mut removed, mut again) = (BTreeSet::new(), 0);
     block::read(state, decode_from, |record: Record<u64, Vec<u64>>, _| match record {
         Record::Removed(key) => drop(removed.insert(key)),
-        Record::Entry(key, _) => again += u32::from(removed.contains(&key)),
+        Record::Entry(key, ..) => again += u32::from(removed.contains(&key)),
     })
     .expect("a part");
     again
@@ -341,23 +346,23 @@ fn tables_of_one_segment_are_not_crowded_by_what_its_hashes_have_in_common() {
 fn what_is_no_block_is_refused() {
     let codec = StateCodec::POSITIONAL;
     let put = |to: &mut Vec<u8>| {
-        block::put(&1_u64, &vec![2_u64], codec, to).expect("encoded");
+        block::put(&1_u64, &vec![2_u64], None, codec, to).expect("encoded");
         block::put_removed(&3_u64, codec, to).expect("encoded");
     };
     let load = |bytes: &[u8]| {
         let mut store = store();
         let part = EncodedState { codec, bytes: bytes.to_vec() };
-        store.load(&part, HashRange::ALL, |_, _, _| {}).map(|()| store.len())
+        store.load(&part, HashRange::ALL, RESTORE, |_, _, _| {}).map(|()| store.len())
     };
-    let mut whole = block::head(PartKind::Whole, Timestamp(7), 0);
-    block::put(&1_u64, &vec![2_u64], codec, &mut whole).expect("encoded");
+    let mut whole = block::head(PartKind::Whole, None, Timestamp(7), 0);
+    block::put(&1_u64, &vec![2_u64], None, codec, &mut whole).expect("encoded");
     assert_eq!(load(&whole).expect("a part"), 1);
     for length in (1..whole.len()).filter(|length| *length != 9) {
         assert!(load(&whole[..length]).is_err(), "{length} bytes");
     }
     let mut records = Vec::new();
     put(&mut records);
-    let delta = [block::head(PartKind::Delta, Timestamp(7), records.len()), records].concat();
+    let delta = [block::head(PartKind::Delta, None, Timestamp(7), records.len()), records].concat();
     // For ever: kind, moment, length; length, key, number of values and value; length with the mark of what was removed,
     // and its key.
     let words =
@@ -407,5 +412,113 @@ fn the_size_of_a_store_is_what_was_allocated_for_it() {
     ];
     for (said, allocated) in all {
         assert!((said / allocated - 1.0).abs() < 0.2, "{said} of {allocated}");
+    }
+}
+
+/// Entries live for 100 ms, by the clock; a value that is a multiple of three leaves something behind.
+fn living(in_event_time: bool) -> KeyedStore<u64, u64> {
+    let ttl = TimeToLive::since_write(Duration::from_millis(100));
+    let ttl = if in_event_time { ttl.in_event_time() } else { ttl };
+    let store = KeyedStore::new(HashRange::ALL, StateCodec::POSITIONAL, 0);
+    store.with_time_to_live(Some(ttl), |value| {
+        *value = 1_000;
+        true
+    })
+}
+
+fn ms(ms: u64) -> Timestamp {
+    Timestamp(ms * 1_000_000)
+}
+
+fn count(store: &mut KeyedStore<u64, u64>, key: u64) -> u64 {
+    *store.update(hash_key(&key), key, (), |()| 1, |value, ()| *value += 1).1
+}
+
+#[test]
+fn what_is_over_is_not_seen_and_its_memory_is_freed_within_as_long_again() {
+    // state O12, B9
+    let mut store = living(false);
+    for at in 0..1_000 {
+        store.expiry().expect("it expires").clock(ms(at));
+        store.sweep(ms(at));
+        // Key 0 is written in time again and again, each other key once.
+        assert_eq!(count(&mut store, 0), at + 1);
+        assert_eq!(count(&mut store, at + 1), 1);
+        assert!(store.len() <= 202, "{} entries at {at} ms", store.len());
+    }
+    store.expiry().expect("it expires").clock(ms(1_100));
+    assert_eq!(count(&mut store, 0), 1, "it is over, and begins anew");
+}
+
+#[test]
+fn times_are_part_of_saves_and_count_on_by_another_clock_though_a_part_is_old() {
+    // state B9.3
+    for in_event_time in [false, true] {
+        let mut store = living(in_event_time);
+        let set = |store: &mut KeyedStore<u64, u64>, at: u64| {
+            let expiry = store.expiry().expect("it expires");
+            expiry.clock(ms(at));
+            expiry.watermark(EventTime::from_unix_ms(at as i64));
+        };
+        let mut parts = Vec::new();
+        for (checkpoint, at) in [(1, 1_000), (2, 1_020), (3, 1_060)] {
+            set(&mut store, at);
+            for key in 0..3_000 {
+                if checkpoint == 1 || key % 100 == checkpoint {
+                    count(&mut store, key);
+                }
+            }
+            store.begin_save(of(checkpoint));
+            let mut new = Vec::new();
+            while !store.go_on(1_000, &mut new) {}
+            store.complete(CheckpointId(checkpoint));
+            parts.append(&mut stored(new));
+        }
+        // Cut at 1,060, restored at 5 by another clock.
+        let mut restored = living(in_event_time);
+        let at = Restore { now: ms(5), cut_at: Some(ms(1_060)) };
+        for (part, of) in &parts {
+            restored.load(part, *of, at, |_, _, _| {}).expect("decoded");
+        }
+        assert_eq!(restored.len(), 3_000);
+        let later = |by: u64| if in_event_time { 1_060 + by } else { 5 + by };
+        set(&mut restored, later(39));
+        assert_eq!(count(&mut restored, 0), 2, "40 ms were left at the cut");
+        set(&mut restored, later(41));
+        assert_eq!(count(&mut restored, 4), 1, "it is over");
+        assert_eq!(count(&mut restored, 2), 3, "60 ms were left");
+        assert_eq!(count(&mut restored, 3), 3, "100 ms were left");
+        set(&mut restored, later(61));
+        assert_eq!(count(&mut restored, 102), 1);
+        assert_eq!(count(&mut restored, 103), 3);
+    }
+}
+
+#[test]
+fn what_expires_is_removed_in_a_save_of_changes_and_restored_by_none() {
+    let mut store = living(false);
+    let mut parts = Vec::new();
+    for checkpoint in 1..=6 {
+        let at = 60 * checkpoint;
+        store.expiry().expect("it expires").clock(ms(at));
+        for step in 0..70 {
+            store.sweep(ms(at + step));
+        }
+        store.expiry().expect("it expires").clock(ms(at));
+        for n in 0..500 {
+            count(&mut store, 500 * checkpoint + n);
+        }
+        store.begin_save(of(checkpoint));
+        let mut new = Vec::new();
+        while !store.go_on(1_000, &mut new) {}
+        store.complete(CheckpointId(checkpoint));
+        parts.append(&mut stored(new));
+        let mut restored = living(false);
+        let at = Restore { now: ms(at), cut_at: Some(ms(at)) };
+        for (part, of) in &parts {
+            restored.load(part, *of, at, |_, _, _| {}).expect("decoded");
+        }
+        assert_eq!(restored.len(), store.len(), "{checkpoint}");
+        assert!(store.len() <= 1_500, "{}", store.len());
     }
 }

@@ -16,7 +16,7 @@ use crate::api::output::Output;
 use crate::api::side_output::DeclaredOutput;
 use crate::api::state::State;
 use crate::checkpoint::EncodedState;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, earlier};
 use crate::delivery::terms::Commits;
 use crate::error::BoxError;
 use crate::executor::blueprint::StateShape;
@@ -61,6 +61,11 @@ pub(crate) trait KeyedLogic: 'static {
 
     /// A value has come out of a checkpoint that was cut at `then`, by a clock that stands at `now`.
     fn restored(_value: &mut Self::Value, _then: Timestamp, _now: Timestamp) {}
+
+    /// The time of a value is over. Whether nothing is left of it.
+    fn expires(_: &mut Self::Value) -> bool {
+        true
+    }
 
     /// Called before the first event, with what was restored.
     fn setup(&mut self, _: &Instance, _: &StateOf<Self>) -> Result<(), BoxError> {
@@ -114,16 +119,17 @@ pub(crate) struct Keyed<L: KeyedLogic, In, S> {
     /// The event of the logic in an event of the stream.
     split: S,
     keys: Vec<(u64, L::Key)>,
+    clock: Arc<dyn Clock>,
 }
 
 impl<L: KeyedLogic, In, S> Keyed<L, In, S> {
     pub(crate) fn new(
         logic: L,
-        store: Rc<RefCell<StateOf<L>>>,
+        KeyedStart { store, clock }: KeyedStart<L::Key, L::Value>,
         keys_of: KeysOf<L::Key, In>,
         split: S,
     ) -> Self {
-        Self { logic, store, keys_of, split, keys: Vec::new() }
+        Self { logic, store, keys_of, split, keys: Vec::new(), clock }
     }
 }
 
@@ -156,32 +162,46 @@ where
         out: &mut Collector<L::Out>,
         tracked: bool,
     ) -> Pass {
-        let Self { logic, store, keys_of, split, keys } = self;
+        let Self { logic, store, keys_of, split, keys, clock } = self;
         keys.clear();
         // All hashes first: then the look-ups do not wait for one another (state B2.1). An event whose key cannot be
         // taken fails below, when it is its turn.
         let _ = catch_unwind(AssertUnwindSafe(|| keys_of(events.as_slice(), keys)));
         let mut store = store.borrow_mut();
+        if let Some(expiry) = store.expiry() {
+            expiry.clock(clock.now());
+        }
+        let in_event_time = store.expires_in_event_time();
         let mut taken = keys.drain(..);
         apply_each(events, out, tracked, |event, out| {
             let (hash, key) = match taken.next() {
                 Some(taken) => taken,
                 None => one_key(keys_of, &event)?,
             };
+            if in_event_time && let Some(expiry) = store.expiry() {
+                expiry.event(out.time());
+            }
             logic.apply(AtKey { key, hash, store: &mut store }, split(event), out)
         })
     }
 
     fn is_due(&mut self, due: Due) -> bool {
-        self.logic.is_due(due, &mut self.store.borrow_mut())
+        let mut store = self.store.borrow_mut();
+        if let Due::At(now) = due {
+            store.sweep(now);
+        }
+        self.logic.is_due(due, &mut store)
     }
     fn fire(&mut self, out: &mut Output<L::Out>) -> Result<(), BoxError> {
         self.logic.fire(&mut self.store.borrow_mut(), out)
     }
     fn next_due(&self) -> Option<Timestamp> {
-        self.logic.next_due()
+        earlier(self.logic.next_due(), self.store.borrow().sweep_due())
     }
     fn advance(&mut self, to: EventTime) {
+        if let Some(expiry) = self.store.borrow_mut().expiry() {
+            expiry.watermark(to);
+        }
         self.logic.advance(to);
     }
     fn has_advanced(&mut self) {

@@ -38,6 +38,10 @@ impl<O: KeyedOperator> KeyedLogic for Operating<O> {
     const SIDE_OUTPUTS: &'static [DeclaredOutput] = O::SIDE_OUTPUTS;
     const NEEDS_EVENT_TIME: bool = O::NEEDS_EVENT_TIME;
 
+    fn expires(cell: &mut Self::Value) -> bool {
+        cell.expire()
+    }
+
     fn restored(cell: &mut Self::Value, then: Timestamp, now: Timestamp) {
         cell.timers.restored(then, now);
     }

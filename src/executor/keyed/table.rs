@@ -276,7 +276,10 @@ impl<K: Key, T: 'static, U: TableUpdate<T>> KeyedLogic for AtMostEvery<K, T, U> 
     ) -> Result<(), BoxError> {
         let Some((_, key)) = self.unsent.pop_front() else { return Ok(()) };
         let found = store.find(hash_key(&key), &key);
-        if let Some(kept) = found.and_then(|found| store.at_mut(found)) {
+        let found = found.filter(|found| !store.is_over(*found));
+        let kept = found.and_then(|found| store.at_mut(found));
+        // One whose time was over, and that came again, is in the list twice.
+        if let Some(kept) = kept.filter(|kept| kept.unsent) {
             kept.unsent = false;
             let row = self.update.row(&kept.value);
             out.emit((key, row));
