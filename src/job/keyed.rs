@@ -338,7 +338,7 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
 }
 
 /// A function that takes a key of an event, for the events of a batch.
-pub(super) fn keys_of<K: Hash, T>(key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeysOf<K, T> {
+pub(crate) fn keys_of<K: Hash, T>(key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeysOf<K, T> {
     Arc::new(move |events: &[T], keys: &mut Vec<(u64, K)>| {
         keys.extend(events.iter().map(|event| {
             let key = key(event);

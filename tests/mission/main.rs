@@ -23,6 +23,7 @@ mod handles;
 mod held_events;
 mod idle;
 mod keyed;
+mod keyed_harness;
 mod keyed_state;
 mod keys;
 mod line_files;

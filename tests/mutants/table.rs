@@ -589,6 +589,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: "src/state/key_timers.rs::restored_timers_fire_in_the_order_in_which_they_were_set_and_wait_for_the_rest_of_their_time",
     },
     Mutant {
+        name: "keyed: let the operator go on that the harness has to put back",
+        file: "src/testkit/harness/fed.rs",
+        whole: "        self.node = Node::start(parts, factory, restored, self.context.now)?;\n",
+        broken: "        drop((parts, factory, restored));\n",
+        killed_by: "tests/mission/keyed_harness.rs::an_operator_that_keeps_something_in_a_field_is_found",
+    },
+    Mutant {
         name: "keyed: say that an instance is saved before all of its state is",
         file: "src/executor/node/keyed.rs",
         whole: "            false => context.saving = context.saving.max(Saving::GoesOn),",
