@@ -710,8 +710,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "remove a checkpoint while it is copied",
         file: "src/checkpoint/directory_store/retention.rs",
-        whole: "            || copied.contains(&Attempt::of(manifest))\n",
-        broken: "            || copied.contains(&Attempt { execution: Attempt::of(manifest).execution, checkpoint: CheckpointId(0) })\n",
+        whole: "            || stay.copied.contains(&Attempt::of(manifest))\n",
+        broken: "            || stay.copied.contains(&Attempt { execution: Attempt::of(manifest).execution, checkpoint: CheckpointId(0) })\n",
         killed_by: "tests/checkpoint_store/savepoints.rs::what_is_copied_stays_meanwhile",
     },
     Mutant {
