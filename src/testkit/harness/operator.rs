@@ -15,7 +15,8 @@ use crate::time::EventTime;
 
 /// Feeds one operator the same input in several ways, and asserts that what it emits is the same:
 /// all events at once, one at a time, with its state taken after each piece of input, and with a new
-/// value built from that state after each.
+/// value built from that state after each. For an operator with state by key there is
+/// [`KeyedHarness`](crate::testkit::KeyedHarness).
 ///
 /// ```
 /// use streamwork::testkit::OperatorHarness;
