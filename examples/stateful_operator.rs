@@ -1,9 +1,9 @@
-//! An operator with state: how often each word has come, over two runs of the job.
+//! An operator with state by key: how often each word has come, over two runs of the job.
 //!
-//! `key_by` sends equal words to the same one of two instances, so each counts different words and
-//! nothing is shared. `state` returns the counts, `setup` starts from them. Under `ExactlyOnce` the
-//! engine stores them in a directory, together with the position of the source: the second run reads
-//! only the new words, and continues counting.
+//! The state of a word is one number, which the engine keeps: `at.state()` is that of the word at hand. `key_by` sends
+//! equal words to the same one of two instances. Under `ExactlyOnce` the counts are stored in a directory, together
+//! with the position of the source: the second run reads only the new words, and continues counting. (An operator whose
+//! state belongs to no key is a `StatefulOperator`.)
 //!
 //! ```sh
 //! cargo run --release --example stateful_operator
@@ -33,34 +33,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use streamwork::testkit::Collected;
-use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Job, StatefulOperator};
+use streamwork::{At, BoxError, Emit, ExactlyOnce, Job, KeyedOperator};
 
 const TEXT: &str = "to be or not to be let there be light";
 
-#[derive(Default)]
-struct CountWords {
-    counts: BTreeMap<String, u64>,
-}
+struct CountWords;
 
-impl StatefulOperator for CountWords {
+impl KeyedOperator for CountWords {
+    type Key = String;
     type In = String;
     type Out = (String, u64);
-    type State = BTreeMap<String, u64>;
+    type State = u64;
+    type Timer = ();
 
-    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-        self.counts = state.unwrap_or_default();
-        Ok(())
-    }
-
-    fn apply(&mut self, word: String, out: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
-        let count = self.counts.entry(word.clone()).or_default();
+    fn apply(
+        &mut self,
+        word: String,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, (String, u64)>,
+    ) -> Result<(), BoxError> {
+        let count = at.state();
         *count += 1;
         out.emit((word, *count));
         Ok(())
-    }
-
-    fn state(&self) -> Self::State {
-        self.counts.clone()
     }
 }
 
@@ -70,7 +65,7 @@ fn run(words: usize, store: &Path, table: &mut BTreeMap<String, u64>) -> Result<
     let job = Job::new("words");
     job.from_iter("words", move || TEXT.split(' ').map(String::from).take(words))
         .key_by(|word| word.clone())
-        .stateful("count", CountWords::default)
+        .keyed_operator("count", || CountWords)
         .parallelism(2)
         .sink("table", heard.factory());
     let report = job.run(ExactlyOnce::checkpoints_in(store))?;
@@ -95,14 +90,17 @@ fn main() -> Result<(), BoxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streamwork::testkit::OperatorHarness;
+    use streamwork::testkit::KeyedHarness;
 
     #[test]
     fn words_are_counted_the_same_however_often_the_counter_is_put_back() -> Result<(), BoxError> {
-        let words = TEXT.split_whitespace().map(String::from);
-        let counted = OperatorHarness::stateful(CountWords::default).events(words).check()?;
-        assert_eq!(counted.iter().filter(|(word, _)| word == "be").count(), 3);
+        let mut harness = KeyedHarness::new(String::clone, || CountWords);
+        let counted = harness.events(TEXT.split_whitespace().map(String::from))?;
+        let be: Vec<u64> =
+            counted.iter().filter(|(word, _)| word == "be").map(|(_, n)| *n).collect();
+        assert_eq!(be, [1, 2, 3]);
         assert_eq!(counted.last(), Some(&("light".to_owned(), 1)));
+        assert_eq!(harness.left()?.entries, 7, "an entry for each word");
         Ok(())
     }
 }

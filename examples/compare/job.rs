@@ -9,7 +9,7 @@
 //! checkpoint is taken, debits are half a millisecond ahead of credits. The guarantees differ in what
 //! follows from that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use streamwork::{
-    BoxError, Collector, Instance, Job, Next, Output, SourceOutput, StatefulOperator,
-    StatefulSource, Transaction, TransactionalSink,
+    At, BoxError, Emit, Instance, Job, KeyedOperator, Next, SourceOutput, StatefulSource,
+    Transaction, TransactionalSink,
 };
 
 const ACCOUNTS: u64 = 1_000;
@@ -40,7 +40,8 @@ pub(crate) struct World {
     /// One per posting.
     faults: Vec<AtomicU8>,
     shown: Mutex<Shown>,
-    postings_at_end: Mutex<HashMap<u32, u64>>,
+    /// How many postings the state of each account has counted.
+    counted: Vec<AtomicU64>,
     handles: AtomicU64,
 }
 
@@ -87,7 +88,7 @@ impl World {
             opened: Instant::now() + Duration::from_millis(20),
             faults: (0..postings).map(|_| AtomicU8::new(0)).collect(),
             shown: Mutex::new(shown),
-            postings_at_end: Mutex::default(),
+            counted: (0..ACCOUNTS).map(|_| AtomicU64::new(0)).collect(),
             handles: AtomicU64::new(0),
         })
     }
@@ -118,10 +119,7 @@ impl World {
         debits
             .merge(&cleared.named("clearing").parallelism(2))
             .key_by(|posting| posting.account)
-            .stateful("balances", move || Balances {
-                world: Arc::clone(&balances),
-                postings: HashMap::new(),
-            })
+            .keyed_operator("balances", move || Balances { world: Arc::clone(&balances) })
             .parallelism(2)
             .transactional_sink("ledger", move || Ledger {
                 world: Arc::clone(&ledger),
@@ -133,19 +131,16 @@ impl World {
 
     /// Compares with the truth, which every part of this file can compute from a number.
     pub(crate) fn wrong(&self) -> Wrong {
-        let mut truth = HashMap::<u32, u64>::new();
+        let mut truth = vec![0_u64; self.counted.len()];
         for posting in (0..2 * self.transfers).map(Posting::of) {
-            *truth.entry(posting.account).or_default() += 1;
+            truth[posting.account as usize] += 1;
         }
-        let counted = self.postings_at_end.lock();
-        let off = |(account, right): (&u32, &u64)| {
-            counted.get(account).copied().unwrap_or(0).abs_diff(*right)
-        };
+        let counted = self.counted.iter().map(|counted| counted.load(Ordering::Relaxed));
         let times = &self.shown.lock().times;
         Wrong {
             lost: times.iter().filter(|times| **times == 0).count() as u64,
             repeated: times.iter().map(|times| u64::from(times.saturating_sub(1))).sum(),
-            state_error: truth.iter().map(off).sum(),
+            state_error: counted.zip(&truth).map(|(counted, right)| counted.abs_diff(*right)).sum(),
         }
     }
 
@@ -220,20 +215,21 @@ impl StatefulSource for Transfers {
 /// Counts the postings of each account.
 struct Balances {
     world: Arc<World>,
-    postings: HashMap<u32, u64>,
 }
 
-impl StatefulOperator for Balances {
+impl KeyedOperator for Balances {
+    type Key = u32;
     type In = Posting;
     type Out = u64;
-    type State = HashMap<u32, u64>;
+    type State = u64;
+    type Timer = ();
 
-    fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-        self.postings = state.unwrap_or_default();
-        Ok(())
-    }
-
-    fn apply(&mut self, posting: Posting, out: &mut Collector<u64>) -> Result<(), BoxError> {
+    fn apply(
+        &mut self,
+        posting: Posting,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, u64>,
+    ) -> Result<(), BoxError> {
         let fault = &self.world.faults[posting.id as usize];
         if fault.load(Ordering::Relaxed) != 0 {
             match fault.swap(0, Ordering::Relaxed) {
@@ -242,18 +238,11 @@ impl StatefulOperator for Balances {
                 _ => {}
             }
         }
-        *self.postings.entry(posting.account).or_default() += 1;
+        let postings = at.state();
+        *postings += 1;
+        self.world.counted[posting.account as usize].store(*postings, Ordering::Relaxed);
         out.emit(posting.id);
         Ok(())
-    }
-
-    fn finish(&mut self, _: &mut Output<u64>) -> Result<(), BoxError> {
-        self.world.postings_at_end.lock().extend(&self.postings);
-        Ok(())
-    }
-
-    fn state(&self) -> Self::State {
-        self.postings.clone()
     }
 }
 

@@ -31,10 +31,10 @@ pub mod progress;
 
 #[cfg(test)]
 mod tests {
-    use super::analyzers::Analyze;
     use super::analyzers::average_ticket::AverageTicket;
     use super::analyzers::proximity::Proximity;
     use super::analyzers::transaction_count::TransactionCount;
+    use super::analyzers::{Analyze, Customers};
     use super::decision::{Verdict, decide};
     use super::generator::Generator;
     use super::transaction::Labelled;
@@ -48,9 +48,9 @@ mod tests {
 
     #[test]
     fn most_frauds_are_declined_and_most_declined_are_frauds() {
-        let mut ticket = AverageTicket::default();
-        let mut proximity = Proximity::default();
-        let mut count = TransactionCount::default();
+        let mut ticket = Customers::<AverageTicket>::default();
+        let mut proximity = Customers::<Proximity>::default();
+        let mut count = Customers::<TransactionCount>::default();
         let mut declined = |row: &Labelled| {
             let scores = [
                 Some(ticket.analyze(&row.transaction)),
@@ -72,18 +72,18 @@ mod tests {
         assert!(precision > 0.95 && recall > 0.9, "{precision:.3} {recall:.3}");
     }
 
-    /// Stops an analyzer after a while, writes its state, reads it, and compares the scores of both from
-    /// there on.
+    /// Stops the analyzers of all customers after a while, writes them, reads them, and compares the scores of both
+    /// from there on.
     fn goes_on_as_before<A: Analyze>() {
         let (history, judged) = rows();
-        let mut analyzer = A::default();
+        let mut analyzer = Customers::<A>::default();
         for row in &history {
             let score = analyzer.analyze(&row.transaction);
             assert_eq!(score.analyzer, A::ANALYZER);
             assert_eq!(score.transaction, row.transaction.id);
         }
         let state = serde_json::to_string(&analyzer).expect("the state is plain data");
-        let mut restored: A = serde_json::from_str(&state).expect("it was just written");
+        let mut restored: Customers<A> = serde_json::from_str(&state).expect("it was just written");
         for row in &judged {
             assert_eq!(analyzer.analyze(&row.transaction), restored.analyze(&row.transaction));
         }
@@ -96,11 +96,10 @@ mod tests {
         goes_on_as_before::<TransactionCount>();
     }
 
-    /// Two analyzers that share the customers, as two instances do, give the same scores as one that has
-    /// all customers.
+    /// Where two share the customers, as two instances do, the scores are the same as where one has all.
     fn split_by_customer_says_the_same<A: Analyze>() {
-        let mut whole = A::default();
-        let mut halves = [A::default(), A::default()];
+        let mut whole = Customers::<A>::default();
+        let mut halves = [Customers::<A>::default(), Customers::default()];
         for row in rows().0 {
             let half = &mut halves[row.transaction.customer as usize % 2];
             assert_eq!(half.analyze(&row.transaction), whole.analyze(&row.transaction));

@@ -1,8 +1,9 @@
 //! An analyzer at its place in the job, and the faults that the command line can give it.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use streamwork::{BoxError, Collector, Instance, StatefulOperator};
+use streamwork::{At, BoxError, Emit, KeyedOperator};
 
 use crate::aggregator::{Arrival, DECIDE_AFTER};
 use crate::fraud::analyzers::Analyze;
@@ -20,16 +21,16 @@ pub enum Fault {
     Dead,
 }
 
-/// Runs one of the three analyzers. What it knows about customers survives a panic.
+/// Runs one of the three analyzers. The engine keeps what it knows about each customer, also through a panic.
 pub struct Analysis<A> {
-    analyzer: A,
     fault: Fault,
+    analyzer: PhantomData<fn() -> A>,
 }
 
 impl<A: Analyze> Analysis<A> {
-    /// An analyzer that has seen nothing.
+    /// An analyzer with this fault.
     pub fn new(fault: Fault) -> Self {
-        Self { analyzer: A::default(), fault }
+        Self { fault, analyzer: PhantomData }
     }
 
     /// Whoever comes too late for a decision only learns, and so catches up.
@@ -44,24 +45,22 @@ impl<A: Analyze> Analysis<A> {
     }
 }
 
-impl<A: Analyze> StatefulOperator for Analysis<A> {
+impl<A: Analyze> KeyedOperator for Analysis<A> {
+    type Key = u32;
     type In = Offered;
     type Out = Arrival;
     type State = A;
+    type Timer = ();
 
-    fn setup(&mut self, _: &Instance, state: Option<A>) -> Result<(), BoxError> {
-        self.analyzer = state.unwrap_or_default();
-        Ok(())
-    }
-
-    fn apply(&mut self, offered: Offered, out: &mut Collector<Arrival>) -> Result<(), BoxError> {
+    fn apply(
+        &mut self,
+        offered: Offered,
+        at: &mut At<'_, Self>,
+        out: &mut Emit<'_, Arrival>,
+    ) -> Result<(), BoxError> {
         self.suffer(&offered);
-        let score = self.analyzer.analyze(&offered.transaction);
+        let score = at.state().analyze(&offered.transaction);
         out.emit(Arrival::Score { score, due: offered.due });
         Ok(())
-    }
-
-    fn state(&self) -> A {
-        self.analyzer.clone()
     }
 }

@@ -93,7 +93,7 @@ fn source(job: &Job, plan: &Plan, in_flight: Option<Arc<InFlight>>) -> Stream<Of
 fn analyzer<A: Analyze>(by_account: &KeyedStream<u32, Offered>, plan: &Plan) -> Stream<Arrival> {
     let fault = plan.faults[A::ANALYZER as usize];
     by_account
-        .stateful(A::ANALYZER.to_string(), move || Analysis::<A>::new(fault))
+        .keyed_operator(A::ANALYZER.to_string(), move || Analysis::<A>::new(fault))
         .parallelism(plan.parallelism)
 }
 

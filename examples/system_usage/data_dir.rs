@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use streamwork::log::{EventLog, LogOptions, LogReader};
 
-use crate::fraud::analyzers::Analyze;
+use crate::fraud::analyzers::Customers;
 use crate::fraud::analyzers::average_ticket::AverageTicket;
 use crate::fraud::analyzers::proximity::Proximity;
 use crate::fraud::analyzers::transaction_count::TransactionCount;
@@ -184,9 +184,9 @@ fn load(path: &Path, feed: &Feed) -> Result<(), AnyError> {
 /// Decides all transactions, one after the other and with all scores.
 fn detect(path: &Path, feed: &Feed) -> Result<(), AnyError> {
     let mut table = DecisionTable::create(path)?;
-    let mut ticket = AverageTicket::default();
-    let mut proximity = Proximity::default();
-    let mut count = TransactionCount::default();
+    let mut ticket = Customers::<AverageTicket>::default();
+    let mut proximity = Customers::<Proximity>::default();
+    let mut count = Customers::<TransactionCount>::default();
     for (number, transaction) in feed.transactions().enumerate() {
         let decision = decide(&[
             Some(ticket.analyze(&transaction)),

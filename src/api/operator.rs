@@ -135,38 +135,38 @@ pub trait Operator: 'static {
 /// and `setup` starts from it. Whatever `state` does not return is lost by a failure.
 ///
 /// ```
-/// use std::collections::HashMap;
 /// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
 ///
+/// /// Numbers the lines of an invoice.
 /// #[derive(Default)]
-/// struct Count { words: HashMap<String, u64> }
+/// struct Numbered { lines: u64 }
 ///
-/// impl StatefulOperator for Count {
+/// impl StatefulOperator for Numbered {
 ///     type In = String;
-///     type Out = (String, u64);
-///     type State = HashMap<String, u64>;
+///     type Out = (u64, String);
+///     type State = u64;
 ///
-///     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-///         self.words = state.unwrap_or_default();
+///     fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
+///         self.lines = state.unwrap_or_default();
 ///         Ok(())
 ///     }
-///     fn apply(&mut self, word: String, out: &mut Collector<(String, u64)>) -> Result<(), BoxError> {
-///         let count = self.words.entry(word.clone()).or_default();
-///         *count += 1;
-///         out.emit((word, *count));
+///     fn apply(&mut self, line: String, out: &mut Collector<(u64, String)>) -> Result<(), BoxError> {
+///         self.lines += 1;
+///         out.emit((self.lines, line));
 ///         Ok(())
 ///     }
-///     fn state(&self) -> Self::State { self.words.clone() }
+///     fn state(&self) -> u64 { self.lines }
 /// }
 ///
-/// let job = Job::new("count");
-/// job.from_iter("words", || ["a", "b", "a"].map(String::from))
-///     .key_by(|word| word.clone())
-///     .stateful("count", Count::default)
-///     .for_each(|(word, count)| println!("{word}: {count}"));
+/// let job = Job::new("invoice");
+/// job.from_iter("lines", || ["apples", "pears"].map(String::from))
+///     .stateful("numbered", Numbered::default)
+///     .for_each(|(number, line)| println!("{number} {line}"));
 /// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A state for each key is better left to the engine: see [`KeyedOperator`](crate::KeyedOperator).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a stateful operator",
     note = "implement `streamwork::StatefulOperator`: `type In`, `type Out`, `type State`, `setup`, `apply` and `state`"

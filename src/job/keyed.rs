@@ -30,38 +30,18 @@ use crate::state::{KeyedOperator, StoredValue};
 /// keep the key.
 ///
 /// ```
-/// use std::collections::HashMap;
-/// use streamwork::{BoxError, Collector, Guarantee, Instance, Job, StatefulOperator};
-///
-/// #[derive(Default)]
-/// struct Count(HashMap<u64, u64>);
-///
-/// impl StatefulOperator for Count {
-///     type In = u64;
-///     type Out = (u64, u64);
-///     type State = HashMap<u64, u64>;
-///     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-///         self.0 = state.unwrap_or_default();
-///         Ok(())
-///     }
-///     fn apply(&mut self, n: u64, out: &mut Collector<(u64, u64)>) -> Result<(), BoxError> {
-///         let count = self.0.entry(n).or_default();
-///         *count += 1;
-///         out.emit((n, *count));
-///         Ok(())
-///     }
-///     fn state(&self) -> Self::State {
-///         self.0.clone()
-///     }
-/// }
+/// use streamwork::{Guarantee, Job};
 ///
 /// let job = Job::new("counts");
 /// let numbers = job.from_iter("numbers", || (0..100_u64).map(|n| n % 5));
-/// let counts = numbers.key_by(|n| *n).stateful("count", Count::default).parallelism(4);
+/// let counts = numbers.key_by(|n| *n).count().updates().parallelism(4);
 /// counts.for_each(|(n, count)| println!("{n}: {count}"));
 /// job.run(Guarantee::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The engine keeps state by key: that of tables, such as this one, of [`scan`](KeyedStream::scan), and of
+/// [`KeyedOperator`].
 ///
 /// After a `map` there is no key any more. So an operator with state by key does not compile there, and an
 /// operator with state has one instance:
@@ -104,7 +84,8 @@ impl<K, T: Event> KeyedStream<K, T> {
     }
 
     /// Adds an operator with state; each instance has the state of its keys. See [`StatefulOperator`]. It
-    /// can be restored only with the parallelism that it had at the checkpoint.
+    /// can be restored only with the parallelism that it had at the checkpoint, unlike a
+    /// [`keyed_operator`](KeyedStream::keyed_operator).
     pub fn stateful<O: StatefulOperator<In = T>>(
         &self,
         name: impl Into<String>,
@@ -341,7 +322,7 @@ impl<K: Key, T: Event> KeyedStream<K, T> {
 }
 
 /// A function that takes a key of an event, for the events of a batch.
-pub(super) fn keys_of<K: Hash, T>(key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeysOf<K, T> {
+pub(crate) fn keys_of<K: Hash, T>(key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeysOf<K, T> {
     Arc::new(move |events: &[T], keys: &mut Vec<(u64, K)>| {
         keys.extend(events.iter().map(|event| {
             let key = key(event);

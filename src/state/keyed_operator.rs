@@ -72,6 +72,8 @@ use crate::time::EventTime;
 ///
 /// Events of one key are applied in the order in which they arrive at the instance, and one key lives on one instance
 /// (state K1).
+///
+/// [`KeyedHarness`](crate::testkit::KeyedHarness) tests one by itself.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an operator with state by key",
     note = "implement `KeyedOperator` for it"

@@ -11,7 +11,10 @@ pub mod simulation;
 mod watermarks;
 
 pub use collected::Collected;
-pub use harness::{OperatorHarness, check_source, check_split_source, check_transactional_sink};
+pub use harness::{
+    KeyedHarness, OperatorHarness, StateLeft, check_source, check_split_source,
+    check_transactional_sink,
+};
 pub use idempotence::assert_idempotent;
 pub use published::Published;
 pub use simulated_disk::{DiskFailures, DiskFault, DiskOperations, SimulatedDisk};

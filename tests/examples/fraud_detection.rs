@@ -4,6 +4,14 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::fraud::analyzers::Customers;
+use crate::fraud::analyzers::average_ticket::AverageTicket;
+use crate::fraud::analyzers::proximity::Proximity;
+use crate::fraud::analyzers::transaction_count::TransactionCount;
+use crate::fraud::database::DecisionLookup;
+use crate::fraud::decision::decide;
+use crate::fraud::feed::Feed;
+use crate::fraud::transaction::Transaction;
 use crate::program::{Figures, Program};
 
 fn example(directory: &Path) -> Program {
@@ -35,6 +43,29 @@ fn every_transaction_of_the_file_is_decided_and_what_is_declined_is_mostly_fraud
     assert_eq!(decisions(directory.path(), "TRUE"), 20_000);
     assert!(figures.share("precision") >= 0.8, "{figures:?}");
     assert!(figures.share("recall") >= 0.5, "{figures:?}");
+}
+
+/// At any number of instances, as one after the other. A few scores may be late on a machine that does much else.
+#[test]
+fn the_job_decides_as_the_analyzers_do_without_an_engine() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let figures = example(directory.path()).with("--generate", 20_000).with("--parallelism", 2);
+    assert_all_decided(&figures.figures(), 20_000);
+    let decided = DecisionLookup::open(&directory.path().join("fraud.db")).expect("the database");
+    let mut ticket = Customers::<AverageTicket>::default();
+    let mut proximity = Customers::<Proximity>::default();
+    let mut count = Customers::<TransactionCount>::default();
+    let is_the_same = |transaction: &Transaction| {
+        let scores = [
+            ticket.analyze(transaction),
+            proximity.analyze(transaction),
+            count.analyze(transaction),
+        ];
+        let by_the_job = decided.find(transaction.id).expect("the database").expect("a decision");
+        by_the_job.log_odds == f64::from(decide(&scores.map(Some)).log_odds)
+    };
+    let same = Feed::generated(20_000, 1).transactions().filter(is_the_same).count();
+    assert!(same > 19_000, "{same} decisions of 20,000 are the same");
 }
 
 #[test]

@@ -589,6 +589,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         killed_by: "src/state/key_timers.rs::restored_timers_fire_in_the_order_in_which_they_were_set_and_wait_for_the_rest_of_their_time",
     },
     Mutant {
+        name: "keyed: let the operator go on that the harness has to put back",
+        file: "src/testkit/harness/fed.rs",
+        whole: "        self.node = Node::start(parts, factory, restored, self.context.now)?;\n",
+        broken: "        drop((parts, factory, restored));\n",
+        killed_by: "tests/mission/keyed_harness.rs::an_operator_that_keeps_something_in_a_field_is_found",
+    },
+    Mutant {
         name: "keyed: say that an instance is saved before all of its state is",
         file: "src/executor/node/keyed.rs",
         whole: "            false => context.saving = context.saving.max(Saving::GoesOn),",
@@ -705,7 +712,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         file: "src/checkpoint/directory_store/retention.rs",
         whole: "            || stay.copied.contains(&Attempt::of(manifest))\n",
         broken: "            || stay.copied.contains(&Attempt { checkpoint: CheckpointId(0), ..Attempt::of(manifest) })\n",
-        killed_by: "tests/checkpoint_store/savepoints.rs::what_is_copied_stays_meanwhile",
+        killed_by: "src/checkpoint/directory_store/savepoint.rs::a_checkpoint_that_is_being_copied_stays_however_old_it_is",
     },
     Mutant {
         name: "commit what the job that took a savepoint has prepared",
@@ -720,5 +727,26 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         whole: "part.cut_at.map_or(written, Timestamp)",
         broken: "part.cut_at.map_or(written, |_| written)",
         killed_by: "tests/mission/keyed_state.rs::a_timer_waits_for_the_rest_of_its_time_though_its_state_is_in_an_old_checkpoint",
+    },
+    Mutant {
+        name: "keep state whose time is over",
+        file: "src/state/sweep.rs",
+        whole: "            true => drop(self.remove(found)),\n",
+        broken: "            true => {}\n",
+        killed_by: "tests/mission/time_to_live.rs::nothing_is_left_of_a_state_whose_time_has_been_over_for_as_long_again",
+    },
+    Mutant {
+        name: "let state live anew after a restart",
+        file: "src/state/store.rs",
+        whole: "entry.touched = expiry.restored(moment, at, now);",
+        broken: "let _ = (expiry, moment);",
+        killed_by: "src/state/store_tests.rs::times_are_part_of_saves_and_count_on_by_another_clock_though_a_part_is_old",
+    },
+    Mutant {
+        name: "let a late event make state older",
+        file: "src/state/time_to_live.rs",
+        whole: "if later { self.mark() } else { before }",
+        broken: "if later || !later { self.mark() } else { before }",
+        killed_by: "tests/mission/time_to_live.rs::in_event_time_a_state_is_over_by_the_watermark",
     },
 ];

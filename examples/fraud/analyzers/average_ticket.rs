@@ -1,13 +1,11 @@
 //! Is the amount one that this customer spends?
 //!
-//! Owns, per customer, a belief about the usual amount: two numbers, however long the history. A
+//! Owns a belief about the usual amount of a customer: two numbers, however long the history. A
 //! belief starts at what customers in general spend, so the first transactions of a customer are
 //! judged mildly, and sharpens with each transaction. (A Kalman filter in one dimension; a
 //! transaction that looks inflated moves the belief little.)
 //!
 //! Never looks at places or times.
-
-use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,20 +26,21 @@ const EVIDENCE_MAX: f32 = 8.0;
 /// From here on the amount is worth mentioning.
 const STRIKING: f32 = 2.0;
 
-/// The analyzer; its state is what serde sees.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// What a customer usually spends at once, and how sure that is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct AverageTicket {
-    customers: HashMap<u32, UsualAmount>,
+    mean: f32,
+    /// The variance of the belief about the mean, not of the amounts.
+    doubt: f32,
 }
 
 impl Analyze for AverageTicket {
     const ANALYZER: Analyzer = Analyzer::AverageTicket;
 
     fn analyze(&mut self, transaction: &Transaction) -> Score {
-        let usual = self.customers.entry(transaction.customer).or_default();
         let amount = transaction.amount_cents as f32 / 100.0;
-        let inflated = usual.evidence_for_inflation(amount);
-        usual.learn(amount, inflated);
+        let inflated = self.evidence_for_inflation(amount);
+        self.learn(amount, inflated);
 
         let above_limit = transaction.amount_cents > LIMIT_CENTS;
         let reason = if above_limit {
@@ -62,22 +61,14 @@ impl Analyze for AverageTicket {
     }
 }
 
-/// What a customer usually spends at once, and how sure that is.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct UsualAmount {
-    mean: f32,
-    /// The variance of the belief about the mean, not of the amounts.
-    doubt: f32,
-}
-
-impl Default for UsualAmount {
+impl Default for AverageTicket {
     /// What is known of a customer nobody has seen: what customers in general spend.
     fn default() -> Self {
         Self { mean: 52.0, doubt: 27.0 * 27.0 }
     }
 }
 
-impl UsualAmount {
+impl AverageTicket {
     /// The smallest usual amount believed in: keeps the scatter from vanishing.
     const MEAN_MIN: f32 = 2.0;
     /// How much the usual amount may drift per transaction, relative to itself.
@@ -125,11 +116,11 @@ mod tests {
     use super::super::super::transaction::{Kind, Place};
     use super::*;
 
-    fn of(customer: u32, amount_cents: u64) -> Transaction {
+    fn of(amount_cents: u64) -> Transaction {
         Transaction {
             id: 1,
             time_s: 0,
-            customer,
+            customer: 1,
             terminal: 1,
             amount_cents,
             kind: Kind::CardNotPresent,
@@ -139,34 +130,34 @@ mod tests {
         }
     }
 
-    /// An analyzer that has seen customer 1 spend about ten.
+    /// An analyzer that has seen its customer spend about ten.
     fn used_to_ten() -> AverageTicket {
         let mut analyzer = AverageTicket::default();
         for n in 0..30 {
-            analyzer.analyze(&of(1, 500 + n % 3 * 500));
+            analyzer.analyze(&of(500 + n % 3 * 500));
         }
         analyzer
     }
 
     #[test]
     fn an_amount_far_above_the_customers_usual_one_is_suspicious() {
-        let score = used_to_ten().analyze(&of(1, 5_000));
+        let score = used_to_ten().analyze(&of(5_000));
         assert!(score.suspicion() > 6.0, "{score:?}");
         assert_eq!(score.reason, Some(Reason::AmountFarAboveUsual));
     }
 
     #[test]
     fn the_same_amount_is_not_suspicious_for_a_customer_with_no_history() {
-        let score = used_to_ten().analyze(&of(2, 5_000));
+        let score = AverageTicket::default().analyze(&of(5_000));
         assert!(score.suspicion() < 0.0, "{score:?}");
     }
 
     #[test]
     fn an_amount_above_the_limit_is_suspicious_whoever_spends_it() {
-        let score = AverageTicket::default().analyze(&of(1, LIMIT_CENTS + 1));
+        let score = AverageTicket::default().analyze(&of(LIMIT_CENTS + 1));
         assert_eq!(score.evidence.high_amount, ABOVE_LIMIT);
         assert_eq!(score.reason, Some(Reason::AmountAboveLimit));
-        let score = AverageTicket::default().analyze(&of(1, LIMIT_CENTS));
+        let score = AverageTicket::default().analyze(&of(LIMIT_CENTS));
         assert_eq!(score.evidence.high_amount, -ABOVE_LIMIT);
     }
 
@@ -174,17 +165,17 @@ mod tests {
     fn a_thiefs_amounts_do_not_become_usual() {
         let mut analyzer = used_to_ten();
         for _ in 0..20 {
-            analyzer.analyze(&of(1, 5_000));
+            analyzer.analyze(&of(5_000));
         }
-        assert!(analyzer.analyze(&of(1, 5_000)).suspicion() > 4.0);
-        assert!(analyzer.analyze(&of(1, 1_000)).suspicion() < 0.0);
+        assert!(analyzer.analyze(&of(5_000)).suspicion() > 4.0);
+        assert!(analyzer.analyze(&of(1_000)).suspicion() < 0.0);
     }
 
     #[test]
     fn a_customer_who_slowly_spends_more_stays_unsuspected() {
         let mut analyzer = used_to_ten();
         for n in 0..400 {
-            let score = analyzer.analyze(&of(1, 1_000 + n * 10));
+            let score = analyzer.analyze(&of(1_000 + n * 10));
             assert!(score.suspicion() < STRIKING, "{n}: {score:?}");
         }
     }
@@ -192,8 +183,8 @@ mod tests {
     #[test]
     fn an_absurd_amount_does_not_spoil_the_history() {
         let mut analyzer = used_to_ten();
-        assert!(analyzer.analyze(&of(1, u64::MAX)).suspicion().is_finite());
-        assert!(analyzer.analyze(&of(1, 0)).suspicion().is_finite());
-        assert!(analyzer.analyze(&of(1, 5_000)).suspicion() > 4.0);
+        assert!(analyzer.analyze(&of(u64::MAX)).suspicion().is_finite());
+        assert!(analyzer.analyze(&of(0)).suspicion().is_finite());
+        assert!(analyzer.analyze(&of(5_000)).suspicion() > 4.0);
     }
 }

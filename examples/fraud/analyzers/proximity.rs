@@ -1,11 +1,9 @@
 //! Do the places of a transaction fit each other, and the customer's home?
 //!
-//! Owns, per customer, how often the card is present and the last foreign address that something
+//! Owns how often the card of a customer is present and the last foreign address that something
 //! was sent to: a few numbers.
 //!
 //! Never looks at amounts.
-
-use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,23 +11,31 @@ use super::super::score::{Analyzer, Evidence, Reason, Score};
 use super::super::transaction::{Kind, Place, Transaction};
 use super::Analyze;
 
-/// The analyzer; its state is what serde sees.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// What a customer does, as far as places tell.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Proximity {
-    customers: HashMap<u32, Habits>,
+    card_present: f32,
+    card_not_present: f32,
+    foreign: Option<ForeignAddress>,
+}
+
+/// An address that is not the customer's home, and when something was last sent there.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct ForeignAddress {
+    place: Place,
+    time_s: i64,
 }
 
 impl Analyze for Proximity {
     const ANALYZER: Analyzer = Analyzer::Proximity;
 
     fn analyze(&mut self, transaction: &Transaction) -> Score {
-        let habits = self.customers.entry(transaction.customer).or_default();
         let (evidence, reason) = match transaction.kind {
             Kind::CardPresent => card_present(transaction),
-            Kind::CardNotPresent => habits.card_not_present(transaction),
+            Kind::CardNotPresent => self.card_not_present(transaction),
         };
-        let evidence = evidence + habits.kind(transaction.kind);
-        habits.learn(transaction);
+        let evidence = evidence + self.kind(transaction.kind);
+        self.learn(transaction);
         Score { transaction: transaction.id, analyzer: Self::ANALYZER, evidence, reason }
     }
 }
@@ -116,22 +122,7 @@ fn card_present(transaction: &Transaction) -> (Evidence, Option<Reason>) {
     (goods.evidence() + place.evidence(), reason)
 }
 
-/// What a customer does, as far as places tell.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Habits {
-    card_present: f32,
-    card_not_present: f32,
-    foreign: Option<ForeignAddress>,
-}
-
-/// An address that is not the customer's home, and when something was last sent there.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct ForeignAddress {
-    place: Place,
-    time_s: i64,
-}
-
-impl Habits {
+impl Proximity {
     /// For how long a second parcel to the same foreign address is striking.
     const AGAIN_S: u64 = 24 * 60 * 60;
     /// Habits are those of about the last so many transactions.
@@ -248,7 +239,7 @@ mod tests {
     fn the_second_parcel_to_the_same_foreign_address_is_more_suspicious_than_one_to_another() {
         let mut proximity = Proximity::default();
         proximity.analyze(&shipped(north(4.0), 0));
-        let mut other = proximity.clone();
+        let mut other = proximity;
         let again = proximity.analyze(&shipped(north(4.0), 3_600));
         assert_eq!(again.reason, Some(Reason::SameForeignAddressAgain));
         let elsewhere = other.analyze(&shipped(north(5.0), 3_600));
@@ -275,7 +266,7 @@ mod tests {
     #[test]
     fn a_customer_who_always_shows_the_card_is_suspicious_without_it() {
         let mut proximity = Proximity::default();
-        let stranger = proximity.clone().analyze(&shipped(north(4.0), 0));
+        let stranger = Proximity::default().analyze(&shipped(north(4.0), 0));
         for _ in 0..50 {
             proximity.analyze(&paid(north(2.0)));
         }

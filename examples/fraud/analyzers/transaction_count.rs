@@ -1,11 +1,11 @@
 //! Does this customer make more transactions within a day than usual?
 //!
-//! Owns, per customer, the times of the last few transactions and the usual number per day. Times
+//! Owns the times of the last few transactions of a customer and the usual number per day. Times
 //! are event times, so a late transaction is counted into the day that it belongs to.
 //!
 //! Never looks at amounts or places.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,31 +17,9 @@ const DAY_S: u64 = 24 * 60 * 60;
 /// From here on the count is worth mentioning.
 const STRIKING: f32 = 2.0;
 
-/// The analyzer; its state is what serde sees.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct TransactionCount {
-    customers: HashMap<u32, Pace>,
-}
-
-impl Analyze for TransactionCount {
-    const ANALYZER: Analyzer = Analyzer::TransactionCount;
-
-    fn analyze(&mut self, transaction: &Transaction) -> Score {
-        let pace = self.customers.entry(transaction.customer).or_default();
-        let hurried = pace.evidence_for_hurry(transaction.time_s);
-        pace.learn(transaction.time_s);
-        Score {
-            transaction: transaction.id,
-            analyzer: Self::ANALYZER,
-            evidence: Evidence { high_amount: 0.0, stolen_number: 0.0, stolen_card: hurried },
-            reason: (hurried >= STRIKING).then_some(Reason::ManyWithinADay),
-        }
-    }
-}
-
 /// How often a customer makes a transaction.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Pace {
+pub struct TransactionCount {
     /// Event times of the last transactions, in the order of arrival.
     recent: VecDeque<i64>,
     /// All transactions so far.
@@ -51,7 +29,22 @@ struct Pace {
     last_s: i64,
 }
 
-impl Pace {
+impl Analyze for TransactionCount {
+    const ANALYZER: Analyzer = Analyzer::TransactionCount;
+
+    fn analyze(&mut self, transaction: &Transaction) -> Score {
+        let hurried = self.evidence_for_hurry(transaction.time_s);
+        self.learn(transaction.time_s);
+        Score {
+            transaction: transaction.id,
+            analyzer: Self::ANALYZER,
+            evidence: Evidence { high_amount: 0.0, stolen_number: 0.0, stolen_card: hurried },
+            reason: (hurried >= STRIKING).then_some(Reason::ManyWithinADay),
+        }
+    }
+}
+
+impl TransactionCount {
     /// This many times are remembered; more within a day say nothing new.
     const RECENT_MAX: usize = 24;
     /// A customer nobody has seen makes so many transactions a day; believed like one day of
@@ -167,7 +160,7 @@ mod tests {
         for n in 0..10_000 {
             analyzer.analyze(&at(n));
         }
-        assert_eq!(analyzer.customers[&1].recent.len(), Pace::RECENT_MAX);
+        assert_eq!(analyzer.recent.len(), TransactionCount::RECENT_MAX);
     }
 
     #[test]

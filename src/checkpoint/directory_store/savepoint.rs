@@ -78,3 +78,38 @@ fn clear(to: &Files) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::DirectoryStore;
+    use super::*;
+    use crate::checkpoint::CheckpointStore;
+    use crate::id::CheckpointId;
+
+    #[test]
+    fn a_checkpoint_that_is_being_copied_stays_however_old_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = DirectoryStore::open(directory.path()).expect("opened");
+        let execution = store.begin_execution().expect("begun");
+        for checkpoint in 1..=5 {
+            let manifest = Manifest::new(execution, CheckpointId(checkpoint), "numbers");
+            store.commit(&manifest).expect("committed");
+            let attempt = Attempt { execution, checkpoint: CheckpointId(1) };
+            match checkpoint {
+                1 => drop(store.copied.lock().insert(attempt)),
+                5 => drop(store.copied.lock().remove(&attempt)),
+                _ => {}
+            }
+            store.retain(2, None).expect("retained");
+            let kept = store.list().expect("listed").into_iter().map(|kept| kept.checkpoint.0);
+            let expected: &[u64] = match checkpoint {
+                1 => &[1],
+                2 => &[2, 1],
+                3 => &[3, 2, 1],
+                4 => &[4, 3, 1],
+                _ => &[5, 4],
+            };
+            assert_eq!(kept.collect::<Vec<_>>(), expected);
+        }
+    }
+}

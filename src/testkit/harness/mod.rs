@@ -6,19 +6,23 @@ use std::sync::Arc;
 use crate::api::accounts::InstanceContext;
 use crate::api::event::Event;
 use crate::api::instance::Instance;
+use crate::api::state::State;
 use crate::api::token::Holder;
 use crate::api::waker::Waker;
 use crate::channel::frame::{Batch, Control};
 use crate::channel::push::{Context, InstanceCall, Push, Stage};
-use crate::checkpoint::{CodecError, EncodedState, Shape, StateCodec};
+use crate::checkpoint::{CodecError, CodecId, EncodedState, Shape, StateCodec};
 use crate::clock::Timestamp;
 use crate::delivery::account::Account;
 use crate::id::{ExecutionId, InstanceName};
 
+mod fed;
+mod keyed;
 mod operator;
 mod source;
 mod transactional;
 
+pub use keyed::{KeyedHarness, StateLeft};
 pub use operator::OperatorHarness;
 pub use source::{check_source, check_split_source};
 pub use transactional::check_transactional_sink;
@@ -45,9 +49,14 @@ fn context(instance: &Instance, holder: Arc<dyn Holder>) -> InstanceContext {
 }
 
 /// A state after it was encoded and decoded.
-fn through_the_store<S: crate::api::state::State>(state: &S) -> Result<S, CodecError> {
+fn through_the_store<S: State>(state: &S) -> Result<S, CodecError> {
+    EncodedState::of(state, codec_of::<S>())?.decode()
+}
+
+/// The codec that a job chooses for a state of this type.
+fn codec_of<S: State>() -> CodecId {
     let codec = StateCodec::Auto.settle(Shape::of::<S>().is_some());
-    EncodedState::of(state, codec.unwrap_or(StateCodec::POSITIONAL))?.decode()
+    codec.unwrap_or(StateCodec::POSITIONAL)
 }
 
 /// The end of a stage, which keeps the events.

@@ -1,40 +1,22 @@
 //! [`OperatorHarness`]: one operator, with its input split in several ways, and restored from its
 //! state after every piece.
 
-use std::cell::RefCell;
 use std::fmt::{self, Debug};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::api::collector::Collector;
 use crate::api::event::Event;
-use crate::api::on_error::OnError;
 use crate::api::operator::{Operator, StatefulOperator};
-use crate::api::output::Output;
-use crate::channel::frame::{Batch, Control, End};
-use crate::channel::ledger::Ledger;
-use crate::channel::push::{Context, InstanceCall, Push, Stage};
-use crate::checkpoint::StateCodec;
-use crate::clock::{Clock, Timestamp};
-use crate::delivery::options::Restarts;
-use crate::delivery::terms::HeldIn;
-use crate::delivery::terms::Verdict;
+use crate::channel::frame::Batch;
 use crate::error::BoxError;
 use crate::executor::component::{Component, Stateful, Stateless};
-use crate::executor::injected::Injected;
-use crate::executor::node::held::{Held, Holding, StoredEvents, is_held_part};
-use crate::executor::node::{Consequences, Node, NodeParts, Restored};
-use crate::executor::rebuild::Rebuild;
-use crate::id::CheckpointId;
-use crate::testkit::harness::{Capture, context, instance};
+use crate::testkit::harness::fed::{Fed, Start, Starts};
 use crate::time::EventTime;
-use crate::time::watermarks::OutputWatermark;
 
 /// Feeds one operator the same input in several ways, and asserts that what it emits is the same:
 /// all events at once, one at a time, with its state taken after each piece of input, and with a new
-/// value built from that state after each.
+/// value built from that state after each. For an operator with state by key there is
+/// [`KeyedHarness`](crate::testkit::KeyedHarness).
 ///
 /// ```
 /// use streamwork::testkit::OperatorHarness;
@@ -167,15 +149,6 @@ impl<In: Event, Out: Event + PartialEq + Debug> OperatorHarness<In, Out> {
     }
 }
 
-#[derive(Debug, Default)]
-struct ManualClock(AtomicU64);
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 fn run<C: Component + 'static>(
     factory: &Rc<impl Fn() -> C + 'static>,
     inputs: &[Input<C::In>],
@@ -185,16 +158,12 @@ where
     C::In: Event,
     C::Out: Event,
 {
-    let clock = Arc::new(ManualClock::default());
-    let mut context = Context::new(Arc::clone(&clock) as Arc<dyn Clock>, Ledger::default());
-    let emitted = Rc::new(RefCell::new(Vec::new()));
-    // Those before the operator go on as well, so no watermark falls for its being put back.
-    let mut watermark = None;
-    let start = |restored: Restored, watermark, now| {
-        let factory = Rc::clone(factory);
-        Node::start(parts::<C>(&emitted, watermark), Box::new(move || factory()), restored, now)
-    };
-    let mut node = start(Restored::default(), None, context.now)?;
+    let factory = Rc::clone(factory);
+    let starts: Starts<C> = Rc::new(move |_, _| {
+        let factory = Rc::clone(&factory);
+        Ok(Start { factory: Box::new(move || factory()), keyed: None })
+    });
+    let mut fed = Fed::start(starts)?;
     let mut batch = Batch::default();
     for (number, input) in inputs.iter().enumerate() {
         match input {
@@ -204,79 +173,17 @@ where
                 if way == Way::AllAtOnce && next_is_event {
                     continue;
                 }
-                node.push(&mut batch, &mut context);
+                fed.push(&mut batch)?;
             }
-            Input::Watermark(to) => {
-                watermark = watermark.max(Some(*to));
-                node.control(Control::Watermark(*to), &mut context);
-            }
-            Input::Pause(time) => {
-                let until = context.now.after(*time);
-                while let Some(due) = node.deadline().filter(|due| *due <= until) {
-                    context.begin_step(context.now.max(due));
-                    node.tick(&mut context);
-                }
-                context.begin_step(until);
-                clock.0.store(until.0, Ordering::Relaxed);
-            }
+            Input::Watermark(to) => fed.watermark(*to)?,
+            Input::Pause(time) => fed.pause(*time)?,
         }
-        if let Some(failure) = context.fatal.take() {
-            return Err(failure.into());
-        }
-        if matches!(way, Way::Looked | Way::PutBack) {
-            node.call_instance(
-                InstanceCall::Snapshot(CheckpointId(number as u64 + 1)),
-                &mut context,
-            );
-            let mut restored = Restored::default();
-            for part in context.snapshots.drain(..) {
-                let encoded = part.state.encode()?;
-                match is_held_part(&part.name) {
-                    true => restored.held = Some(StoredEvents::of(&part.name, encoded)),
-                    false => restored.state = Some(encoded),
-                }
-            }
-            if let Some(failure) = context.fatal.take() {
-                return Err(failure.into());
-            }
-            if way == Way::PutBack {
-                node = start(restored, watermark, context.now)?;
-                // What it held is applied again, before what comes next.
-                node.catch_up(&mut context);
-            }
+        match way {
+            Way::AllAtOnce | Way::OneByOne => {}
+            Way::Looked => drop(fed.save()?),
+            Way::PutBack => fed.put_back()?,
         }
     }
-    node.control(Control::End(End::Finished), &mut context);
-    if let Some(failure) = context.fatal.take() {
-        return Err(failure.into());
-    }
-    drop(node);
-    Ok(emitted.take())
-}
-
-fn parts<C: Component>(
-    emitted: &Rc<RefCell<Vec<C::Out>>>,
-    watermark: Option<EventTime>,
-) -> NodeParts<C>
-where
-    C::Out: Event,
-{
-    let instance = instance("operator", 0, 1);
-    let held = Held::new(Arc::default(), instance.waker.clone());
-    let context = context(&instance, Arc::clone(&held) as _);
-    let collector = Collector::new(Output::new(context, 1, C::SIDE_OUTPUTS, Vec::new()));
-    let rebuild = Rebuild::new(Restarts::never());
-    NodeParts {
-        instance,
-        collector,
-        next: Box::new(Capture(Rc::clone(emitted))),
-        sides: Vec::new(),
-        consequences: Consequences { verdict: Verdict::RollBack, on_drop: None, rebuild },
-        injected: Injected::default(),
-        codec: StateCodec::SELF_DESCRIBING,
-        keyed: None,
-        watermark: OutputWatermark::restored(watermark),
-        holding: Holding::new(held, HeldIn::EveryCheckpoint, C::held_codec(), None),
-        on_error: OnError::AsGuaranteed,
-    }
+    fed.end()?;
+    Ok(fed.emitted())
 }
