@@ -723,9 +723,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "let timers wait again for what they have waited since their part was written",
-        file: "src/job/make.rs",
-        whole: "part.cut_at.map_or(written, Timestamp)",
-        broken: "part.cut_at.map_or(written, |_| written)",
+        file: "src/state/store.rs",
+        whole: "let at = cut_at.unwrap_or(written);",
+        broken: "let at = cut_at.map_or(written, |_| written);",
         killed_by: "tests/mission/keyed_state.rs::a_timer_waits_for_the_rest_of_its_time_though_its_state_is_in_an_old_checkpoint",
     },
     Mutant {
