@@ -140,7 +140,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
                 Record::Entry(key, mut value, touched) => {
                     each(&key, &mut value, at);
                     let mut entry = self.saves.entry(progress, key, value);
-                    if let (Some(expiry), Some((times, moment))) = (&self.saves.expiry, touched)
+                    if let (Some(expiry), Some((times, moment))) = (&mut self.saves.expiry, touched)
                         && expiry.is_in_event_time() == (times == Times::Event)
                     {
                         entry.touched = expiry.restored(moment, at, now);

@@ -84,8 +84,8 @@ pub(crate) struct Expiry {
     unit: i64,
     /// Units.
     lives: i32,
-    /// By which it is judged.
-    now: i64,
+    /// By which it is judged; in event time none before the first watermark.
+    now: Option<i64>,
     /// The time of what is read or written now.
     stamp: i64,
 }
@@ -95,7 +95,7 @@ impl Expiry {
         let lives = i64::try_from(ttl.lives.as_millis()).unwrap_or(i64::MAX).max(1);
         let unit = (lives / 65_536).max(1);
         let units = i32::try_from(lives / unit).unwrap_or(i32::MAX);
-        Self { ttl, unit, lives: units, now: 0, stamp: 0 }
+        Self { ttl, unit, lives: units, now: None, stamp: 0 }
     }
 
     pub(crate) fn is_in_event_time(&self) -> bool {
@@ -113,16 +113,17 @@ impl Expiry {
     /// It is now this late by the clock.
     pub(crate) fn clock(&mut self, now: Timestamp) {
         if !self.ttl.in_event_time {
-            self.now = i64::try_from(now.0 / 1_000_000).unwrap_or(i64::MAX) / self.unit;
-            self.stamp = self.now;
+            self.stamp = milliseconds(now) / self.unit;
+            self.now = Some(self.stamp);
         }
     }
 
     /// The watermark is this.
     pub(crate) fn watermark(&mut self, watermark: EventTime) {
-        if self.ttl.in_event_time {
-            self.now = watermark.unix_ms().div_euclid(self.unit);
-            self.stamp = self.now;
+        // The end of all times is none by which anything is judged.
+        if self.ttl.in_event_time && watermark < EventTime::MAX {
+            self.stamp = watermark.unix_ms().div_euclid(self.unit);
+            self.now = Some(self.stamp);
         }
     }
 
@@ -130,7 +131,8 @@ impl Expiry {
     pub(crate) fn event(&mut self, time: Option<EventTime>) {
         // Beyond the guard: no time that means anything.
         let time = time.filter(|time| *time < EventTime::MAX);
-        self.stamp = time.map_or(self.now, |time| time.unix_ms().div_euclid(self.unit));
+        let time = time.map(|time| time.unix_ms().div_euclid(self.unit));
+        self.stamp = time.or(self.now).unwrap_or(self.stamp);
     }
 
     /// The mark of an entry that is touched now.
@@ -145,23 +147,31 @@ impl Expiry {
     }
 
     pub(crate) fn is_over(&self, mark: u32) -> bool {
-        (self.now as u32).wrapping_sub(mark) as i32 >= self.lives
+        self.now.is_some_and(|now| (now as u32).wrapping_sub(mark) as i32 >= self.lives)
     }
 
     /// The moment of a mark, in milliseconds.
     pub(crate) fn moment(&self, mark: u32) -> i64 {
-        let ago = (self.now as u32).wrapping_sub(mark) as i32;
-        (self.now - i64::from(ago)) * self.unit
+        // All that lives is not far from what is touched now.
+        let ago = (self.stamp as u32).wrapping_sub(mark) as i32;
+        (self.stamp - i64::from(ago)) * self.unit
     }
 
     /// The mark of a moment that was saved at `cut`, by a clock that stands at `now`.
-    pub(crate) fn restored(&self, moment: i64, cut: Timestamp, now: Timestamp) -> u32 {
+    pub(crate) fn restored(&mut self, moment: i64, cut: Timestamp, now: Timestamp) -> u32 {
         if self.ttl.in_event_time {
-            return moment.div_euclid(self.unit) as u32;
+            let time = moment.div_euclid(self.unit);
+            if self.now.is_none() {
+                self.stamp = time;
+            }
+            return time as u32;
         }
-        let milliseconds = |at: Timestamp| i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX);
         ((milliseconds(now) - (milliseconds(cut) - moment)).div_euclid(self.unit)) as u32
     }
+}
+
+fn milliseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -214,6 +224,27 @@ mod tests {
         let restored = expiry.restored(expiry.moment(mark), at(1), at(2));
         assert_eq!(restored, mark);
         expiry.event(Some(EventTime::MAX));
-        assert_eq!(expiry.mark(), expiry.now as u32);
+        assert_eq!(
+            Some(i64::from(expiry.mark() as i32)),
+            expiry.now.map(|now| i64::from(now as i32))
+        );
+    }
+
+    #[test]
+    fn before_the_first_watermark_nothing_is_over_and_moments_are_known() {
+        let day = Duration::from_secs(86_400);
+        for first in [-5, 7, 1_000_000_000_000, 1_700_000_000_000, 2_500_000_000_000] {
+            let mut expiry = Expiry::new(TimeToLive::since_write(day).in_event_time());
+            for more in [0, 60_000, 3_600_000] {
+                expiry.event(Some(EventTime::from_unix_ms(first + more)));
+                let mark = expiry.mark();
+                assert!(!expiry.is_over(mark), "{first}");
+                // To a unit.
+                assert!((expiry.moment(mark) - first - more).abs() <= 1_400, "{first}");
+                let mut other = Expiry::new(TimeToLive::since_write(day).in_event_time());
+                assert_eq!(other.restored(expiry.moment(mark), at(1), at(2)), mark);
+                assert_eq!(other.moment(mark), expiry.moment(mark), "saved again before an event");
+            }
+        }
     }
 }

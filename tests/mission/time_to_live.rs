@@ -166,7 +166,9 @@ fn a_table_forgets_what_is_over_under_every_guarantee() {
         let job = Job::new("visits");
         // Key 0 comes again in time, the others once.
         let visits = job.from_iter("visits", || {
-            (0..3_000_u64).map(|n| (if n.is_multiple_of(2) { 0 } else { n }, 10 * n))
+            // Times of 2023.
+            let time = |n| 1_700_000_000_000 + 10 * n;
+            (0..3_000_u64).map(move |n| (if n.is_multiple_of(2) { 0 } else { n }, time(n)))
         });
         visits
             .event_time(|(_, ms)| EventTime::from_unix_ms(*ms as i64), |watermarks| watermarks)
