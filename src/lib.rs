@@ -21,43 +21,13 @@
 //!
 //! # An example
 //!
-//! Balances of accounts, right whatever fails. The operator has two functions more than one without
-//! state: `setup` starts from a state, `state` gives it away.
+//! Balances of accounts, right whatever fails: a table, whose values the engine keeps by key.
 //!
 //! ```
 //! use std::collections::BTreeMap;
 //! use std::time::Duration;
 //! use streamwork::testkit::Collected;
-//! use streamwork::{BoxError, Collector, ExactlyOnce, Instance, Job, StatefulOperator};
-//!
-//! #[derive(Default)]
-//! struct Balances {
-//!     cents: BTreeMap<u32, i64>,
-//! }
-//!
-//! impl StatefulOperator for Balances {
-//!     type In = (u32, i64);
-//!     type Out = (u32, i64);
-//!     type State = BTreeMap<u32, i64>;
-//!
-//!     fn setup(&mut self, _: &Instance, state: Option<Self::State>) -> Result<(), BoxError> {
-//!         self.cents = state.unwrap_or_default();
-//!         Ok(())
-//!     }
-//!     fn apply(
-//!         &mut self,
-//!         (account, amount): (u32, i64),
-//!         out: &mut Collector<(u32, i64)>,
-//!     ) -> Result<(), BoxError> {
-//!         let balance = self.cents.entry(account).or_default();
-//!         *balance += amount;
-//!         out.emit((account, *balance));
-//!         Ok(())
-//!     }
-//!     fn state(&self) -> Self::State {
-//!         self.cents.clone()
-//!     }
-//! }
+//! use streamwork::{BoxError, ExactlyOnce, Job};
 //!
 //! # let directory = tempfile::tempdir()?;
 //! # let checkpoints = directory.path();
@@ -65,7 +35,9 @@
 //! let job = Job::new("balances");
 //! job.from_iter("payments", || [(1, 500), (2, 700), (1, -200)])
 //!     .key_by(|(account, _)| *account)
-//!     .stateful("balances", Balances::default)
+//!     .fold(0, |balance, (_, amount)| *balance += amount)
+//!     .updates()
+//!     .named("balances")
 //!     .parallelism(2)
 //!     .sink("shown", shown.factory());
 //!
@@ -80,7 +52,8 @@
 //!
 //! # Where to read on
 //!
-//! *To use it:* [`Job`] and [`Stream`], which put a job together; [`Source`], [`StatefulSource`],
+//! *To use it:* [`Job`] and [`Stream`], which put a job together; [`KeyedStream`] and [`Table`] for state by key, and
+//! [`KeyedOperator`] where it needs timers; [`Source`], [`StatefulSource`],
 //! [`Operator`], [`StatefulOperator`], [`Sink`], [`IdempotentSink`] and [`TransactionalSink`], whose
 //! documentation is their contract; [`AtMostOnce`], [`AtLeastOnce`] and [`ExactlyOnce`], with all
 //! their options; [`JobHandle`] and [`metrics`] for a job that runs; [`error`] for what can go wrong;
@@ -95,6 +68,7 @@
 //! | 2 | `checkpoint` | what a consistent cut is, and where it is kept |
 //! | 2 | `api` | what a user implements |
 //! | 3 | `channel` | how batches move between instances |
+//! | 4 | `state` | where state by key is kept while a job runs, and how it gets into checkpoints |
 //! | 4 | `delivery` | what happens to an event when something fails; decisions only |
 //! | 5 | `executor` | what runs, on which thread, and who looks after it |
 //! | 6 | `job`, `log`, `connectors` | what a user writes; the event log; sources and sinks |
