@@ -690,7 +690,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "absorb changes of before what was whole since",
         file: "src/executor/carried.rs",
         whole: "let deltas = &beside[after.map_or(0, |at| at + 1)..];",
-        broken: "let _ = after;\n        let deltas = &beside[..];",
+        broken: "let _ = after;\n        let deltas: Vec<&PartRecord> = beside.into_iter().filter(|part| part.kind == PartKind::Delta).collect();",
         killed_by: CARRIED,
     },
     Mutant {
