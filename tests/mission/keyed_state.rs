@@ -314,7 +314,7 @@ fn checkpoints_of_changes_are_small_and_hold_everything() {
 struct Alarm;
 
 /// How long the timers of [`Alarm`] wait.
-const ALARM: Duration = Duration::from_millis(2_500);
+const ALARM: Duration = Duration::from_secs(4);
 
 impl KeyedOperator for Alarm {
     type Key = u64;
