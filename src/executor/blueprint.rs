@@ -56,6 +56,8 @@ pub(crate) struct Blueprint {
 pub(crate) const SOURCE: &str = "source";
 /// The kind of a source with splits in checkpoints.
 pub(crate) const SPLIT_SOURCE: &str = "split source";
+/// The kind of a sink that commits its output with checkpoints.
+pub(crate) const TRANSACTIONAL_SINK: &str = "transactional sink";
 
 /// One component, as checkpoints record it.
 #[derive(Clone)]
@@ -77,7 +79,7 @@ pub(crate) struct ComponentPlan {
 
 impl ComponentPlan {
     pub(crate) fn is_transactional_sink(&self) -> bool {
-        self.kind == "transactional sink"
+        self.kind == TRANSACTIONAL_SINK
     }
 }
 
@@ -409,7 +411,7 @@ impl Execution {
         // What is shared may outlive the execution, and must not keep its store from the next one.
         let store = self.store.as_ref().map(Arc::downgrade);
         let restored_in = self.restored_in.as_ref().map(Arc::downgrade);
-        let ahead = matches!(self.terms.sources, SourceTerms::WriteAhead);
+        let ahead = self.writes_positions_ahead();
         let is_first_run = restored.is_none();
         let splits = Arc::new(Mutex::new(splits));
         let known = Arc::clone(&splits);

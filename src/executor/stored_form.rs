@@ -30,8 +30,8 @@ type Entries<'s> = (ShapeWithin, (&'s str, &'s str), (&'s str, &'s str));
 /// Where a user says which versions there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SaidAt {
-    /// Nowhere: there is only one.
-    Nowhere,
+    /// It has none: there is only one.
+    Unversioned,
     /// In a method of the trait that the component implements.
     Method,
     Table,
@@ -45,7 +45,7 @@ impl StoredForm {
             version: 1,
             misuse: None,
             migrations: Arc::new(Vec::new),
-            said_at: SaidAt::Nowhere,
+            said_at: SaidAt::Unversioned,
             by_key: None,
         }
     }
@@ -147,7 +147,7 @@ impl StoredForm {
         let next = then + 1;
         let stored = format!("Stored::version({next}).migrate_from({then}, |old: Old| ..)");
         let write = match (place, self.said_at) {
-            (_, SaidAt::Nowhere) => return String::new(),
+            (_, SaidAt::Unversioned) => return String::new(),
             (Place::Key, _) => {
                 return "; keys are not migrated: take the key of before, or give the component another name".to_owned();
             }

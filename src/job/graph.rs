@@ -13,7 +13,7 @@ use crate::api::sink::SinkKind;
 use crate::channel::outbox::Overflow;
 use crate::channel::queue::QUEUE_FRAMES;
 use crate::checkpoint::StateCodec;
-use crate::executor::blueprint::{SOURCE, SPLIT_SOURCE, Surroundings};
+use crate::executor::blueprint::{SOURCE, SPLIT_SOURCE, Surroundings, TRANSACTIONAL_SINK};
 use crate::executor::stored_form::StoredForm;
 use crate::job::make::{AnyLetters, MakeEdge, OperatorMaker, SourceMaker};
 
@@ -270,7 +270,7 @@ impl NodeKind {
             Self::Operator(_) => "operator",
             Self::Sink(SinkKind::Plain, _) => "plain sink",
             Self::Sink(SinkKind::Idempotent, _) => "idempotent sink",
-            Self::Sink(SinkKind::Transactional, _) => "transactional sink",
+            Self::Sink(SinkKind::Transactional, _) => TRANSACTIONAL_SINK,
         }
     }
 

@@ -264,14 +264,20 @@ impl<'a, O: KeyedOperator> At<'a, O> {
 
     /// The state of the key, to be changed; made by `Default` if there is none (state O1).
     pub fn state(&mut self) -> &mut O::State {
+        if self.cells.expiry().is_some() {
+            self.renew();
+        }
+        self.cell().state.get_or_insert_default()
+    }
+
+    /// Where states live for a time: drops one that is over, and counts the time from now.
+    fn renew(&mut self) {
         let found = self.place();
         let is_over = self.cells.is_over(found);
-        let cell = self.cells.at_mut(found).expect("the place is that of the cell");
+        let cell = self.cell();
         cell.state.take_if(|_| is_over);
         let how = if cell.state.is_none() { Since::Created } else { Since::Written };
-        cell.state.get_or_insert_default();
         self.cells.touch(found, how);
-        self.cell().state.get_or_insert_default()
     }
 
     /// The state of the key if there is one, and its time is not over. Makes and changes nothing (state O1).

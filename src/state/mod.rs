@@ -12,6 +12,7 @@
 
 mod bases;
 mod block;
+mod cleanup;
 mod key_timers;
 mod keyed_operator;
 mod keyed_state;
@@ -20,7 +21,6 @@ mod save;
 mod segment;
 mod store;
 mod stored_value;
-mod sweep;
 mod time_to_live;
 
 pub(crate) use key_timers::{Moment, TimerIndex};

@@ -10,10 +10,10 @@ use crate::channel::key::hash_key;
 use crate::checkpoint::{CodecError, CodecId, EncodedState, HashRange, decode_from};
 use crate::clock::Timestamp;
 use crate::state::block::{self, Record, Times};
+use crate::state::cleanup::Cleanup;
 use crate::state::measured::Measured;
 use crate::state::save::Saves;
 use crate::state::segment::{Changes, Entry, Progress, rehash, remixed};
-use crate::state::sweep::Sweep;
 use crate::state::time_to_live::{Expiry, Since, TimeToLive};
 
 /// Segments of a store at most. More make each growth shorter, and a look-up slower.
@@ -29,7 +29,7 @@ pub(crate) struct KeyedStore<K, V> {
     pub(super) progress: Vec<Progress<K>>,
     pub(super) saves: Saves,
     pub(super) measured: Measured,
-    pub(super) sweep: Sweep,
+    pub(super) cleanup: Cleanup,
     /// Called with a value whose time is over. Whether nothing is left of it.
     pub(super) expires: fn(&mut V) -> bool,
 }
@@ -64,7 +64,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
             progress: (0..segments).map(|_| Progress::new()).collect(),
             saves: Saves::new(segments, codec, incremental_above),
             measured: Measured::default(),
-            sweep: Sweep::default(),
+            cleanup: Cleanup::default(),
             expires: |_| true,
         }
     }
@@ -201,7 +201,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
                     }
                     Some(expiry) => {
                         next(&mut entry.value, event);
-                        if expiry.since() != Since::Created {
+                        if expiry.counts(Since::Written) {
                             entry.touched = expiry.touched(entry.touched);
                         }
                     }
@@ -255,12 +255,7 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
     /// The entry at a place is read, written or made now.
     pub(crate) fn touch(&mut self, found: Found, how: Since) {
         let Some(expiry) = self.saves.expiry else { return };
-        let counts = match expiry.since() {
-            Since::Created => how == Since::Created,
-            Since::Written => how != Since::Read,
-            Since::Read => true,
-        };
-        if !counts || self.at_mut(found).is_none() {
+        if !expiry.counts(how) || self.at_mut(found).is_none() {
             return;
         }
         if let Some(entry) = self.tables[found.segment].get_bucket_mut(found.bucket) {

@@ -440,7 +440,7 @@ fn what_is_over_is_not_seen_and_its_memory_is_freed_within_as_long_again() {
     let mut store = living(false);
     for at in 0..1_000 {
         store.expiry().expect("it expires").clock(ms(at));
-        store.sweep(ms(at));
+        store.clean_up(ms(at));
         // Key 0 is written in time again and again, each other key once.
         assert_eq!(count(&mut store, 0), at + 1);
         assert_eq!(count(&mut store, at + 1), 1);
@@ -502,7 +502,7 @@ fn what_expires_is_removed_in_a_save_of_changes_and_restored_by_none() {
         let at = 60 * checkpoint;
         store.expiry().expect("it expires").clock(ms(at));
         for step in 0..70 {
-            store.sweep(ms(at + step));
+            store.clean_up(ms(at + step));
         }
         store.expiry().expect("it expires").clock(ms(at));
         for n in 0..500 {

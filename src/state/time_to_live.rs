@@ -107,8 +107,13 @@ impl Expiry {
         self.ttl.lives
     }
 
-    pub(crate) fn since(&self) -> Since {
-        self.ttl.since
+    /// Whether a state lives on from what is done to it.
+    pub(crate) fn counts(&self, how: Since) -> bool {
+        match self.ttl.since {
+            Since::Created => how == Since::Created,
+            Since::Written => how != Since::Read,
+            Since::Read => true,
+        }
     }
 
     /// It is now this late by the clock.

@@ -3,50 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use streamwork::checkpoint::{CheckpointStore as _, DirectoryStore};
 use streamwork::testkit::{Collected, Published};
 use streamwork::{
-    AtLeastOnce, AtMostOnce, BoxError, Checkpointed, ExactlyOnce, Guarantee, Instance, Job,
-    JobHandle, Next, Outcome, Refused, SavepointError, SourceOutput, StatefulSource,
+    AtLeastOnce, AtMostOnce, Checkpointed, ExactlyOnce, Guarantee, Job, JobHandle, Outcome,
+    Refused, SavepointError,
 };
 
+use crate::keyed_state::numbers;
 use crate::support::wait_until;
 
 const END: u64 = 20_000;
 const KEYS: u64 = 100;
-
-/// Emits numbers up to a limit that is raised while the job runs.
-struct Numbers {
-    next: u64,
-    limit: Arc<AtomicU64>,
-}
-
-impl StatefulSource for Numbers {
-    type Out = u64;
-    type State = u64;
-    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
-        self.next = state.unwrap_or(0);
-        Ok(())
-    }
-    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
-        let limit = self.limit.load(Ordering::SeqCst).min(END);
-        while self.next < limit && out.room() > 0 {
-            out.emit(self.next);
-            self.next += 1;
-        }
-        Ok(match self.next {
-            END => Next::End,
-            next if next >= limit => Next::After(Duration::from_millis(1)),
-            _ => Next::Now,
-        })
-    }
-    fn state(&self) -> u64 {
-        self.next
-    }
-}
 
 struct Run {
     handle: JobHandle,
@@ -67,9 +38,8 @@ fn start_showing(
     parallelism: usize,
 ) -> Result<Run, Refused> {
     let (job, counts) = (Job::new("savepoints"), Collected::new());
-    let limit = Arc::new(AtomicU64::new(limit));
-    let numbers =
-        job.stateful_source("numbers", move || Numbers { next: 0, limit: Arc::clone(&limit) });
+    let limit = Arc::new(AtomicUsize::new(limit as usize));
+    let numbers = numbers(&job, &limit, END);
     let by_key = numbers.key_by(|n| n % KEYS).count().at_end().named("counts");
     by_key.parallelism(parallelism).sink("seen", counts.factory());
     numbers.transactional_sink("shown", shown.factory());

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use streamwork::testkit::{Collected, KeyedHarness, StateLeft};
 use streamwork::{
-    At, BoxError, Emit, EventTime, ExactlyOnce, Instance, Job, KeyedOperator, Next, Refused,
-    RunError, SourceOutput, StatefulSource, TimeToLive,
+    At, BoxError, Emit, EventTime, ExactlyOnce, Job, KeyedOperator, Refused, RunError, TimeToLive,
 };
 
+use crate::keyed_state::numbers;
 use crate::support::{ALL, guarantee, wait_until};
 
 const LIVES: Duration = Duration::from_secs(10);
@@ -202,31 +202,6 @@ fn a_time_to_live_in_event_time_is_refused_on_a_stream_without() {
     assert_eq!(component, "counts");
 }
 
-/// Emits numbers up to a limit.
-struct Numbers {
-    next: u64,
-    limit: Arc<AtomicUsize>,
-}
-
-impl StatefulSource for Numbers {
-    type Out = u64;
-    type State = u64;
-    fn setup(&mut self, _: &Instance, state: Option<u64>) -> Result<(), BoxError> {
-        self.next = state.unwrap_or(0);
-        Ok(())
-    }
-    fn get_events(&mut self, out: &mut SourceOutput<u64>) -> Result<Next, BoxError> {
-        while self.next < self.limit.load(Ordering::SeqCst) as u64 && out.room() > 0 {
-            out.emit(self.next);
-            self.next += 1;
-        }
-        Ok(Next::After(Duration::from_millis(1)))
-    }
-    fn state(&self) -> u64 {
-        self.next
-    }
-}
-
 #[test]
 fn after_a_restart_a_state_lives_for_what_was_left() {
     let directory = tempfile::tempdir().unwrap();
@@ -234,9 +209,7 @@ fn after_a_restart_a_state_lives_for_what_was_left() {
     let start = |limit: usize| {
         let (job, seen) = (Job::new("visits"), Collected::new());
         let limit = Arc::new(AtomicUsize::new(limit));
-        let allowed = Arc::clone(&limit);
-        let numbers = job
-            .stateful_source("numbers", move || Numbers { next: 0, limit: Arc::clone(&allowed) });
+        let numbers = numbers(&job, &limit, 1_000);
         let counts = numbers.key_by(|n| n % 100).count();
         let counts = counts.time_to_live(TimeToLive::since_write(lives)).updates();
         counts.named("counts").parallelism(2).sink("seen", seen.factory());

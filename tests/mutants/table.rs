@@ -730,7 +730,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "keep state whose time is over",
-        file: "src/state/sweep.rs",
+        file: "src/state/cleanup.rs",
         whole: "            true => drop(self.remove(found)),\n",
         broken: "            true => {}\n",
         killed_by: "tests/mission/time_to_live.rs::nothing_is_left_of_a_state_whose_time_has_been_over_for_as_long_again",

@@ -1,6 +1,7 @@
 //! The names of files and directories: which exist, how they are made, what they tell. Pure; touches no disk.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
     ops::Range,
     path::{Component, Path, PathBuf},
@@ -110,6 +111,20 @@ impl fmt::Display for Place<'_> {
             Some(Range { start, end }) => write!(f, "{file}@{start}+{}", end - start),
         }
     }
+}
+
+/// The files that a manifest names, by the attempts that they were written for.
+pub(super) fn files_of(manifest: &Manifest) -> BTreeMap<Attempt, BTreeSet<&str>> {
+    let mut files = BTreeMap::<_, BTreeSet<_>>::new();
+    for part in &manifest.parts {
+        files.entry(Attempt::of_location(&part.at)).or_default().insert(file_of(&part.at));
+    }
+    files
+}
+
+/// The file in which a part lies.
+pub(super) fn file_of(at: &Location) -> &str {
+    Place::parse(&at.file).map_or(&*at.file, |place| place.file)
 }
 
 pub(super) fn part_file(name: &PartName) -> String {

@@ -165,8 +165,7 @@ impl Beside<'_> {
 
     /// The file in which a part lies, for messages.
     pub(super) fn path(&self, record: &PartRecord) -> PathBuf {
-        let word = &*record.at.file;
-        self.directory_of(&record.at).join(Place::parse(word).map_or(word, |place| place.file))
+        self.directory_of(&record.at).join(layout::file_of(&record.at))
     }
 }
 

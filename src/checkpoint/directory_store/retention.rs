@@ -9,7 +9,7 @@ use super::{
     super::{manifest::Manifest, store_error::StoreError},
     files::Files,
     known::Known,
-    layout::{self, Attempt, Place},
+    layout::{self, Attempt},
     recovery,
 };
 use crate::id::CheckpointId;
@@ -118,17 +118,12 @@ pub(super) struct References {
 
 impl References {
     pub(super) fn of<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Self {
-        let places = manifests.flat_map(|manifest| {
-            let own = Attempt::of(manifest);
-            let at = manifest.parts.iter().map(|part| &part.at);
-            at.filter(move |at| Attempt::of_location(at) != own)
-        });
         let mut files = BTreeMap::<Attempt, BTreeSet<String>>::new();
-        for at in places {
-            let file = Place::parse(&at.file).map_or(&*at.file, |place| place.file);
-            let known = files.entry(Attempt::of_location(at)).or_default();
-            if !known.contains(file) {
-                known.insert(file.to_owned());
+        for manifest in manifests {
+            let mut named = layout::files_of(manifest);
+            named.remove(&Attempt::of(manifest));
+            for (attempt, names) in named {
+                files.entry(attempt).or_default().extend(names.into_iter().map(str::to_owned));
             }
         }
         Self { files, unread: None }

@@ -1,13 +1,12 @@
 //! A copy of a checkpoint, with everything that it refers to, in a directory of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{
     super::{manifest::Manifest, store_error::StoreError},
     files::{self, Files},
-    layout::{self, Attempt, Place},
+    layout::{self, Attempt},
 };
 
 /// So much is copied at once.
@@ -28,12 +27,8 @@ pub(super) fn copy(files: &Files, manifest: &Manifest, to: &Files) -> Result<(),
 
 fn write(files: &Files, manifest: &Manifest, to: &Files) -> Result<(), StoreError> {
     let own = Attempt::of(manifest);
-    let mut needed = BTreeMap::<Attempt, BTreeSet<&str>>::from([(own, BTreeSet::new())]);
-    for part in &manifest.parts {
-        let word = &*part.at.file;
-        let file = Place::parse(word).map_or(word, |place| place.file);
-        needed.entry(Attempt::of_location(&part.at)).or_default().insert(file);
-    }
+    let mut needed = layout::files_of(manifest);
+    needed.entry(own).or_default();
     for (attempt, names) in needed {
         let (from, directory) = (attempt.path(files.root()), attempt.path(to.root()));
         to.create_dir(&directory)?;

@@ -188,7 +188,7 @@ where
     fn is_due(&mut self, due: Due) -> bool {
         let mut store = self.store.borrow_mut();
         if let Due::At(now) = due {
-            store.sweep(now);
+            store.clean_up(now);
         }
         self.logic.is_due(due, &mut store)
     }
@@ -196,7 +196,7 @@ where
         self.logic.fire(&mut self.store.borrow_mut(), out)
     }
     fn next_due(&self) -> Option<Timestamp> {
-        earlier(self.logic.next_due(), self.store.borrow().sweep_due())
+        earlier(self.logic.next_due(), self.store.borrow().cleanup_due())
     }
     fn advance(&mut self, to: EventTime) {
         if let Some(expiry) = self.store.borrow_mut().expiry() {

@@ -20,7 +20,7 @@ const ROUND: Duration = Duration::from_secs(16);
 
 /// Where the next step begins, and when.
 #[derive(Debug, Default)]
-pub(super) struct Sweep {
+pub(super) struct Cleanup {
     segment: usize,
     bucket: usize,
     pub(super) due: Timestamp,
@@ -28,13 +28,13 @@ pub(super) struct Sweep {
 
 impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
     /// When the next step is due; none without a time to live.
-    pub(crate) fn sweep_due(&self) -> Option<Timestamp> {
-        self.saves.expiry.map(|_| self.sweep.due)
+    pub(crate) fn cleanup_due(&self) -> Option<Timestamp> {
+        self.saves.expiry.map(|_| self.cleanup.due)
     }
 
     /// Looks at the next entries if it is time, and lets those expire whose time is over.
-    pub(crate) fn sweep(&mut self, now: Timestamp) {
-        let Some(expiry) = self.saves.expiry.as_mut().filter(|_| self.sweep.due <= now) else {
+    pub(crate) fn clean_up(&mut self, now: Timestamp) {
+        let Some(expiry) = self.saves.expiry.as_mut().filter(|_| self.cleanup.due <= now) else {
             return;
         };
         expiry.clock(now);
@@ -42,22 +42,22 @@ impl<K: State + Hash + Eq, V: State> KeyedStore<K, V> {
         let all = self.tables.iter().map(|table| table.num_buckets()).sum::<usize>().max(1);
         let places = (all / STEPS).clamp(1, PLACES);
         let steps = u32::try_from(all.div_ceil(places)).unwrap_or(u32::MAX);
-        self.sweep.due = now.after((round / steps).max(Duration::from_millis(1)));
+        self.cleanup.due = now.after((round / steps).max(Duration::from_millis(1)));
         let mut left = places;
         while left > 0 {
-            let Sweep { segment, bucket, .. } = self.sweep;
+            let Cleanup { segment, bucket, .. } = self.cleanup;
             let end = self.tables[segment].num_buckets().min(bucket + left);
             for bucket in bucket..end {
                 self.expire(Found { segment, bucket });
             }
             left -= end - bucket;
             if end < self.tables[segment].num_buckets() {
-                self.sweep.bucket = end;
+                self.cleanup.bucket = end;
                 return;
             }
-            (self.sweep.segment, self.sweep.bucket) = (segment + 1, 0);
-            if self.sweep.segment == self.tables.len() {
-                self.sweep.segment = 0;
+            (self.cleanup.segment, self.cleanup.bucket) = (segment + 1, 0);
+            if self.cleanup.segment == self.tables.len() {
+                self.cleanup.segment = 0;
                 return;
             }
         }
